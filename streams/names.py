@@ -1,0 +1,104 @@
+"""Every name that somebody outside can see, each declared once."""
+
+from enum import StrEnum
+
+
+class Topic(StrEnum):
+    """The topics; all have one partition count, and a workspace's records share a partition number."""
+
+    SUBMITTED = "robot.job.submitted"
+    BATCH_COMPLETED = "robot.job.batch_completed"
+    COMPLETED = "robot.job.completed"
+    FAILED = "robot.job.failed"
+    DLQ_SUBMITTED = "dlq.robot.job.submitted"
+    DLQ_BATCH_COMPLETED = "dlq.robot.job.batch_completed"
+
+
+SOURCE_TOPICS = (Topic.SUBMITTED, Topic.BATCH_COMPLETED)
+OUTCOME_TOPICS = (Topic.COMPLETED, Topic.FAILED)
+DLQ_OF = {
+    Topic.SUBMITTED: Topic.DLQ_SUBMITTED,
+    Topic.BATCH_COMPLETED: Topic.DLQ_BATCH_COMPLETED,
+}
+
+
+def changelog_topic(app_id: str) -> str:
+    """Return the changelog topic of the job table of the application `app_id`."""
+    return f"{app_id}-jobs-changelog"
+
+
+def transactional_id(app_id: str, partition: int) -> str:
+    """Return the transactional id whose start fences every other writer of the partition."""
+    return f"{app_id}-{partition}"
+
+
+class Agent(StrEnum):
+    """Names of the Faust agents."""
+
+    SUBMITTED = "submitted"
+    BATCH_COMPLETED = "batch_completed"
+    DISPATCH = "dispatch"
+
+
+class DeadLetterReason(StrEnum):
+    """Why a record is in a dead-letter topic (header `robot.dlq.reason`); the list may grow."""
+
+    MALFORMED = "malformed"
+    INVALID = "invalid"
+    TOO_LARGE = "too_large"
+    FUTURE_TIMESTAMP = "future_timestamp"
+    SUBMISSION_EXPIRED = "submission_expired"
+    CONFLICT = "conflict"
+    UNKNOWN_JOB = "unknown_job"
+    NOT_DISPATCHED = "not_dispatched"
+    LATE_COMPLETION = "late_completion"
+    DUPLICATE_MISMATCH = "duplicate_mismatch"
+
+
+class Header(StrEnum):
+    """Record headers that we write."""
+
+    ERROR_TOPIC = "__streams.errors.topic"
+    ERROR_PARTITION = "__streams.errors.partition"
+    ERROR_OFFSET = "__streams.errors.offset"
+    ERROR_EXCEPTION = "__streams.errors.exception"
+    ERROR_MESSAGE = "__streams.errors.message"
+    ERROR_STACKTRACE = "__streams.errors.stacktrace"
+    ORIGINAL_TOPIC = "kafka_dlt-original-topic"
+    DLQ_REASON = "robot.dlq.reason"
+    DLQ_ID = "robot.dlq.id"
+    DLQ_REDRIVE_COUNT = "robot.dlq.redrive.count"
+    CE_SPECVERSION = "ce_specversion"
+    CE_ID = "ce_id"
+    CE_SOURCE = "ce_source"
+    CE_TYPE = "ce_type"
+    CE_TIME = "ce_time"
+    CE_SUBJECT = "ce_subject"
+    CE_PARTITIONKEY = "ce_partitionkey"
+    CONTENT_TYPE = "content-type"
+
+
+class LogEvent(StrEnum):
+    """The `event` of the log lines that describe a job's life and the worker's."""
+
+    JOB_SUBMITTED = "job_submitted"
+    SUBMISSION_IGNORED = "submission_ignored"
+    JOB_CLAIMED = "job_claimed"
+    JOB_DISPATCHED = "job_dispatched"
+    JOB_ACCEPTED = "job_accepted"
+    JOB_COMPLETED = "job_completed"
+    JOB_TIMED_OUT = "job_timed_out"
+    JOB_FAILED = "job_failed"
+    COMPLETION_IGNORED = "completion_ignored"
+    DEAD_LETTER = "dead_letter"
+    RECORD_FORWARDED = "record_forwarded"
+    PARTITION_OPENED = "partition_opened"
+    PARTITION_CLOSED = "partition_closed"
+    REBALANCE_STARTED = "rebalance_started"
+    REBALANCE_COMPLETED = "rebalance_completed"
+    DEADLINES_HELD = "deadlines_held"
+    CLOCK_SKEW = "clock_skew"
+    DRAINING = "draining"
+    WORKER_READY = "worker_ready"
+    WORKER_STOPPED = "worker_stopped"
+    WORKER_EXIT = "worker_exit"
