@@ -1,0 +1,51 @@
+"""Ports on this machine, and who answers there."""
+
+import io
+import secrets
+import socket
+
+HOST = "127.0.0.1"
+# Below the ports that systems give to clients (from 32768 or 49152 up). While a broker is down, a client that
+# keeps dialling a port of that range can be given that very port as its own end, and keep the broker from it.
+PORTS = range(20_000, 32_000)
+
+
+def free_port() -> int:
+    """Return a port of `PORTS` that nobody holds now."""
+    while True:
+        port = PORTS[secrets.randbelow(len(PORTS))]
+        with socket.socket() as attempt:
+            try:
+                attempt.bind((HOST, port))
+            except OSError:
+                continue
+            return port
+
+
+def live_brokers(port: int) -> set[int]:
+    """Ask the Kafka broker at `port` for the ids of its cluster's live brokers (Metadata request, version 1).
+
+    Raises OSError when nothing there answers as a broker does.
+    """
+    api_key, version, correlation_id, no_client_id, no_topics = 3, 1, 0, -1, 0
+    fields = ((api_key, 2), (version, 2), (correlation_id, 4), (no_client_id, 2), (no_topics, 4))
+    request = b"".join(value.to_bytes(width, "big", signed=True) for value, width in fields)
+    with socket.create_connection((HOST, port), timeout=5) as peer, peer.makefile("rb") as stream:
+        peer.sendall(len(request).to_bytes(4, "big") + request)
+        size = int.from_bytes(stream.read(4), "big")
+        body = stream.read(size)
+    if not body or len(body) < size:
+        raise ConnectionError("the broker closed the connection before it answered")
+    answer = io.BytesIO(body)
+
+    def integer(width: int) -> int:
+        return int.from_bytes(answer.read(width), "big", signed=True)
+
+    integer(4)  # correlation id
+    ids = set()
+    for _ in range(integer(4)):
+        ids.add(integer(4))
+        answer.read(integer(2))  # host
+        integer(4)  # port
+        answer.read(max(0, integer(2)))  # rack; -1 stands for none
+    return ids
