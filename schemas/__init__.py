@@ -1,0 +1,39 @@
+"""The contract with every other program: one model per record, in importable form.
+
+`examples/` has values that must be taken and refused, `json/` and `asyncapi.yaml` say the same for other
+languages (`python -m schemas.generate` writes them).
+"""
+
+from typing import Final
+
+from schemas._base import COUNT_MAX, ID_MAX_LENGTH, Record, explain
+from schemas.batch_completed import BatchCompleted
+from schemas.dead_letter import DeadLetterHeaders
+from schemas.job_completed import JobCompleted
+from schemas.job_failed import ERROR_MAX_LENGTH, JobFailed
+from schemas.job_submitted import ORDERS_MAX, Credentials, JobSubmitted, Order
+
+VALUE_MODELS: Final[dict[str, type[Record]]] = {
+    "robot.job.submitted": JobSubmitted,
+    "robot.job.batch_completed": BatchCompleted,
+    "robot.job.completed": JobCompleted,
+    "robot.job.failed": JobFailed,
+}
+"""The model of each topic's values. Dead letters have none: theirs are the source record's bytes."""
+
+__all__ = [
+    "COUNT_MAX",
+    "ERROR_MAX_LENGTH",
+    "ID_MAX_LENGTH",
+    "ORDERS_MAX",
+    "VALUE_MODELS",
+    "BatchCompleted",
+    "Credentials",
+    "DeadLetterHeaders",
+    "JobCompleted",
+    "JobFailed",
+    "JobSubmitted",
+    "Order",
+    "Record",
+    "explain",
+]
