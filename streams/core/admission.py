@@ -1,0 +1,96 @@
+"""Who may be called next: per workspace first in, first out, at most a given number at the robot."""
+
+import heapq
+from collections import deque
+from datetime import datetime
+
+from streams.core.deadlines import Deadlines
+from streams.core.job import Job, JobKey, Status
+
+
+def robot_free_at(job: Job, deadlines: Deadlines) -> datetime | None:
+    """Return when the robot has surely let go of a job's batch, or None while the job has not ended.
+
+    Meant for a job whose call has returned. A batch that surely never ran frees its workspace at once; a
+    completed one a pause after its completion; any other a pause after its deadline.
+    """
+    if not job.ended or job.ended_at is None:
+        return None
+    if job.status is Status.COMPLETED:
+        return job.ended_at + deadlines.workspace_pause
+    if not job.robot_may_have_received:
+        return job.ended_at
+    return (job.deadline or job.ended_at) + deadlines.workspace_pause
+
+
+class Admission:
+    """The waiting jobs of one partition and the places they wait for. `limit` 0 means no limit."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._waiting: dict[str, deque[str]] = {}
+        self._held: dict[str, dict[str, datetime | None]] = {}
+        self._releases: list[tuple[datetime, JobKey]] = []
+        # Workspaces with a waiting job and a free place, in the order in which they became so.
+        self._ready: dict[str, None] = {}
+
+    @property
+    def workspaces_waiting(self) -> int:
+        """How many workspaces have a job that waits."""
+        return len(self._waiting)
+
+    def wait(self, key: JobKey) -> None:
+        """Put a pending job at the end of its workspace's line."""
+        self._waiting.setdefault(key.workspace_id, deque()).append(key.job_id)
+        self._refresh(key.workspace_id)
+
+    def hold(self, key: JobKey) -> None:
+        """Occupy one of the workspace's places with a job, until it is released."""
+        self._held.setdefault(key.workspace_id, {})[key.job_id] = None
+        self._refresh(key.workspace_id)
+
+    def release(self, key: JobKey, at: datetime) -> None:
+        """Free the job's place at an instant; of several instants the last one said counts."""
+        held = self._held.get(key.workspace_id, {})
+        if key.job_id in held:
+            held[key.job_id] = at
+            heapq.heappush(self._releases, (at, key))
+
+    def advance(self, now: datetime) -> None:
+        """Free the places whose instant has come."""
+        while self._releases and self._releases[0][0] <= now:
+            at, key = heapq.heappop(self._releases)
+            held = self._held.get(key.workspace_id, {})
+            if held.get(key.job_id) == at:
+                del held[key.job_id]
+                if not held:
+                    del self._held[key.workspace_id]
+                self._refresh(key.workspace_id)
+
+    def next_release(self) -> datetime | None:
+        """Return the earliest instant at which `advance` may have something to do."""
+        return self._releases[0][0] if self._releases else None
+
+    def first(self) -> JobKey | None:
+        """Return the job whose turn it is, fairly over the workspaces, or None; it stays in line."""
+        for workspace_id in self._ready:
+            return JobKey(workspace_id, self._waiting[workspace_id][0])
+        return None
+
+    def take(self, key: JobKey) -> None:
+        """Take the first job of a workspace out of its line."""
+        waiting = self._waiting[key.workspace_id]
+        if waiting[0] != key.job_id:
+            raise ValueError(f"{key.job_id} is not the first in line of its workspace")
+        waiting.popleft()
+        if not waiting:
+            del self._waiting[key.workspace_id]
+        self._ready.pop(key.workspace_id, None)
+        self._refresh(key.workspace_id)
+
+    def _refresh(self, workspace_id: str) -> None:
+        places_left = self._limit == 0 or len(self._held.get(workspace_id, ())) < self._limit
+        if workspace_id in self._waiting and places_left:
+            self._ready.setdefault(workspace_id)
+        else:
+            self._ready.pop(workspace_id, None)

@@ -1,0 +1,43 @@
+"""What a transition asks of the world, to be done after its row is durable."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from streams.core.job import Job
+
+
+class IgnoreReason(StrEnum):
+    """Why an event changed nothing."""
+
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+    UNKNOWN_JOB = "unknown_job"
+    NOT_DISPATCHED = "not_dispatched"
+    LATE_COMPLETION = "late_completion"
+    DUPLICATE_MISMATCH = "duplicate_mismatch"
+    ALREADY_DECIDED = "already_decided"
+    DEADLINE_MOVED = "deadline_moved"
+
+
+@dataclass(frozen=True, slots=True)
+class CallRobot:
+    """POST the job to the robot, now or never."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class PublishOutcome:
+    """Write the job's one outcome record, in the transaction that writes its row."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """Nothing changed, and why."""
+
+    reason: IgnoreReason
+
+
+Effect = CallRobot | PublishOutcome | Ignored

@@ -1,0 +1,90 @@
+"""What can happen to a job, in the past tense."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from streams.core.job import FailureReason, JobKey, Source
+
+
+@dataclass(frozen=True, slots=True)
+class JobSubmitted:
+    """A well-formed submission was read. `fingerprint` tells another payload under the same ids."""
+
+    key: JobKey
+    submitted_at: datetime
+    source: Source
+    order_count: int
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidSubmission:
+    """A submission was read whose ids are readable and whose rest is not."""
+
+    key: JobKey
+    submitted_at: datetime
+    source: Source
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """It is the pending job's turn and a worker holds its payload and a call slot."""
+
+    key: JobKey
+    claimed_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadGone:
+    """It is the pending job's turn, but its payload is too old to be sent or no longer there."""
+
+    key: JobKey
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class RobotAccepted:
+    """The robot answered the POST with 2xx at `accepted_at`."""
+
+    key: JobKey
+    accepted_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CallFailed:
+    """The POST was refused, cut, timed out or never made; `error` is bounded and without secrets."""
+
+    key: JobKey
+    reason: FailureReason
+    error: str
+    robot_may_have_received: bool
+    robot_status: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchCompleted:
+    """The callback bridge has counted a result for every order."""
+
+    key: JobKey
+    success_count: int
+    error_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlinePassed:
+    """The deadline is behind us and every completion that was in the log before has been applied."""
+
+    key: JobKey
+
+
+Event = (
+    JobSubmitted
+    | InvalidSubmission
+    | Admitted
+    | PayloadGone
+    | RobotAccepted
+    | CallFailed
+    | BatchCompleted
+    | DeadlinePassed
+)

@@ -1,0 +1,89 @@
+"""A job as the table knows it: never a credential, never an order."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class JobKey(NamedTuple):
+    """What identifies a job: the same job id in two workspaces is two jobs."""
+
+    workspace_id: str
+    job_id: str
+
+
+class Status(StrEnum):
+    """Where a job is in its life; the last two are for ever."""
+
+    PENDING = "pending"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+class FailureReason(StrEnum):
+    """Why a job failed. A closed list for us; consumers must expect it to grow."""
+
+    TIMEOUT = "timeout"
+    ROBOT_REJECTED = "robot_rejected"
+    ROBOT_UNREACHABLE = "robot_unreachable"
+    DISPATCH_UNKNOWN = "dispatch_unknown"
+    NOT_DISPATCHED = "not_dispatched"
+    INVALID_SUBMISSION = "invalid_submission"
+    SUBMISSION_EXPIRED = "submission_expired"
+    INTERNAL_ERROR = "internal_error"
+
+
+class Source(NamedTuple):
+    """Where the submission of a job lies in Kafka: its payload is read again from there."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One row of the job table. Times are aware UTC; fields of a later stage are None until it is reached."""
+
+    workspace_id: str
+    job_id: str
+    status: Status
+    submitted_at: datetime
+    source: Source
+    fingerprint: str
+    order_count: int | None = None
+    claimed_at: datetime | None = None
+    claimed_by: str | None = None
+    accepted_at: datetime | None = None
+    deadline: datetime | None = None
+    ended_at: datetime | None = None
+    success_count: int | None = None
+    error_count: int | None = None
+    reason: FailureReason | None = None
+    error: str | None = None
+    robot_status: int | None = None
+    robot_may_have_received: bool = False
+
+    def __post_init__(self) -> None:
+        for instant in (self.submitted_at, self.claimed_at, self.accepted_at, self.deadline, self.ended_at):
+            if instant is not None and instant.tzinfo is None:
+                raise ValueError(f"a naive datetime in job {self.job_id}: {instant}")
+
+    @property
+    def key(self) -> JobKey:
+        """The pair that identifies the job."""
+        return JobKey(self.workspace_id, self.job_id)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the job has its outcome."""
+        return self.status in (Status.COMPLETED, Status.FAILED)
+
+    @property
+    def counts_mismatch(self) -> bool:
+        """Whether the robot reported another number of orders than were submitted."""
+        if self.success_count is None or self.error_count is None:
+            return False
+        return self.success_count + self.error_count != self.order_count

@@ -1,0 +1,76 @@
+"""Dead letters: the original bytes, key and headers, and why the record could not be used."""
+
+import msgspec
+
+from streams.log import NewRecord, SourceRecord
+from streams.names import DLQ_OF, DeadLetterReason, Header, Topic
+
+# A record's own framing in a batch (varints, attributes, batch header), rounded up.
+RECORD_OVERHEAD = 512
+
+_OWN_HEADERS = frozenset(
+    {
+        Header.ERROR_TOPIC,
+        Header.ERROR_PARTITION,
+        Header.ERROR_OFFSET,
+        Header.ERROR_EXCEPTION,
+        Header.ERROR_MESSAGE,
+        Header.ERROR_STACKTRACE,
+        Header.ORIGINAL_TOPIC,
+        Header.DLQ_REASON,
+        Header.DLQ_ID,
+        Header.DLQ_REDRIVE_COUNT,
+    }
+)
+
+
+def record_size(record: SourceRecord | NewRecord) -> int:
+    """Return at least the bytes that a record takes uncompressed."""
+    headers = sum(len(name.encode()) + len(value) + 10 for name, value in record.headers)
+    return len(record.key or b"") + len(record.value or b"") + headers + RECORD_OVERHEAD
+
+
+def dead_letter(record: SourceRecord, reason: DeadLetterReason, message: str, max_bytes: int) -> NewRecord:
+    """Return the dead letter of a record, at most `max_bytes` large.
+
+    The message must not quote the payload. A record that does not fit becomes a short letter that says
+    where the original lies. `robot.dlq.id` is the same however often the record is read.
+    """
+    headers = tuple(header for header in record.headers if header[0] not in _OWN_HEADERS)
+    letter = NewRecord(
+        topic=DLQ_OF[Topic(record.topic)],
+        partition=record.partition,
+        key=record.key,
+        value=record.value,
+        headers=headers + _error_headers(record, reason, message),
+        timestamp=record.timestamp,
+    )
+    if record_size(letter) <= max_bytes:
+        return letter
+    where = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+    return NewRecord(
+        topic=letter.topic,
+        partition=letter.partition,
+        key=None,
+        value=msgspec.json.encode(where | {"originalBytes": len(record.value or b"")}),
+        headers=_error_headers(record, reason, f"{message}; the original was too large to be copied"),
+        timestamp=record.timestamp,
+    )
+
+
+def _error_headers(record: SourceRecord, reason: DeadLetterReason, message: str) -> tuple[tuple[str, bytes], ...]:
+    redrives = dict(record.headers).get(Header.DLQ_REDRIVE_COUNT, b"0")
+    values = {
+        Header.ERROR_TOPIC: record.topic,
+        Header.ERROR_PARTITION: str(record.partition),
+        Header.ERROR_OFFSET: str(record.offset),
+        Header.ERROR_EXCEPTION: reason.value,
+        Header.ERROR_MESSAGE: message,
+        # Records are rejected by rules, not by exceptions: there is no trace to show.
+        Header.ERROR_STACKTRACE: "",
+        Header.ORIGINAL_TOPIC: record.topic,
+        Header.DLQ_REASON: reason.value,
+        Header.DLQ_ID: f"{record.topic}-{record.partition}-{record.offset}",
+    }
+    encoded = tuple((name.value, value.encode()) for name, value in values.items())
+    return (*encoded, (Header.DLQ_REDRIVE_COUNT.value, redrives if redrives.isdigit() and len(redrives) < 10 else b"0"))

@@ -1,0 +1,73 @@
+"""The Faust app and its worker, crash-only: a failure ends the process before anything undone is committed."""
+
+import logging
+import os
+import sys
+from typing import Any, NoReturn
+
+import faust
+from faust.types import TransportT
+
+from streams.faust_hardening.consumer import HardenedTransport
+from streams.faust_hardening.recovery import OrderedTableManager
+from streams.faust_hardening.transactions import shorten_transaction_backoff
+from streams.faust_hardening.versions import check_versions
+from streams.names import LogEvent
+
+# sysexits.h: EX_SOFTWARE, an internal error.
+CRASH_EXIT_CODE = 70
+
+
+def exit_now(reason: BaseException | str, code: int = CRASH_EXIT_CODE) -> NoReturn:
+    """End the process with one last line, running no shutdown code that could commit anything."""
+    text = reason if isinstance(reason, str) else f"{type(reason).__name__}: {reason}"
+    trace = reason if isinstance(reason, BaseException) else None
+    logging.getLogger("robot_orchestrator").critical(
+        LogEvent.WORKER_EXIT.value, extra={"error": text, "exit_code": code}, exc_info=trace
+    )
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+class HardenedApp(faust.App):
+    """A Faust app that commits only what is done. Raises UntestedVersionError with untested libraries."""
+
+    def __init__(self, app_id: str, **options: Any) -> None:
+        check_versions()
+        shorten_transaction_backoff()
+        super().__init__(
+            app_id,
+            TableManager=OrderedTableManager,
+            Worker=HardenedWorker,
+            # There is no Faust table, so nothing of these is needed; the leader topic would only be one more.
+            table_standby_replicas=0,
+            topic_disable_leader=True,
+            topic_allow_declare=False,
+            web_enabled=False,
+            stream_wait_empty=True,
+            consumer_auto_offset_reset="earliest",
+            # A worker without partitions does not fetch, and aiokafka would take it out of the group for good.
+            broker_max_poll_interval=1_000_000,
+            # The worker's own line about a bad day is enough; Faust would log every print.
+            worker_redirect_stdouts=False,
+            **options,
+        )
+
+    def _new_transport(self) -> TransportT:
+        return HardenedTransport(self.conf.broker_consumer, self)
+
+    def _create_directories(self) -> None:
+        """Make no data folder: the state is in Kafka, and the working folder may be read-only."""
+
+    def _crash(self, reason: BaseException) -> None:
+        """Exit at once: Faust's own shutdown acknowledges and commits what was being worked on."""
+        exit_now(reason)
+
+
+class HardenedWorker(faust.Worker):
+    """Faust's worker without the signal that stops everything for a debugger nobody has attached."""
+
+    def _on_sigusr2(self) -> None:
+        self.log.info("SIGUSR2 is ignored")

@@ -1,0 +1,113 @@
+"""What happened, told after it is committed: a log line and a counter for everything that matters."""
+
+from datetime import datetime
+from typing import Any
+
+import structlog
+
+from streams.core.effects import IgnoreReason
+from streams.core.events import DeadlinePassed, Event, JobSubmitted, RobotAccepted
+from streams.core.job import Job, JobKey, Status
+from streams.intake import Rejection
+from streams.log import SourceRecord
+from streams.metrics import Metrics
+from streams.names import LogEvent
+from streams.rows import utc_text
+
+
+class Journal:
+    """Writes the log lines and counts, for the ledgers and the dispatcher. Never sees a payload."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.metrics = metrics
+        self._log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("robot_orchestrator")
+
+    def info(self, event: LogEvent, **values: Any) -> None:
+        """Write a line about the worker itself."""
+        self._log.info(event.value, **values)
+
+    def warning(self, event: LogEvent, **values: Any) -> None:
+        """Write a line about something that an operator should know."""
+        self._log.warning(event.value, **values)
+
+    def transition(self, event: Event, before: Job | None, job: Job, now: datetime) -> None:
+        """Tell of a row that has changed."""
+        ids = {"job_id": job.job_id, "workspace_id": job.workspace_id, "partition": job.source.partition}
+        if before is None and isinstance(event, JobSubmitted):
+            self.metrics.submissions.labels("accepted").inc()
+            self.info(LogEvent.JOB_SUBMITTED, **ids, orders=job.order_count, offset=job.source.offset)
+        elif before is None:
+            self.metrics.submissions.labels("invalid").inc()
+        if job.ended:
+            self._ended(event, job, ids, now)
+        elif isinstance(event, RobotAccepted):
+            self.info(LogEvent.JOB_ACCEPTED, **ids, deadline=utc_text(job.deadline))
+        elif job.status is Status.PROCESSING:
+            self.info(LogEvent.JOB_CLAIMED, **ids, deadline=utc_text(job.deadline))
+
+    def _ended(self, event: Event, job: Job, ids: dict[str, Any], now: datetime) -> None:
+        self.metrics.outcomes.labels(job.status.value, job.reason.value if job.reason else "").inc()
+        self.metrics.job_duration.labels(job.status.value).observe((now - job.submitted_at).total_seconds())
+        if job.status is Status.COMPLETED:
+            self.metrics.completions.labels("early" if job.accepted_at is None else "matched").inc()
+            if job.counts_mismatch:
+                self.metrics.counts_mismatches.inc()
+            counts = {"success_count": job.success_count, "error_count": job.error_count}
+            self.info(LogEvent.JOB_COMPLETED, **ids, **counts, counts_mismatch=job.counts_mismatch)
+            return
+        details = {
+            "reason": job.reason,
+            "error": job.error,
+            "robot_status": job.robot_status,
+            "robot_may_have_received": job.robot_may_have_received,
+        }
+        if isinstance(event, DeadlinePassed) and job.deadline is not None:
+            self.metrics.deadline_delay.observe((now - job.deadline).total_seconds())
+            self.warning(LogEvent.JOB_TIMED_OUT, **ids, deadline=utc_text(job.deadline))
+        self.warning(LogEvent.JOB_FAILED, **ids, **details)
+
+    def submission_ignored(self, key: JobKey, reason: IgnoreReason) -> None:
+        """Tell of a submission of known ids."""
+        self.metrics.submissions.labels(reason.value).inc()
+        self.info(
+            LogEvent.SUBMISSION_IGNORED, job_id=key.job_id, workspace_id=key.workspace_id, reason=reason.value
+        )
+
+    def submission_expired(self, key: JobKey) -> None:
+        """Tell of a submission so old that its job may have come and gone."""
+        self.metrics.submissions.labels("expired").inc()
+        self.warning(LogEvent.SUBMISSION_IGNORED, job_id=key.job_id, workspace_id=key.workspace_id, reason="expired")
+
+    def completion_ignored(self, key: JobKey, reason: IgnoreReason) -> None:
+        """Tell of a completion that changed nothing."""
+        self.metrics.completions.labels(reason.value).inc()
+        self.info(
+            LogEvent.COMPLETION_IGNORED, job_id=key.job_id, workspace_id=key.workspace_id, reason=reason.value
+        )
+
+    def dead_letter(self, record: SourceRecord, rejection: Rejection) -> None:
+        """Tell of a record that went to its dead-letter topic."""
+        self.metrics.dead_letters.labels(record.topic, rejection.reason.value).inc()
+        where = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+        self.warning(LogEvent.DEAD_LETTER, **where, reason=rejection.reason.value, error=rejection.message)
+
+    def record_forwarded(self, record: SourceRecord, target: int) -> None:
+        """Tell of a record that was moved to its own partition."""
+        self.metrics.forwarded.labels(record.topic).inc()
+        where = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+        self.info(LogEvent.RECORD_FORWARDED, **where, target_partition=target)
+
+    def call_started(self, job: Job) -> None:
+        """Tell of a POST that is about to leave."""
+        self.info(
+            LogEvent.JOB_DISPATCHED,
+            job_id=job.job_id,
+            workspace_id=job.workspace_id,
+            partition=job.source.partition,
+            orders=job.order_count,
+        )
+
+    def call_ended(self, result: str, seconds: float) -> None:
+        """Count a POST that has ended."""
+        self.metrics.dispatches.labels(result).inc()
+        self.metrics.dispatch_duration.labels(result).observe(seconds)

@@ -1,0 +1,251 @@
+"""The port of streams/log.py on a real Kafka, by aiokafka."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import TopicPartition as KafkaTopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import InvalidProducerEpoch, KafkaError, OffsetOutOfRangeError, ProducerFenced
+
+from streams.log import FencedError, NewRecord, SourceRecord, TopicPartition, UnreadableError
+from streams.metrics import Metrics
+from streams.names import transactional_id
+
+# The broker gives up a transaction of a dead worker after this; below the request time-out, so that a
+# commit whose answer is overdue cannot still be undecided.
+TRANSACTION_TIMEOUT_MS = 20_000
+REQUEST_TIMEOUT_MS = 30_000
+# Client-side limits are opened wide: what a topic takes is its own setting, checked before writing.
+MAX_REQUEST_BYTES = 64_000_000
+# Rows are a few hundred bytes: a batch of this size stays under any topic's max.message.bytes.
+MAX_BATCH_BYTES = 262_144
+# A short read that has not reached its end by then is no answer.
+READ_TIMEOUT_SECONDS = 5.0
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def instant_of(milliseconds: int) -> datetime:
+    """Return a record's timestamp (milliseconds since 1970) as an aware UTC datetime."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC) if milliseconds >= 0 else _EPOCH
+
+
+def milliseconds_of(instant: datetime) -> int:
+    """Return an instant as a record's timestamp."""
+    return round(instant.timestamp() * 1000)
+
+
+class KafkaReader:
+    """Short reads with a consumer of its own, in no group. One at a time: they take milliseconds."""
+
+    def __init__(self, client_options: dict[str, Any], group: str) -> None:
+        self._options = client_options
+        self._group = group
+        self._lock = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Connect. Raises a KafkaError if no broker answers."""
+        self._consumer = AIOKafkaConsumer(
+            **self._options,
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            fetch_max_wait_ms=20,
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+        )
+        # A read_committed consumer is told the last stable offset, which misses records that are in the log.
+        self._high_watermark_consumer = AIOKafkaConsumer(
+            **self._options, isolation_level="read_uncommitted", request_timeout_ms=REQUEST_TIMEOUT_MS
+        )
+        self._admin = AIOKafkaAdminClient(**self._options, request_timeout_ms=REQUEST_TIMEOUT_MS)
+        await self._consumer.start()
+        await self._high_watermark_consumer.start()
+        await self._admin.start()
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        await self._consumer.stop()
+        await self._high_watermark_consumer.stop()
+        await self._admin.close()
+
+    async def read(self, topic_partition: TopicPartition, start: int, end: int, limit: int) -> list[SourceRecord]:
+        """Return up to `limit` committed records of [start, end); see LogReader."""
+        async with self._lock:
+            try:
+                async with asyncio.timeout(READ_TIMEOUT_SECONDS):
+                    return await self._read(KafkaTopicPartition(*topic_partition), start, end, limit)
+            except (KafkaError, TimeoutError) as error:
+                raise UnreadableError(f"{topic_partition} [{start}, {end}): {error!r}") from error
+
+    async def _read(self, source: KafkaTopicPartition, start: int, end: int, limit: int) -> list[SourceRecord]:
+        self._consumer.assign([source])
+        position = max(start, (await self._consumer.beginning_offsets([source]))[source])
+        records: list[SourceRecord] = []
+        if position >= end:
+            return records
+        self._consumer.seek(source, position)
+        while position < end:
+            try:
+                batches = await self._consumer.getmany(source, timeout_ms=100, max_records=limit)
+            except OffsetOutOfRangeError:
+                # Retention has moved the log's start over us meanwhile.
+                position = (await self._consumer.beginning_offsets([source]))[source]
+                self._consumer.seek(source, position)
+                continue
+            for message in batches.get(source, ()):
+                if message.offset >= end or len(records) == limit:
+                    return records
+                records.append(source_record(message))
+            if len(records) == limit:
+                return records
+            # Markers and aborted records move the position without a message.
+            position = await self._consumer.position(source)
+        return records
+
+    async def end_offsets(self, topic: str) -> dict[int, int]:
+        """Return the high watermark of every partition; see LogReader."""
+        return await self._of_every_partition(topic, self._high_watermarks)
+
+    async def committed_offsets(self, topic: str) -> dict[int, int]:
+        """Return the group's committed offset of every partition, its log start where it has none."""
+        return await self._of_every_partition(topic, self._committed)
+
+    async def _of_every_partition(
+        self, topic: str, ask: Callable[[list[KafkaTopicPartition]], Any]
+    ) -> dict[int, int]:
+        try:
+            async with asyncio.timeout(READ_TIMEOUT_SECONDS):
+                numbers = await self._partitions(topic)
+                offsets = await ask([KafkaTopicPartition(topic, number) for number in numbers])
+        except (KafkaError, TimeoutError) as error:
+            raise UnreadableError(f"offsets of {topic}: {error!r}") from error
+        return {source.partition: offset for source, offset in offsets.items()}
+
+    async def _partitions(self, topic: str) -> list[int]:
+        known = self._consumer.partitions_for_topic(topic)
+        if not known:
+            await self._consumer.topics()
+            known = self._consumer.partitions_for_topic(topic)
+        if not known:
+            raise UnreadableError(f"the broker does not know {topic}")
+        return sorted(known)
+
+    async def _high_watermarks(self, sources: list[KafkaTopicPartition]) -> dict[KafkaTopicPartition, int]:
+        return dict(await self._high_watermark_consumer.end_offsets(sources))
+
+    async def _committed(self, sources: list[KafkaTopicPartition]) -> dict[KafkaTopicPartition, int]:
+        committed = await self._admin.list_consumer_group_offsets(self._group, partitions=sources)
+        offsets = {source: committed[source].offset if source in committed else -1 for source in sources}
+        never = [source for source, offset in offsets.items() if offset < 0]
+        if never:
+            offsets |= await self._consumer.beginning_offsets(never)
+        return offsets
+
+
+def source_record(message: Any) -> SourceRecord:
+    """Return an aiokafka or Faust message as the engine sees it."""
+    return SourceRecord(
+        topic=message.topic,
+        partition=message.partition,
+        offset=message.offset,
+        timestamp=instant_of(message.timestamp),
+        key=message.key,
+        value=message.value,
+        headers=tuple(message.headers or ()),
+    )
+
+
+class KafkaPartitionLog:
+    """One partition's transactional producer, and the reading of its changelog partition."""
+
+    def __init__(
+        self,
+        client_options: dict[str, Any],
+        app_id: str,
+        changelog: TopicPartition,
+        reader: KafkaReader,
+        metrics: Metrics,
+    ) -> None:
+        self._options = client_options
+        self._reader = reader
+        self._changelog = KafkaTopicPartition(*changelog)
+        self._metrics = metrics
+        self._producer = AIOKafkaProducer(
+            **client_options,
+            transactional_id=transactional_id(app_id, changelog.partition),
+            transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+            max_request_size=MAX_REQUEST_BYTES,
+            max_batch_size=MAX_BATCH_BYTES,
+        )
+
+    async def open(self) -> list[tuple[bytes, bytes]]:
+        """Fence every former writer, then return the live rows; see PartitionLog."""
+        await self._producer.start()
+        consumer = AIOKafkaConsumer(
+            **self._options,
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_partition_fetch_bytes=8_000_000,
+            fetch_max_wait_ms=20,
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+        )
+        await consumer.start()
+        try:
+            return await self._load(consumer)
+        finally:
+            await consumer.stop()
+
+    async def _load(self, consumer: AIOKafkaConsumer) -> list[tuple[bytes, bytes]]:
+        # Read after the fence, which has ended the former owner's transaction: only we write what comes after.
+        end = (await self._reader.end_offsets(self._changelog.topic))[self._changelog.partition]
+        consumer.assign([self._changelog])
+        await consumer.seek_to_beginning(self._changelog)
+        rows: dict[bytes, bytes] = {}
+        while await consumer.position(self._changelog) < end:
+            batches = await consumer.getmany(self._changelog, timeout_ms=1000)
+            for message in batches.get(self._changelog, ()):
+                if message.key is None:
+                    continue
+                if message.value is None:
+                    rows.pop(message.key, None)
+                else:
+                    rows[message.key] = message.value
+        return list(rows.items())
+
+    async def commit(self, records: Sequence[NewRecord]) -> None:
+        """Write the records in one transaction; see PartitionLog."""
+        started = time.monotonic()
+        try:
+            await self._producer.begin_transaction()
+            deliveries = [await self._send(record) for record in records]
+            # aiokafka commits happily without a record that the broker refused: each delivery is awaited.
+            await asyncio.gather(*deliveries)
+            await self._producer.commit_transaction()
+        except (ProducerFenced, InvalidProducerEpoch) as error:
+            self._metrics.transactions.labels("fenced").inc()
+            raise FencedError(f"{self._changelog} was opened by another worker") from error
+        except BaseException:
+            self._metrics.transactions.labels("failed").inc()
+            raise
+        self._metrics.transactions.labels("committed").inc()
+        self._metrics.transaction_duration.observe(time.monotonic() - started)
+
+    async def _send(self, record: NewRecord) -> "asyncio.Future[Any]":
+        return await self._producer.send(
+            record.topic,
+            partition=record.partition,
+            key=record.key,
+            value=record.value,
+            headers=list(record.headers),
+            timestamp_ms=None if record.timestamp is None else milliseconds_of(record.timestamp),
+        )
+
+    async def close(self) -> None:
+        """Stop the writer without committing anything."""
+        await self._producer.stop()

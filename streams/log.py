@@ -1,0 +1,90 @@
+"""The port through which the engine knows Kafka: open and fence, read, commit. Nothing here imports a client."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple, Protocol
+
+Headers = tuple[tuple[str, bytes], ...]
+
+
+class TopicPartition(NamedTuple):
+    """One partition of a topic."""
+
+    topic: str
+    partition: int
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRecord:
+    """A record as it was read. `value` None is a tombstone."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: datetime
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+    def __repr__(self) -> str:
+        # The value of a submission carries credentials.
+        return f"<SourceRecord {self.topic}-{self.partition}@{self.offset}>"
+
+
+@dataclass(frozen=True, slots=True)
+class NewRecord:
+    """A record to be written. `timestamp` None is the time of the write."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+    timestamp: datetime | None = None
+
+    def __repr__(self) -> str:
+        # A dead letter or a forwarded submission carries credentials.
+        return f"<NewRecord {self.topic}-{self.partition}>"
+
+
+class FencedError(Exception):
+    """Another process has opened the partition: nothing of ours will be committed any more."""
+
+
+class UnreadableError(Exception):
+    """The log did not give a clear answer in time; nothing may be concluded from that."""
+
+
+class LogReader(Protocol):
+    """Short reads beside the group's own consumption. Every method may raise UnreadableError."""
+
+    async def read(self, topic_partition: TopicPartition, start: int, end: int, limit: int) -> list[SourceRecord]:
+        """Return up to `limit` committed records of [start, end); fewer only if there are no more.
+
+        Offsets that have expired, markers and aborted records are passed over. An open transaction before
+        `end` makes the range unreadable.
+        """
+
+    async def end_offsets(self, topic: str) -> dict[int, int]:
+        """Return the high watermark of every partition, open transactions included."""
+
+    async def committed_offsets(self, topic: str) -> dict[int, int]:
+        """Return the group's committed offset of every partition, its log start where it has none."""
+
+
+class PartitionLog(Protocol):
+    """One partition of the changelog, and the one writer that may write for it."""
+
+    async def open(self) -> Sequence[tuple[bytes, bytes]]:
+        """Fence every former writer, then return the live (key, value) rows of the changelog partition."""
+
+    async def commit(self, records: Sequence[NewRecord]) -> None:
+        """Write the records in one transaction; return when it is committed and every record was delivered.
+
+        Raises FencedError if another writer has opened the partition. After any other exception the
+        outcome is unknown and the writer must not be used again.
+        """
+
+    async def close(self) -> None:
+        """Stop the writer without committing anything."""

@@ -1,0 +1,50 @@
+"""The metrics, each with its labels, in a registry of our own."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_PREFIX = "robot_orchestrator"
+_JOB_BUCKETS = (1, 5, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600)
+
+
+class Metrics:
+    """All metrics of a worker. Label values come from closed sets, never from records."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.submissions = self._counter("submissions", "Submissions read, by what became of them", "result")
+        self.dispatches = self._counter("dispatches", "Calls to the robot, by how they ended", "result")
+        self.completions = self._counter("completions", "Completions read, by what became of them", "result")
+        self.outcomes = self._counter("outcomes", "Outcomes published", "outcome", "reason")
+        self.counts_mismatches = self._counter("counts_mismatches", "Completions whose counts do not add up")
+        self.dead_letters = self._counter("dead_letters", "Dead letters written", "topic", "reason")
+        self.forwarded = self._counter("forwarded_records", "Records moved to their own partition", "topic")
+        self.transactions = self._counter("transactions", "Ledger transactions", "result")
+        self.transaction_duration = self._histogram(
+            "transaction_duration_seconds", "From the first write of a transaction to its commit"
+        )
+        self.dispatch_duration = self._histogram("dispatch_duration_seconds", "Calls to the robot", "result")
+        self.job_duration = self._histogram(
+            "job_duration_seconds", "From submission to outcome", "outcome", buckets=_JOB_BUCKETS
+        )
+        self.deadline_delay = self._histogram("deadline_delay_seconds", "From a deadline to its decision")
+        self.jobs = self._gauge("jobs", "Jobs in the table of this worker", "state")
+        self.calls_in_flight = self._gauge("calls_in_flight", "Call slots taken")
+        self.workspaces_waiting = self._gauge("workspaces_waiting", "Workspaces with pending jobs")
+        self.deadlines_held = self._gauge(
+            "deadlines_held_seconds", "How long passed deadlines have waited for the read barrier", "partition"
+        )
+        self.clock_skew = self._gauge("clock_skew_seconds", "This worker's clock ahead of the broker's")
+        self.last_record_processed = self._gauge(
+            "last_record_processed_timestamp_seconds", "When a record was last committed", "topic"
+        )
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"{_PREFIX}_{name}", text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"{_PREFIX}_{name}", text, labels, registry=self.registry)
+
+    def _histogram(
+        self, name: str, text: str, *labels: str, buckets: tuple[float, ...] = Histogram.DEFAULT_BUCKETS
+    ) -> Histogram:
+        return Histogram(f"{_PREFIX}_{name}", text, labels, registry=self.registry, buckets=buckets)

@@ -1,0 +1,197 @@
+"""The partitions that this worker owns: one ledger each, and the task that drives it."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from streams.core.events import CallFailed, DeadlinePassed, RobotAccepted
+from streams.dead_letters import record_size
+from streams.journal import Journal
+from streams.ledger import Ledger
+from streams.log import FencedError, PartitionLog, SourceRecord
+from streams.names import LogEvent
+
+# Records handed over and not yet committed, over all partitions; the agents wait while there are more.
+QUEUE_MAX_BYTES = 64_000_000
+# How long to wait before a step that the log could not serve is tried again.
+RETRY_SECONDS = 0.25
+
+
+@dataclass(slots=True, eq=False)
+class _Owned:
+    ledger: Ledger
+    log: PartitionLog
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    stepping: asyncio.Lock = field(default_factory=asyncio.Lock)
+    task: "asyncio.Task[None] | None" = None
+    opened: bool = False
+    fenced: bool = False
+    queued_bytes: int = 0
+
+
+class Partitions:
+    """Opens, drives, pauses and closes the ledgers as the group's assignment goes. `crash` ends the process."""
+
+    def __init__(
+        self,
+        make: Callable[[int], tuple[Ledger, PartitionLog]],
+        now: Callable[[], datetime],
+        journal: Journal,
+        crash: Callable[[BaseException], None],
+    ) -> None:
+        self._make = make
+        self._now = now
+        self._journal = journal
+        self._crash = crash
+        self._owned: dict[int, _Owned] = {}
+        self._assigned = False
+        self._may_step = asyncio.Event()
+        self._queued_bytes = 0
+        self._room = asyncio.Event()
+        self._room.set()
+
+    @property
+    def ready(self) -> bool:
+        """Whether the group has given us our partitions and all of them are loaded."""
+        return self._assigned and all(owned.opened for owned in self._owned.values())
+
+    @property
+    def numbers(self) -> list[int]:
+        """The partitions that are here."""
+        return sorted(self._owned)
+
+    def open_ledgers(self) -> list[Ledger]:
+        """Return the ledgers that are loaded."""
+        return [owned.ledger for owned in self._owned.values() if owned.opened]
+
+    async def assign(self, numbers: Iterable[int]) -> None:
+        """Take over an assignment: keep the ledgers that stay, close those that left, open the new ones."""
+        wanted = set(numbers)
+        for number in sorted(self._owned.keys() - wanted):
+            await self._close(number)
+        for number, owned in self._owned.items():
+            if owned.fenced:
+                self._crash(FencedError(f"partition {number} is ours, but was opened by another worker"))
+        for number in sorted(wanted - self._owned.keys()):
+            ledger, log = self._make(number)
+            owned = self._owned[number] = _Owned(ledger, log)
+            owned.task = asyncio.create_task(self._run(owned))
+        self._assigned = True
+        self._may_step.set()
+
+    async def suspend(self) -> None:
+        """Start no transaction until the next assignment, and wait for those under way."""
+        self._assigned = False
+        self._may_step.clear()
+        for owned in list(self._owned.values()):
+            async with owned.stepping:
+                pass
+
+    async def close(self) -> None:
+        """Close every ledger; what is queued is left to the next owner."""
+        await self.suspend()
+        for number in list(self._owned):
+            await self._close(number)
+
+    async def deliver(self, record: SourceRecord, acknowledge: Callable[[], None]) -> None:
+        """Hand a record to its partition's ledger; waits while too much is queued."""
+        await self._room.wait()
+        owned = self._owned.get(record.partition)
+        if owned is None:
+            # Left over from before the partition moved: its new owner reads it.
+            return
+        size = record_size(record)
+
+        def acknowledged() -> None:
+            acknowledge()
+            self._account(owned, -size)
+
+        self._account(owned, size)
+        owned.ledger.deliver(record, acknowledged)
+        owned.wake.set()
+
+    def report(self, partition: int, event: RobotAccepted | CallFailed) -> None:
+        """Hand over the robot's answer; of a partition that moved away, the new owner waits for the outcome."""
+        owned = self._owned.get(partition)
+        if owned is None:
+            return
+        owned.ledger.tell(event)
+        if isinstance(event, CallFailed):
+            owned.wake.set()
+        # Nothing waits for an acceptance: it rides in the next transaction, at the latest after the next tick.
+
+    def expire(self, ledger: Ledger, event: DeadlinePassed) -> None:
+        """Hand over a deadline that has passed."""
+        owned = self._owned.get(ledger.partition)
+        if owned is not None and owned.ledger is ledger:
+            ledger.tell(event)
+            owned.wake.set()
+
+    def wake_waiting(self) -> None:
+        """Let partitions go on that have a job which waits for a call slot."""
+        for owned in self._owned.values():
+            if owned.opened and owned.ledger.waiting:
+                owned.wake.set()
+
+    def tick(self, now: datetime) -> None:
+        """Wake the ledgers for which something has become due by the passing of time."""
+        for owned in self._owned.values():
+            if owned.opened and owned.ledger.has_work(now):
+                owned.wake.set()
+
+    def stop_admitting(self) -> None:
+        """Make no more claims: the worker is about to stop."""
+        for owned in self._owned.values():
+            owned.ledger.admitting = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is queued, in a transaction or in a call."""
+        return all(owned.ledger.idle and not owned.stepping.locked() for owned in self._owned.values())
+
+    def _account(self, owned: _Owned, size: int) -> None:
+        owned.queued_bytes += size
+        self._queued_bytes += size
+        if self._queued_bytes < QUEUE_MAX_BYTES:
+            self._room.set()
+        else:
+            self._room.clear()
+
+    async def _run(self, owned: _Owned) -> None:
+        try:
+            await owned.ledger.open()
+            owned.opened = True
+            self._journal.info(
+                LogEvent.PARTITION_OPENED, partition=owned.ledger.partition, jobs=len(owned.ledger.jobs())
+            )
+            owned.wake.set()
+            while True:
+                await owned.wake.wait()
+                owned.wake.clear()
+                await self._drive(owned)
+        except FencedError as error:
+            owned.fenced = True
+            if self._assigned:
+                self._crash(error)
+        except Exception as error:  # noqa: BLE001 # doubt ends the process: the log is the truth
+            self._crash(error)
+
+    async def _drive(self, owned: _Owned) -> None:
+        while owned.ledger.has_work(self._now()):
+            while not self._may_step.is_set():
+                await self._may_step.wait()
+            async with owned.stepping:
+                served = await owned.ledger.step(self._now())
+            if not served:
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _close(self, number: int) -> None:
+        owned = self._owned.pop(number)
+        if owned.task is not None:
+            owned.task.cancel()
+            await asyncio.gather(owned.task, return_exceptions=True)
+        owned.ledger.close()
+        self._account(owned, -owned.queued_bytes)
+        await owned.log.close()
+        self._journal.info(LogEvent.PARTITION_CLOSED, partition=number)

