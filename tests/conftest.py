@@ -14,12 +14,12 @@ def pytest_report_header() -> str:
 
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
-    """A running Kafka, started when the first test asks for it. Topics stay, so tests pick names of their own."""
+    """Run a Kafka from the first test that asks for it to the end; what a test leaves there stays."""
     with running_kafka(tmp_path_factory.mktemp("kafka")) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def kafka_bootstrap(kafka: Kafka) -> str:
-    """The address of the running Kafka."""
+    """Return the address of the running Kafka."""
     return kafka.bootstrap_servers

@@ -21,11 +21,11 @@ if os.getppid() == int(sys.argv[1]):
 """
 
 
-def spawn(command: Sequence[str], log_file: Path) -> subprocess.Popen[bytes]:
+def spawn(command: Sequence[str], log_file: Path, *, keep_open: Sequence[int] = ()) -> subprocess.Popen[bytes]:
     """Start `command`, whose first part is a path, appending what it prints to `log_file`.
 
     The child is in a group of its own: a Ctrl-C in the terminal reaches us only, and we end our children in
-    order.
+    order. The file descriptors of `keep_open` are open in the child too.
     """
     child: Future[subprocess.Popen[bytes]] = Future()
     become = [sys.executable, "-ISc", BECOME, str(os.getpid()), *command]
@@ -35,7 +35,12 @@ def spawn(command: Sequence[str], log_file: Path) -> subprocess.Popen[bytes]:
         try:
             with log_file.open("ab") as log:
                 process = subprocess.Popen(  # noqa: S603 (no shell, and every part of the command is ours)
-                    become, stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0
+                    become,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    pass_fds=keep_open,
+                    process_group=0,
                 )
         except OSError as error:
             child.set_exception(error)

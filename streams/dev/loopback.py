@@ -10,16 +10,23 @@ HOST = "127.0.0.1"
 PORTS = range(20_000, 32_000)
 
 
+def is_free(port: int) -> bool:
+    """Return whether a server can listen at `port` now."""
+    with socket.socket() as attempt:
+        # As servers do: connections of an earlier server that linger in TIME_WAIT do not count.
+        attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            attempt.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
 def free_port() -> int:
-    """Return a port of `PORTS` that nobody holds now."""
-    while True:
-        port = PORTS[secrets.randbelow(len(PORTS))]
-        with socket.socket() as attempt:
-            try:
-                attempt.bind((HOST, port))
-            except OSError:
-                continue
-            return port
+    """Return a port of `PORTS` at which nobody listens now."""
+    while not is_free(port := PORTS[secrets.randbelow(len(PORTS))]):
+        pass
+    return port
 
 
 def live_brokers(port: int) -> set[int]:
