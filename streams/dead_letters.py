@@ -73,4 +73,7 @@ def _error_headers(record: SourceRecord, reason: DeadLetterReason, message: str)
         Header.DLQ_ID: f"{record.topic}-{record.partition}-{record.offset}",
     }
     encoded = tuple((name.value, value.encode()) for name, value in values.items())
-    return (*encoded, (Header.DLQ_REDRIVE_COUNT.value, redrives if redrives.isdigit() and len(redrives) < 10 else b"0"))
+    return (
+        *encoded,
+        (Header.DLQ_REDRIVE_COUNT.value, redrives if redrives.isdigit() and len(redrives) < 10 else b"0"),
+    )

@@ -44,8 +44,8 @@ class Intake:
 
 
 class _Ids(msgspec.Struct):
-    jobId: Any = None  # noqa: N815 # the name on the wire
-    workspaceId: Any = None  # noqa: N815 # the name on the wire
+    jobId: Any = None  # the name on the wire
+    workspaceId: Any = None  # the name on the wire
 
 
 _ids = msgspec.json.Decoder(_Ids)
@@ -142,9 +142,9 @@ def _read_completion(value: bytes) -> Intake:
 
 def _describe(error: ValidationError) -> str:
     problems = error.errors(include_input=False, include_url=False, include_context=False)
-    shown = [f"{'.'.join(map(str, problem['loc'])) or 'value'}: {problem['msg']}" for problem in problems[:_ERRORS_SHOWN]]
+    shown = [
+        f"{'.'.join(map(str, problem['loc'])) or 'value'}: {problem['msg']}" for problem in problems[:_ERRORS_SHOWN]
+    ]
     if len(problems) > _ERRORS_SHOWN:
         shown.append(f"and {len(problems) - _ERRORS_SHOWN} more")
     return "; ".join(shown)[:_ERROR_MAX_LENGTH]
-
-

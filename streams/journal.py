@@ -69,9 +69,7 @@ class Journal:
     def submission_ignored(self, key: JobKey, reason: IgnoreReason) -> None:
         """Tell of a submission of known ids."""
         self.metrics.submissions.labels(reason.value).inc()
-        self.info(
-            LogEvent.SUBMISSION_IGNORED, job_id=key.job_id, workspace_id=key.workspace_id, reason=reason.value
-        )
+        self.info(LogEvent.SUBMISSION_IGNORED, job_id=key.job_id, workspace_id=key.workspace_id, reason=reason.value)
 
     def submission_expired(self, key: JobKey) -> None:
         """Tell of a submission so old that its job may have come and gone."""
@@ -81,9 +79,7 @@ class Journal:
     def completion_ignored(self, key: JobKey, reason: IgnoreReason) -> None:
         """Tell of a completion that changed nothing."""
         self.metrics.completions.labels(reason.value).inc()
-        self.info(
-            LogEvent.COMPLETION_IGNORED, job_id=key.job_id, workspace_id=key.workspace_id, reason=reason.value
-        )
+        self.info(LogEvent.COMPLETION_IGNORED, job_id=key.job_id, workspace_id=key.workspace_id, reason=reason.value)
 
     def dead_letter(self, record: SourceRecord, rejection: Rejection) -> None:
         """Tell of a record that went to its dead-letter topic."""

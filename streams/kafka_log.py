@@ -42,9 +42,10 @@ def milliseconds_of(instant: datetime) -> int:
 class KafkaReader:
     """Short reads with a consumer of its own, in no group. One at a time: they take milliseconds."""
 
-    def __init__(self, client_options: dict[str, Any], group: str) -> None:
+    def __init__(self, client_options: dict[str, Any], group: str, partitions: int) -> None:
         self._options = client_options
         self._group = group
+        self._partitions = partitions
         self._lock = asyncio.Lock()
 
     async def start(self) -> None:
@@ -99,7 +100,7 @@ class KafkaReader:
             for message in batches.get(source, ()):
                 if message.offset >= end or len(records) == limit:
                     return records
-                records.append(source_record(message))
+                records.append(source_record(message, message.timestamp))
             if len(records) == limit:
                 return records
             # Markers and aborted records move the position without a message.
@@ -114,25 +115,13 @@ class KafkaReader:
         """Return the group's committed offset of every partition, its log start where it has none."""
         return await self._of_every_partition(topic, self._committed)
 
-    async def _of_every_partition(
-        self, topic: str, ask: Callable[[list[KafkaTopicPartition]], Any]
-    ) -> dict[int, int]:
+    async def _of_every_partition(self, topic: str, ask: Callable[[list[KafkaTopicPartition]], Any]) -> dict[int, int]:
         try:
             async with asyncio.timeout(READ_TIMEOUT_SECONDS):
-                numbers = await self._partitions(topic)
-                offsets = await ask([KafkaTopicPartition(topic, number) for number in numbers])
+                offsets = await ask([KafkaTopicPartition(topic, number) for number in range(self._partitions)])
         except (KafkaError, TimeoutError) as error:
             raise UnreadableError(f"offsets of {topic}: {error!r}") from error
         return {source.partition: offset for source, offset in offsets.items()}
-
-    async def _partitions(self, topic: str) -> list[int]:
-        known = self._consumer.partitions_for_topic(topic)
-        if not known:
-            await self._consumer.topics()
-            known = self._consumer.partitions_for_topic(topic)
-        if not known:
-            raise UnreadableError(f"the broker does not know {topic}")
-        return sorted(known)
 
     async def _high_watermarks(self, sources: list[KafkaTopicPartition]) -> dict[KafkaTopicPartition, int]:
         return dict(await self._high_watermark_consumer.end_offsets(sources))
@@ -146,13 +135,13 @@ class KafkaReader:
         return offsets
 
 
-def source_record(message: Any) -> SourceRecord:
-    """Return an aiokafka or Faust message as the engine sees it."""
+def source_record(message: Any, timestamp_ms: int) -> SourceRecord:
+    """Return an aiokafka or Faust message as the engine sees it; the two give its timestamp in different units."""
     return SourceRecord(
         topic=message.topic,
         partition=message.partition,
         offset=message.offset,
-        timestamp=instant_of(message.timestamp),
+        timestamp=instant_of(timestamp_ms),
         key=message.key,
         value=message.value,
         headers=tuple(message.headers or ()),
@@ -236,8 +225,8 @@ class KafkaPartitionLog:
         self._metrics.transactions.labels("committed").inc()
         self._metrics.transaction_duration.observe(time.monotonic() - started)
 
-    async def _send(self, record: NewRecord) -> "asyncio.Future[Any]":
-        return await self._producer.send(
+    async def _send(self, record: NewRecord) -> asyncio.Future[Any]:
+        delivery: asyncio.Future[Any] = await self._producer.send(
             record.topic,
             partition=record.partition,
             key=record.key,
@@ -245,6 +234,7 @@ class KafkaPartitionLog:
             headers=list(record.headers),
             timestamp_ms=None if record.timestamp is None else milliseconds_of(record.timestamp),
         )
+        return delivery
 
     async def close(self) -> None:
         """Stop the writer without committing anything."""

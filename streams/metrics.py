@@ -31,7 +31,9 @@ class Metrics:
         self.calls_in_flight = self._gauge("calls_in_flight", "Call slots taken")
         self.workspaces_waiting = self._gauge("workspaces_waiting", "Workspaces with pending jobs")
         self.deadlines_held = self._gauge(
-            "deadlines_held_seconds", "How long passed deadlines have waited for the read barrier", "partition"
+            "deadlines_held_seconds",
+            "How long passed deadlines have waited for the read barrier",
+            "partition",
         )
         self.clock_skew = self._gauge("clock_skew_seconds", "This worker's clock ahead of the broker's")
         self.last_record_processed = self._gauge(

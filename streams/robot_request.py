@@ -9,14 +9,14 @@ class _Credentials(msgspec.Struct):
 
 
 class _Order(msgspec.Struct):
-    itemId: msgspec.Raw  # noqa: N815 # the name on the wire
-    orderId: msgspec.Raw  # noqa: N815 # the name on the wire
-    pedidoInput: msgspec.Raw  # noqa: N815 # the name on the wire
+    itemId: msgspec.Raw  # the name on the wire
+    orderId: msgspec.Raw  # the name on the wire
+    pedidoInput: msgspec.Raw  # the name on the wire
 
 
 class _Submission(msgspec.Struct):
-    workspaceId: str  # noqa: N815 # the name on the wire
-    jobId: str  # noqa: N815 # the name on the wire
+    workspaceId: str  # the name on the wire
+    jobId: str  # the name on the wire
     credentials: _Credentials
     orders: list[_Order]
 

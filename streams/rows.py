@@ -53,7 +53,7 @@ def row_key(key: JobKey) -> bytes:
 def encode_row(job: Job) -> bytes:
     """Return the changelog value of a job."""
     return _encoder.encode(
-        _Row(version=ROW_VERSION, source=tuple(job.source), **{name: getattr(job, name) for name in _FIELDS})
+        _Row(version=ROW_VERSION, source=job.source, **{name: getattr(job, name) for name in _FIELDS})
     )
 
 

@@ -183,7 +183,7 @@ def load_settings() -> Settings:
     if secrets_dir and not Path(secrets_dir).is_dir():
         raise SettingsError(f"{SECRETS_DIR_VARIABLE}: {secrets_dir} is not a folder")
     try:
-        settings = Settings(_secrets_dir=secrets_dir or None)
+        settings = Settings(_secrets_dir=secrets_dir or None)  # type: ignore[call-arg] # fields come from the environment
     except ValidationError as error:
         problems = {str(problem["loc"][0]): problem["msg"] for problem in error.errors(include_input=False)}
         text = "; ".join(

@@ -1,1 +1,1 @@
-"""The functional core: the life of a job, its deadlines and who may be next. Standard library only, no I/O, no clock."""
+"""The functional core: the life of a job, its deadlines, who may be next. Standard library only; no I/O, no clock."""

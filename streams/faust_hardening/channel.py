@@ -14,13 +14,18 @@ class DurableChannel(Channel[Any]):
     """
 
     @property
-    def queue(self) -> ThrowableQueue:
+    def queue(self) -> ThrowableQueue[Any]:
         """The queue of this subscriber, without a bound: its content is bounded by the call slots."""
         if self._queue is None:
             self._queue = ThrowableQueue(flow_control=FlowControlEvent(initially_suspended=False))
         return self._queue
 
     def put_nowait(self, value: Any) -> None:
-        """Hand a value to every subscriber at once, without a chance to be cancelled in between."""
+        """Hand a value to the one agent at once, without a chance to be cancelled in between.
+
+        Raises RuntimeError unless there is exactly one: none would lose the claim, two would call it twice.
+        """
+        if len(self._subscribers) != 1:
+            raise RuntimeError(f"the channel of claims has {len(self._subscribers)} readers")
         for subscriber in self._subscribers:
-            subscriber.queue.put_nowait(self._create_event(None, value, None))
+            subscriber.queue.put_nowait(value)

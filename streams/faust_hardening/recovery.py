@@ -1,5 +1,8 @@
 """The end of a rebalance: nothing may be fetched before the queues have been cleared and the offsets set."""
 
+from typing import cast
+
+import faust
 from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
 
@@ -12,7 +15,7 @@ class OrderedRecovery(Recovery):
     """
 
     async def _resume_streams(self, generation_id: int = 0) -> None:
-        app = self.app
+        app = cast(faust.App, self.app)
         consumer = app.consumer
         # The worker opens its ledgers on this signal, so they are there before the first record.
         await app.on_rebalance_complete.send()

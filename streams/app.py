@@ -1,0 +1,311 @@
+"""The composition root: the only place where settings, Kafka, the robot, the ledgers and Faust meet.
+
+`faust -A streams.app worker` finds `app` here; it is built from the environment when it is first asked for.
+"""
+
+import asyncio
+import contextlib
+import socket
+import sys
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import faust
+from faust.auth import SASLCredentials, SSLCredentials
+from faust.types import StreamT
+from yarl import URL
+
+from streams.claims import CallSlots, Claim, PayloadCache
+from streams.clock import Clock
+from streams.core.job import Status
+from streams.deadlines import DeadlineScan, ReadBarrier
+from streams.dispatch import Dispatcher
+from streams.faust_hardening import DurableChannel, HardenedApp
+from streams.faust_hardening.app import exit_now
+from streams.journal import Journal
+from streams.kafka_log import KafkaPartitionLog, KafkaReader, source_record
+from streams.ledger import Ledger, LedgerConfig
+from streams.log import PartitionLog, TopicPartition
+from streams.logs import configure_logging, logging_config
+from streams.metrics import Metrics
+from streams.names import SOURCE_TOPICS, Agent, LogEvent, changelog_topic
+from streams.partitions import Partitions
+from streams.probes import Probes
+from streams.robot import HttpRobot, Robot
+from streams.settings import Settings, SettingsError, load_settings
+from streams.topics import TopicsError, check_topics
+
+# Payloads of waiting jobs held in memory; past it they are read again from their topic.
+PAYLOAD_CACHE_BYTES = 64_000_000
+TICK_SECONDS = 0.25
+COMMIT_SECONDS = 0.25
+# A timer that has not run for so long means that the process does not get anywhere.
+STALLED_SECONDS = 15.0
+DRAIN_POLL_SECONDS = 0.05
+CONFIG_EXIT_CODE = 78  # sysexits.h: EX_CONFIG
+
+
+def _same_log(log: PartitionLog) -> PartitionLog:
+    return log
+
+
+def _same_robot(robot: Robot) -> Robot:
+    return robot
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a test may put around the real parts; production uses them as they are."""
+
+    wrap_log: Callable[[PartitionLog], PartitionLog] = _same_log
+    wrap_robot: Callable[[Robot], Robot] = _same_robot
+    clock: Clock = field(default_factory=Clock)
+
+
+class Worker:
+    """Everything of a worker that is not Faust, wired together; `start` before Faust joins the group."""
+
+    def __init__(self, settings: Settings, parts: Parts) -> None:
+        self._settings = settings
+        self._parts = parts
+        self.now = parts.clock.now
+        self.metrics = Metrics()
+        self.journal = Journal(self.metrics)
+        self.worker_id = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
+        self.partitions = Partitions(self._make_ledger, self.now, self.journal, exit_now)
+        self._slots = CallSlots(settings.robot_concurrency, self.partitions.wake_waiting)
+        self._payloads = PayloadCache(PAYLOAD_CACHE_BYTES)
+        self._deciding: asyncio.Task[None] | None = None
+        self.dispatch: Callable[[Claim], None] = self._not_wired
+        self._stack = contextlib.AsyncExitStack()
+        self._last_tick = time.monotonic()
+        self._probes = Probes(
+            settings.probe_host, settings.probe_port, self._live_checks, self._ready_checks, self.metrics
+        )
+
+    async def start(self) -> None:
+        """Open the probes, check the topics, connect. Ends the process with one line if something is missing."""
+        settings = self._settings
+        try:
+            await self._probes.start()
+            report = await check_topics(settings)
+        except (TopicsError, SettingsError) as error:
+            exit_now(str(error), CONFIG_EXIT_CODE)
+        except OSError as error:
+            exit_now(f"the probes cannot listen: {error}", CONFIG_EXIT_CODE)
+        self._config = LedgerConfig(
+            app_id=settings.app_id,
+            worker_id=self.worker_id,
+            partitions=report.partitions,
+            jobs_per_workspace=settings.jobs_per_workspace,
+            deadlines=settings.deadlines,
+            max_bytes=report.max_bytes,
+        )
+        options = settings.kafka_client_options()
+        self._reader = KafkaReader(options, settings.app_id, report.partitions)
+        # One of its own: a completion in an open transaction keeps it waiting, and nobody else.
+        self._barrier_reader = KafkaReader(options, settings.app_id, report.partitions)
+        await self._reader.start()
+        await self._barrier_reader.start()
+        barrier = ReadBarrier(self._barrier_reader)
+        self._scan = DeadlineScan(self.partitions.open_ledgers, self.partitions.expire, barrier, self.now, self.journal)
+        secret = settings.callback_secret.get_secret_value()
+        robot = HttpRobot(settings.robot_endpoint, secret, settings.robot_timeout_seconds, settings.robot_concurrency)
+        await self._stack.enter_async_context(robot.connect())
+        self.dispatcher = Dispatcher(
+            self._parts.wrap_robot(robot),
+            self._slots,
+            settings.deadlines,
+            settings.callback_url,
+            secret,
+            self.now,
+            self.partitions.report,
+            self.journal,
+            exit_now,
+        )
+
+    async def assign(self, numbers: set[int]) -> None:
+        """Take over the partitions that the group has given us."""
+        await self.partitions.assign(numbers)
+        self.journal.info(LogEvent.REBALANCE_COMPLETED, partitions=sorted(numbers))
+
+    async def suspend(self) -> None:
+        """Stand still while the group is rebalancing."""
+        self.journal.info(LogEvent.REBALANCE_STARTED, partitions=self.partitions.numbers)
+        await self.partitions.suspend()
+
+    def tick(self) -> None:
+        """Do what the passing of time asks for: deadlines, pauses that are over, figures."""
+        now = self.now()
+        self._last_tick = time.monotonic()
+        self.partitions.tick(now)
+        if self._scan.collect(now) and (self._deciding is None or self._deciding.done()):
+            self._deciding = asyncio.create_task(self._decide())
+        self._show_figures()
+
+    async def drain(self) -> None:
+        """Make no more claims, and wait until the calls in flight are back and written down, bounded."""
+        self.partitions.stop_admitting()
+        self.journal.info(LogEvent.DRAINING, calls_in_flight=self._slots.in_flight)
+        give_up = time.monotonic() + self._settings.drain_seconds
+        while time.monotonic() < give_up and not (self._slots.in_flight == 0 and self.partitions.idle):
+            self.partitions.tick(self.now())
+            await asyncio.sleep(DRAIN_POLL_SECONDS)
+
+    async def stop(self) -> None:
+        """Close everything; what is not committed is left to the next owner."""
+        if self._deciding is not None:
+            self._deciding.cancel()
+        await self.partitions.close()
+        await self._stack.aclose()
+        await self._reader.stop()
+        await self._barrier_reader.stop()
+        await self._probes.stop()
+        self.journal.info(LogEvent.WORKER_STOPPED)
+
+    async def _decide(self) -> None:
+        try:
+            await self._scan.decide()
+        except Exception as error:  # noqa: BLE001 # deadlines that nobody decides any more are lost jobs
+            exit_now(error)
+
+    def _make_ledger(self, partition: int) -> tuple[Ledger, PartitionLog]:
+        changelog = TopicPartition(changelog_topic(self._settings.app_id), partition)
+        options = self._settings.kafka_client_options()
+        log = self._parts.wrap_log(
+            KafkaPartitionLog(options, self._settings.app_id, changelog, self._reader, self.metrics)
+        )
+        ledger = Ledger(
+            partition,
+            self._config,
+            log,
+            self._reader,
+            self._slots,
+            self._payloads,
+            lambda claim: self.dispatch(claim),
+            self.journal,
+        )
+        return ledger, log
+
+    @staticmethod
+    def _not_wired(_claim: Claim) -> None:
+        raise RuntimeError("no dispatch agent is there to take the claim")
+
+    def _live_checks(self) -> dict[str, bool]:
+        return {"timer": time.monotonic() - self._last_tick < STALLED_SECONDS or not self.partitions.ready}
+
+    def _ready_checks(self) -> dict[str, bool]:
+        return {"group joined, partitions loaded": self.partitions.ready}
+
+    def _show_figures(self) -> None:
+        ledgers = self.partitions.open_ledgers()
+        for status in Status:
+            self.metrics.jobs.labels(status.value).set(sum(ledger.jobs_by_status[status] for ledger in ledgers))
+        self.metrics.calls_in_flight.set(self._slots.in_flight)
+        self.metrics.workspaces_waiting.set(sum(ledger.workspaces_waiting for ledger in ledgers))
+
+
+class OrchestratorApp(HardenedApp):
+    """The Faust app with its worker: joins the group only when the worker is up, leaves it only when drained."""
+
+    def __init__(self, settings: Settings, worker: Worker) -> None:
+        self.worker = worker
+        self._drained = False
+        super().__init__(
+            settings.app_id,
+            broker=[URL(f"kafka://{server.strip()}") for server in settings.bootstrap_servers.split(",")],
+            broker_credentials=_credentials(settings),
+            broker_commit_interval=COMMIT_SECONDS,
+            broker_session_timeout=settings.session_timeout_seconds,
+            broker_heartbeat_interval=min(2.0, settings.session_timeout_seconds / 5),
+            broker_rebalance_timeout=max(30.0, settings.session_timeout_seconds),
+            broker_request_timeout=max(40.0, settings.session_timeout_seconds + 10),
+            logging_config=logging_config(settings.log_format, settings.log_level),
+        )
+
+    async def on_start(self) -> None:
+        """Bring up the worker first: nothing may arrive before it can be taken."""
+        configure_logging(self.worker._settings.log_format, self.worker._settings.log_level)
+        await self.worker.start()
+        await super().on_start()
+
+    async def stop(self) -> None:
+        """Drain while everything still runs, then leave the group, then close the ledgers."""
+        if not self._drained:
+            self._drained = True
+            await self.worker.drain()
+            await super().stop()
+            await self.worker.stop()
+
+
+def _credentials(settings: Settings) -> Any:
+    if settings.sasl_mechanism is not None and settings.sasl_password is not None:
+        return SASLCredentials(
+            username=settings.sasl_username,
+            password=settings.sasl_password.get_secret_value(),
+            mechanism=settings.sasl_mechanism.value,
+            ssl_context=settings.ssl_context,
+        )
+    if settings.ssl_context is not None:
+        return SSLCredentials(context=settings.ssl_context)
+    return None
+
+
+def build_app(settings: Settings, parts: Parts | None = None) -> OrchestratorApp:
+    """Wire the Faust app: three agents and one timer around a worker."""
+    worker = Worker(settings, parts or Parts())
+    app = OrchestratorApp(settings, worker)
+    for topic, name in zip(SOURCE_TOPICS, (Agent.SUBMITTED, Agent.BATCH_COMPLETED), strict=True):
+        # Raw bytes cannot fail to decode: what they mean is decided in streams/intake.py.
+        channel = app.topic(topic.value, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+        app.agent(channel, name=name.value)(_intake_agent(worker))
+    claims = DurableChannel(app)
+    worker.dispatch = claims.put_nowait
+
+    @app.agent(claims, name=Agent.DISPATCH.value)
+    async def dispatch(stream: StreamT[Claim]) -> None:
+        async for claim in stream:
+            worker.dispatcher.start(claim)
+
+    @app.timer(TICK_SECONDS)  # type: ignore[untyped-decorator] # Faust declares it without types
+    async def tick() -> None:
+        try:
+            worker.tick()
+        except Exception as error:  # noqa: BLE001 # Faust would end the app in a way that commits undone records
+            exit_now(error)
+
+    @app.on_rebalance_complete.connect  # type: ignore[arg-type] # Faust's type wants a keyword of its own
+    async def assigned(_app: Any, **_kwargs: Any) -> None:
+        await worker.assign({tp.partition for tp in app.consumer.assignment() if tp.topic in SOURCE_TOPICS})
+
+    @app.on_partitions_revoked.connect  # type: ignore[arg-type] # as above
+    async def revoked(_app: Any, _revoked: Any = None, **_kwargs: Any) -> None:
+        await worker.suspend()
+
+    return app
+
+
+def _intake_agent(worker: Worker) -> Callable[[StreamT[bytes]], Awaitable[None]]:
+    async def agent(stream: StreamT[bytes]) -> None:
+        # Acknowledged by the ledger, after the commit of what follows from the record.
+        async for event in cast(faust.Stream[bytes], stream).noack().events():
+            message = event.message
+            record = source_record(message, round(message.timestamp * 1000))
+            await worker.partitions.deliver(record, event.ack)
+
+    return agent
+
+
+def __getattr__(name: str) -> Any:
+    """Build `app` when it is first asked for, so that importing this module does nothing."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        app = build_app(load_settings())
+    except SettingsError as error:
+        sys.exit(f"robot-orchestrator: {error}")
+    globals()["app"] = app
+    return app

@@ -1,0 +1,57 @@
+"""The probes' own small HTTP listener, up from the first second: /livez, /readyz, /metrics."""
+
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from streams.metrics import Metrics
+
+Checks = Callable[[], dict[str, bool]]
+
+
+class Probes:
+    """Serves the checks: 200 if all are true, else 503. `?verbose` lists them for a person."""
+
+    def __init__(self, host: str, port: int, live: Checks, ready: Checks, metrics: Metrics) -> None:
+        self._host = host
+        self._port = port
+        self._metrics = metrics
+        self._app = web.Application()
+        self._app.add_routes(
+            [
+                web.get("/livez", self._handler(live)),
+                web.get("/readyz", self._handler(ready)),
+                web.get("/metrics", self._serve_metrics),
+            ]
+        )
+        self._runner = web.AppRunner(self._app, access_log=None, handle_signals=False)
+
+    async def start(self) -> None:
+        """Listen. Raises OSError if the port is taken."""
+        await self._runner.setup()
+        await web.TCPSite(self._runner, self._host, self._port).start()
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        await self._runner.cleanup()
+
+    @property
+    def port(self) -> int:
+        """The port listened on, which matters if 0 was asked for."""
+        return int(self._runner.addresses[0][1])
+
+    @staticmethod
+    def _handler(checks: Checks) -> Callable[[web.Request], Awaitable[web.Response]]:
+        async def handle(request: web.Request) -> web.Response:
+            results = checks()
+            passed = all(results.values())
+            text = "ok" if passed else "not ok"
+            if "verbose" in request.query:
+                text = "\n".join(f"[{'+' if good else '-'}] {name}" for name, good in results.items()) + f"\n{text}"
+            return web.Response(text=text + "\n", status=200 if passed else 503)
+
+        return handle
+
+    async def _serve_metrics(self, _request: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(self._metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

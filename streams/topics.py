@@ -1,0 +1,126 @@
+"""The topics on the cluster: how they are created, and what a worker insists on before it starts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import TopicAlreadyExistsError, for_code
+
+from streams.intake import COMPLETION_MAX_BYTES, SUBMISSION_MAX_BYTES
+from streams.names import Topic, changelog_topic
+from streams.settings import Settings
+
+_WEEK_MS = 604_800_000
+# A submission with its headers, and a dead letter, which adds headers to what it copies.
+_SUBMISSION_BYTES = SUBMISSION_MAX_BYTES + 1_000_000
+_LETTER_BYTES = _SUBMISSION_BYTES + 1_000_000
+# The broker's default, for a topic whose configuration we may not read.
+_DEFAULT_MAX_BYTES = 1_048_588
+_MIN_IN_SYNC_AT = 3
+
+
+class TopicsError(Exception):
+    """The topics are not as the program needs them; the text is one line that says which has what."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """A topic and the settings it is created with."""
+
+    name: str
+    config: Mapping[str, str] = field(default_factory=dict)
+
+
+def topic_specs(settings: Settings) -> list[TopicSpec]:
+    """Return every topic of an application, with its configuration."""
+    # Past half the table's memory a submission is never called: its credentials need not lie there longer.
+    secret = {"retention.ms": str(int(settings.retention_seconds * 500))}
+    week = {"retention.ms": str(_WEEK_MS)}
+    return [
+        TopicSpec(Topic.SUBMITTED, secret | {"max.message.bytes": str(_SUBMISSION_BYTES)}),
+        TopicSpec(Topic.BATCH_COMPLETED, week),
+        TopicSpec(Topic.COMPLETED, week),
+        TopicSpec(Topic.FAILED, week),
+        TopicSpec(Topic.DLQ_SUBMITTED, secret | {"max.message.bytes": str(_LETTER_BYTES)}),
+        TopicSpec(Topic.DLQ_BATCH_COMPLETED, week | {"max.message.bytes": str(COMPLETION_MAX_BYTES + 2_000_000)}),
+        # The broker's clock in the rows is what a worker's clock is compared with.
+        TopicSpec(
+            changelog_topic(settings.app_id),
+            {"cleanup.policy": "compact", "message.timestamp.type": "LogAppendTime"},
+        ),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class TopicsReport:
+    """What was found: the one partition count, and the largest record (bytes) that each topic takes."""
+
+    partitions: int
+    max_bytes: Mapping[str, int]
+
+
+async def create_topics(settings: Settings, partitions: int, replication_factor: int) -> list[str]:
+    """Create the topics that are missing; return their names. Raises a KafkaError if the broker refuses."""
+    admin = AIOKafkaAdminClient(**settings.kafka_client_options())
+    await admin.start()
+    try:
+        created = []
+        existing = set(await admin.list_topics())
+        for spec in topic_specs(settings):
+            if spec.name in existing:
+                continue
+            config = dict(spec.config)
+            if replication_factor >= _MIN_IN_SYNC_AT:
+                config["min.insync.replicas"] = str(replication_factor - 1)
+            topic = NewTopic(spec.name, partitions, replication_factor, topic_configs=config)
+            response = await admin.create_topics([topic])
+            for _, code, *message in response.topic_errors:
+                error = for_code(code)
+                if error.errno and error is not TopicAlreadyExistsError:
+                    raise error(f"{spec.name}: {message}")
+            created.append(spec.name)
+        return created
+    finally:
+        await admin.close()
+
+
+async def check_topics(settings: Settings) -> TopicsReport:
+    """Return what the cluster has. Raises TopicsError if a topic is missing or the counts differ."""
+    names = [spec.name for spec in topic_specs(settings)]
+    admin = AIOKafkaAdminClient(**settings.kafka_client_options())
+    await admin.start()
+    try:
+        described = {topic["topic"]: topic for topic in await admin.describe_topics(names)}
+        counts = {name: len(described[name]["partitions"]) for name in names if name in described}
+        missing = [name for name in names if not counts.get(name)]
+        if missing:
+            raise TopicsError(f"missing topics: {', '.join(missing)} (robot-orchestrator topics create makes them)")
+        if len(set(counts.values())) > 1:
+            found = ", ".join(f"{name} has {count}" for name, count in counts.items())
+            raise TopicsError(f"all topics need one partition count: {found}")
+        configs = await _configs(admin, names)
+    finally:
+        await admin.close()
+    changelog = names[-1]
+    if "delete" in configs[changelog].get("cleanup.policy", ""):
+        raise TopicsError(f"{changelog} must have cleanup.policy=compact only, or rows of waiting jobs are deleted")
+    sizes = {name: int(configs[name].get("max.message.bytes", _DEFAULT_MAX_BYTES)) for name in names}
+    return TopicsReport(partitions=counts[changelog], max_bytes=sizes)
+
+
+async def _configs(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:
+    """Return each topic's configuration, empty where we may not read it."""
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+    configs: dict[str, dict[str, str]] = {name: {} for name in names}
+    for response in await admin.describe_configs(resources):
+        for code, _message, _type, name, entries in response.resources:
+            if code == 0:
+                configs[name] = {entry[0]: entry[1] or "" for entry in entries}
+    return configs
+
+
+def describe(report: TopicsReport, settings: Settings) -> list[tuple[str, Any, Any]]:
+    """Return (topic, partitions, largest record in bytes) rows for people."""
+    return [(spec.name, report.partitions, report.max_bytes[spec.name]) for spec in topic_specs(settings)]
