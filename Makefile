@@ -1,0 +1,39 @@
+# What people and CI call; each target says what it is for.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: setup demo dev test lint bench lock clean
+
+setup: $(VENV)/installed  ## builds .venv; the command is then .venv/bin/robot-orchestrator
+
+$(VENV)/installed: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; say which: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: setup  ## about twenty jobs with every fate, on a real Kafka, checked at the end
+	$(BIN)/robot-orchestrator demo
+
+dev: setup  ## a broker, a simulated robot, a worker and a live table of jobs
+	$(BIN)/robot-orchestrator dev
+
+test: setup  ## everything, on a real Kafka
+	$(BIN)/pytest
+
+lint: setup  ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup  ## throughput, latency, CPU and memory, as a table
+	$(BIN)/python -m tests.benchmarks
+
+lock:  ## renews requirements.lock (needs uv)
+	uv pip compile pyproject.toml --extra test --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-emit-index-url --no-annotate --upgrade --quiet --output-file requirements.lock
+
+clean:  ## removes what setup built
+	rm -rf $(VENV)
