@@ -34,7 +34,7 @@ def spawn(command: Sequence[str], log_file: Path, *, keep_open: Sequence[int] = 
         # The kernel sends the death signal when the *thread* that started the child ends, so this one stays.
         try:
             with log_file.open("ab") as log:
-                process = subprocess.Popen(  # noqa: S603 (no shell, and every part of the command is ours)
+                process = subprocess.Popen(  # noqa: S603 # no shell, and every part of the command is ours
                     become,
                     stdin=subprocess.DEVNULL,
                     stdout=log,

@@ -8,6 +8,7 @@ import fcntl
 import subprocess
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
@@ -176,11 +177,10 @@ class EmbeddedKafka:
         self.start()
 
     def __enter__(self) -> Self:
-        try:
+        with ExitStack() as on_failure:
+            on_failure.callback(self.kill)
             self.start()
-        except BaseException:  # also an interrupt: `__exit__` is not called when this raises
-            self.kill()
-            raise
+            on_failure.pop_all()
         return self
 
     def __exit__(self, *_exc: object) -> None:
@@ -264,14 +264,13 @@ class EmbeddedCluster:
     def start(self, *, within_seconds: float = 120) -> None:
         """Start every broker and return when each of them knows all of them as live."""
         everyone = {int(broker.config["node.id"]) for broker in self.brokers}
-        try:
+        with ExitStack() as on_failure:
+            on_failure.callback(self.kill)
             for broker in self.brokers:
                 broker.launch()
             for broker in self.brokers:
                 broker.wait_until_ready(everyone, within_seconds=within_seconds)
-        except BaseException:
-            self.kill()
-            raise
+            on_failure.pop_all()
 
     def stop(self, *, within_seconds: float = 20) -> None:
         """End every broker in good order, or by force when that takes longer than `within_seconds` each."""
