@@ -114,8 +114,8 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read the environment, then files of secrets; no .env file is read behind anyone's back."""
-        return env_settings, file_secret_settings
+        """Take what is passed by name, then the environment, then files of secrets; no .env file is read behind anyone's back."""
+        return init_settings, env_settings, file_secret_settings
 
     @property
     def robot_endpoint(self) -> str:

@@ -1,0 +1,138 @@
+"""What a run has left behind: the committed records of every topic, and the POSTs that the robot has noted."""
+
+import asyncio
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from schemas import ID_MAX_LENGTH
+from streams.core.job import Job, JobKey
+from streams.kafka_log import source_record
+from streams.log import SourceRecord
+from streams.names import DLQ_OF, OUTCOME_TOPICS, SOURCE_TOPICS, changelog_topic
+from streams.rows import decode_row
+
+# A worker that was killed can leave a transaction open, which hides what lies behind it until it times out (20 s).
+READ_SECONDS = 60.0
+
+
+class Post(NamedTuple):
+    """A POST that the robot has received."""
+
+    key: JobKey
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The committed records of every topic, each partition's in order. Topics without records may be left out."""
+
+    app_id: str
+    partitions: int
+    records: Mapping[str, Sequence[SourceRecord]]
+
+    def of(self, topic: str) -> Sequence[SourceRecord]:
+        """Return the records of a topic."""
+        return self.records.get(topic, ())
+
+    def outcomes(self) -> dict[JobKey, list[dict[str, Any]]]:
+        """Return the values of the outcome records by job."""
+        found: dict[JobKey, list[dict[str, Any]]] = defaultdict(list)
+        for topic in OUTCOME_TOPICS:
+            for record in self.of(topic):
+                value = msgspec.json.decode(record.value or b"")
+                found[JobKey(value["workspaceId"], value["jobId"])].append(value)
+        return found
+
+    def rows(self) -> dict[JobKey, Job]:
+        """Return the last row of every job in the changelog, those that were deleted since included."""
+        values = (record.value for record in self.of(changelog_topic(self.app_id)))
+        jobs = (decode_row(value) for value in values if value is not None)
+        return {job.key: job for job in jobs}
+
+
+class HistoryError(Exception):
+    """The topics could not be read to their ends."""
+
+
+async def read_history(client_options: Mapping[str, Any], app_id: str) -> History:
+    """Return every committed record of the application's topics up to the ends that they have now.
+
+    Raises HistoryError when a topic is missing, or when a transaction stays open for too long.
+    """
+    topics = [*SOURCE_TOPICS, *OUTCOME_TOPICS, *DLQ_OF.values(), changelog_topic(app_id)]
+    # Only an uncommitted reader is told of what lies behind an open transaction.
+    ends = await _ends(client_options, topics)
+    records: dict[str, list[SourceRecord]] = {topic: [] for topic in topics}
+    consumer = AIOKafkaConsumer(
+        **client_options, isolation_level="read_committed", enable_auto_commit=False, fetch_max_wait_ms=50
+    )
+    await consumer.start()
+    waiting = set(ends)
+    try:
+        consumer.assign(list(ends))
+        await consumer.seek_to_beginning()
+        async with asyncio.timeout(READ_SECONDS):
+            while waiting:
+                for source, messages in (await consumer.getmany(*waiting, timeout_ms=200)).items():
+                    kept = (message for message in messages if message.offset < ends[source])
+                    records[source.topic] += [source_record(message, message.timestamp) for message in kept]
+                waiting = {source for source in waiting if await consumer.position(source) < ends[source]}
+    except TimeoutError:
+        names = ", ".join(sorted(f"{source.topic}-{source.partition}" for source in waiting))
+        raise HistoryError(f"{names} could not be read to the end within {READ_SECONDS:.0f} s") from None
+    finally:
+        await consumer.stop()
+    return History(app_id, len(ends) // len(topics), records)
+
+
+async def _ends(client_options: Mapping[str, Any], topics: Sequence[str]) -> dict[TopicPartition, int]:
+    consumer = AIOKafkaConsumer(**client_options, isolation_level="read_uncommitted")
+    await consumer.start()
+    try:
+        missing = set(topics) - await consumer.topics()
+        if missing:
+            raise HistoryError(f"missing topics: {', '.join(sorted(missing))}")
+        sources = [TopicPartition(topic, n) for topic in topics for n in consumer.partitions_for_topic(topic)]
+        return dict(await consumer.end_offsets(sources))
+    finally:
+        await consumer.stop()
+
+
+def read_posts(log_file: Path) -> list[Post]:
+    """Return what the simulated robot has noted: one JSON object a POST and line."""
+    lines = log_file.read_text("utf-8").splitlines() if log_file.exists() else []
+    notes = [json.loads(line) for line in lines]
+    return [
+        Post(JobKey(note["workspace_id"], note["job_id"]), datetime.fromisoformat(note["received_at"]))
+        for note in notes
+    ]
+
+
+class _Ids(msgspec.Struct):
+    jobId: Annotated[str, msgspec.Meta(min_length=1, max_length=ID_MAX_LENGTH)]
+    workspaceId: Annotated[str, msgspec.Meta(min_length=1, max_length=ID_MAX_LENGTH)]
+
+
+_ids = msgspec.json.Decoder(_Ids)
+
+
+def job_key(record: SourceRecord) -> JobKey | None:
+    """Return the ids in a submission or completion, None if it has no usable ones."""
+    try:
+        ids = _ids.decode(record.value or b"")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return JobKey(ids.workspaceId, ids.jobId)
+
+
+def position(record: SourceRecord) -> str:
+    """Return where a record lies, as dead letters name it."""
+    return f"{record.topic}-{record.partition}-{record.offset}"

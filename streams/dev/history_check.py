@@ -1,0 +1,249 @@
+"""The history checker: what the topics and the robot's own log must agree on after a run, whatever happened in it.
+
+It judges by the contract (`schemas`) and by what lies in the topics, not by what a worker says about itself, and works
+on plain data (`streams.dev.history`), so that a simulated log can be checked as well. Meant for a run that has come
+to rest: a job that is still under way counts as one without an outcome.
+"""
+
+import base64
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from enum import StrEnum
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from schemas import BatchCompleted, JobSubmitted
+from streams.core.job import FailureReason, JobKey
+from streams.dev.history import History, Post, job_key, position
+from streams.log import SourceRecord
+from streams.names import DLQ_OF, DeadLetterReason, Header, Topic
+from streams.placement import partition_of
+
+# Reasons that tell an operator that submitting the orders again is safe.
+_NEVER_SENT = (
+    FailureReason.ROBOT_UNREACHABLE,
+    FailureReason.NOT_DISPATCHED,
+    FailureReason.INVALID_SUBMISSION,
+    FailureReason.SUBMISSION_EXPIRED,
+)
+_BASE64_MIN_LENGTH = 6
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+
+
+class ViolationKind(StrEnum):
+    """What can be wrong with a history."""
+
+    POSTED_TWICE = "posted more than once"
+    POSTED_UNKNOWN = "posted, but never submitted"
+    POST_DENIED = "posted, but its outcome says that it cannot have been"
+    NO_OUTCOME = "accepted, but without an outcome"
+    SEVERAL_OUTCOMES = "more than one outcome"
+    UNKNOWN_OUTCOME = "an outcome of a job that was never submitted"
+    COMPLETION_IGNORED = "completed in time, but timed out"
+    UNACCOUNTED = "a record of which nothing came"
+    SECRET = "a secret outside its topics"  # noqa: S105 # says what is wrong, is none
+
+
+class Violation(NamedTuple):
+    """A promise that was not kept. `subject` is a job or a record, `detail` never quotes a payload."""
+
+    kind: ViolationKind
+    subject: str
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.subject}: {self.kind.value} ({self.detail})"
+
+
+def check(history: History, posts: Iterable[Post], secrets: Iterable[str] = ()) -> list[Violation]:
+    """Return every promise that a run has broken, none if it kept them all.
+
+    `secrets` are texts that only submissions and their dead letters may carry. A completion counts as in time by its
+    record's timestamp, which is when its producer sent it, or when the broker had it with LogAppendTime.
+    """
+    facts = _Facts(history)
+    posts = list(posts)
+    return [
+        *_check_posts(facts, posts),
+        *_check_outcomes(facts),
+        *_check_deadlines(facts),
+        *_check_submissions(facts),
+        *_check_completions(facts),
+        *_check_secrets(history, secrets),
+    ]
+
+
+def _name(key: JobKey) -> str:
+    return f"job {key.job_id} of workspace {key.workspace_id}"
+
+
+def _content(record: SourceRecord) -> str | None:
+    """Return what tells two submissions apart, the credentials left out; None if the contract forbids it."""
+    try:
+        job = JobSubmitted.model_validate_json(record.value or b"")
+    except ValidationError:
+        return None
+    return json.dumps([job.carrier, [[o.itemId, o.orderId, o.pedidoInput] for o in job.orders]], sort_keys=True)
+
+
+def _counts(record: SourceRecord) -> tuple[int, int] | None:
+    """Return the counts of a completion; None if the contract forbids it."""
+    try:
+        completion = BatchCompleted.model_validate_json(record.value or b"")
+    except ValidationError:
+        return None
+    return completion.successCount, completion.errorCount
+
+
+class _Facts:
+    """A history, looked up in the ways that the checks need."""
+
+    def __init__(self, history: History) -> None:
+        self.submitted = history.of(Topic.SUBMITTED)
+        self.reported = history.of(Topic.BATCH_COMPLETED)
+        self.outcomes = history.outcomes()
+        self.rows = history.rows()
+        self.content = {position(record): _content(record) for record in self.submitted}
+        self._partitions = history.partitions
+        letters = [dict(record.headers) for topic in DLQ_OF.values() for record in history.of(topic)]
+        self.letters = {letter[Header.DLQ_ID].decode(): letter[Header.DLQ_REASON].decode() for letter in letters}
+
+    def home(self, key: JobKey) -> int:
+        """Return the partition where everything about a job belongs."""
+        return partition_of(key.workspace_id, self._partitions)
+
+    @cached_property
+    def _copies(self) -> set[tuple[Any, ...]]:
+        sources = (*self.submitted, *self.reported)
+        return {(record.topic, record.partition, record.key, record.value, record.headers) for record in sources}
+
+    def forwarded(self, record: SourceRecord, target: int) -> bool:
+        """Whether the same bytes lie in the target partition."""
+        return (record.topic, target, record.key, record.value, record.headers) in self._copies
+
+    @cached_property
+    def founders(self) -> dict[JobKey, SourceRecord]:
+        """The submission that made each job: the first in its own partition that had the right age."""
+        turned_away = (DeadLetterReason.SUBMISSION_EXPIRED, DeadLetterReason.FUTURE_TIMESTAMP)
+        founders: dict[JobKey, SourceRecord] = {}
+        for record in self.submitted:
+            key = job_key(record)
+            if key is None or record.partition != self.home(key):
+                continue
+            if self.letters.get(position(record)) not in turned_away:
+                founders.setdefault(key, record)
+        return founders
+
+
+def _check_posts(facts: _Facts, posts: Sequence[Post]) -> Iterator[Violation]:
+    valid = {job_key(record) for record in facts.submitted if facts.content[position(record)] is not None}
+    for key, count in Counter(post.key for post in posts).items():
+        if count > 1:
+            times = ", ".join(post.received_at.isoformat() for post in posts if post.key == key)
+            yield Violation(ViolationKind.POSTED_TWICE, _name(key), f"{count} POSTs, at {times}")
+        if key not in valid:
+            yield Violation(ViolationKind.POSTED_UNKNOWN, _name(key), "no valid submission has its ids")
+        for outcome in facts.outcomes.get(key, ()):
+            if outcome.get("reason") in _NEVER_SENT:
+                yield Violation(ViolationKind.POST_DENIED, _name(key), outcome["reason"])
+
+
+def _check_outcomes(facts: _Facts) -> Iterator[Violation]:
+    submitted = {job_key(record) for record in facts.submitted}
+    for key, outcomes in facts.outcomes.items():
+        if len(outcomes) > 1:
+            detail = ", ".join(outcome.get("reason") or outcome["status"] for outcome in outcomes)
+            yield Violation(ViolationKind.SEVERAL_OUTCOMES, _name(key), detail)
+        if key not in submitted:
+            yield Violation(ViolationKind.UNKNOWN_OUTCOME, _name(key), outcomes[0]["status"])
+    for key, founder in facts.founders.items():
+        if key not in facts.outcomes:
+            row = facts.rows.get(key)
+            detail = f"{position(founder)}, {row.status if row else 'not in the table'}"
+            yield Violation(ViolationKind.NO_OUTCOME, _name(key), detail)
+
+
+def _check_deadlines(facts: _Facts) -> Iterator[Violation]:
+    completions: dict[JobKey | None, list[SourceRecord]] = defaultdict(list)
+    for record in facts.reported:
+        if _counts(record) is not None:
+            completions[job_key(record)].append(record)
+    for key, row in facts.rows.items():
+        if row.reason not in (FailureReason.TIMEOUT, FailureReason.DISPATCH_UNKNOWN):
+            continue
+        if row.deadline is None or row.claimed_at is None or row.ended_at is None or row.ended_at < row.deadline:
+            # A call that broke ends its job before the deadline: what comes after that is late.
+            continue
+        for record in completions[key]:
+            if row.claimed_at <= record.timestamp < row.deadline:
+                detail = f"{row.reason}, {position(record)} came {row.deadline - record.timestamp} before the deadline"
+                yield Violation(ViolationKind.COMPLETION_IGNORED, _name(key), detail)
+
+
+def _check_submissions(facts: _Facts) -> Iterator[Violation]:
+    for record in facts.submitted:
+        problem = _submission_problem(facts, record)
+        if problem is not None and position(record) not in facts.letters:
+            yield Violation(ViolationKind.UNACCOUNTED, position(record), f"{problem}, and not dead-lettered")
+
+
+def _submission_problem(facts: _Facts, record: SourceRecord) -> str | None:
+    """Return why a submission should be a dead letter, None if its job is to be found."""
+    key, content = job_key(record), facts.content[position(record)]
+    if key is None:
+        return "no job can be read from it"
+    if record.partition != facts.home(key):
+        return None if facts.forwarded(record, facts.home(key)) else "misplaced, not forwarded"
+    if content is None:
+        return "against the contract"
+    row, founder = facts.rows.get(key), facts.founders.get(key)
+    if row is None and key not in facts.outcomes:
+        return "its job is not in the table and has no outcome"
+    accepted = position(founder) if row is None and founder else "-".join(map(str, row.source if row else ()))
+    if facts.content.get(accepted, content) != content:
+        return f"other content than {accepted}, which has its ids"
+    return None
+
+
+def _check_completions(facts: _Facts) -> Iterator[Violation]:
+    for record in facts.reported:
+        problem = _completion_problem(facts, record)
+        if problem is not None and position(record) not in facts.letters:
+            yield Violation(ViolationKind.UNACCOUNTED, position(record), f"{problem}, and not dead-lettered")
+
+
+def _completion_problem(facts: _Facts, record: SourceRecord) -> str | None:
+    """Return why a completion should be a dead letter, None if it completed its job."""
+    key, counts = job_key(record), _counts(record)
+    if key is None:
+        return "no job can be read from it"
+    if record.partition != facts.home(key):
+        return None if facts.forwarded(record, facts.home(key)) else "misplaced, not forwarded"
+    if counts is None:
+        return "against the contract"
+    completed = [(outcome.get("successCount"), outcome.get("errorCount")) for outcome in facts.outcomes.get(key, ())]
+    return None if counts in completed else "it is not what its job ended with"
+
+
+def _check_secrets(history: History, secrets: Iterable[str]) -> Iterator[Violation]:
+    forms = {form for secret in secrets for form in _forms(secret)}
+    for topic, records in history.records.items():
+        if topic in (Topic.SUBMITTED, Topic.DLQ_SUBMITTED):
+            continue
+        for record in records:
+            parts = [("key", record.key), ("value", record.value), *((f"header {n}", v) for n, v in record.headers)]
+            for name, part in parts:
+                if part and any(form in part for form in forms):
+                    yield Violation(ViolationKind.SECRET, position(record), f"in its {name}")
+
+
+def _forms(secret: str) -> set[bytes]:
+    """Return a secret as it may stand in a record: plain, escaped for JSON, or in base64 at any alignment."""
+    raw = secret.encode()
+    # Only the characters that no neighbouring byte takes part in, and not so few that any text could have them.
+    encoded = {base64.b64encode(bytes(n) + raw)[(n * 8 + 5) // 6 : (n + len(raw)) * 8 // 6] for n in range(3)}
+    telling = {form for form in encoded if len(form) >= _BASE64_MIN_LENGTH}
+    return {raw, json.dumps(secret)[1:-1].encode()} | telling | {form.translate(_URL_SAFE) for form in telling}

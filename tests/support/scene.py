@@ -1,0 +1,223 @@
+"""An application of a test's own on the shared topics: its group, its changelog, its robot, its workers."""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+
+from schemas import JobCompleted, JobFailed
+from streams.core.job import Job
+from streams.dev.robot import BatchCompletion, BatchRequest, Fate, RobotBehaviour, SimulatedRobot
+from streams.names import DLQ_OF, OUTCOME_TOPICS, Topic, changelog_topic
+from streams.placement import partition_of
+from streams.rows import decode_row
+from streams.settings import Settings
+from streams.topics import create_topics
+from tests.support.worker import PRODUCTION, WorkerProcess
+
+PARTITIONS = 4
+WAIT_SECONDS = 60.0
+PASSWORD = "pa$$-wörd/7"
+USERNAME = "the-courier-user"
+CALLBACK_SECRET = "callback-s3cret"
+SECRETS = (PASSWORD, USERNAME, CALLBACK_SECRET)
+
+T = TypeVar("T")
+
+_numbers = itertools.count()
+
+
+def submission(job_id: str | None = None, workspace_id: str | None = None, orders: int = 2) -> dict[str, Any]:
+    """Return a submission with fresh ids."""
+    return {
+        "jobId": job_id or str(uuid.uuid4()),
+        "workspaceId": workspace_id or str(uuid.uuid4()),
+        "carrier": "coordinadora",
+        "credentials": {"username": USERNAME, "password": PASSWORD},
+        "orders": [
+            {
+                "itemId": str(uuid.uuid4()),
+                "orderId": str(uuid.uuid4()),
+                "pedidoInput": {"nombres": "Ñáñez", "ciudad": "MANIZALES (CDAS)", "peso": 0.5, "orden": number},
+            }
+            for number in range(orders)
+        ],
+    }
+
+
+@dataclass
+class Scene:
+    """Use as `async with`; `environment` is what its workers get beside the connection."""
+
+    bootstrap_servers: str
+    folder: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    behaviour: RobotBehaviour = field(default_factory=RobotBehaviour)
+    fates: dict[str, Fate] = field(default_factory=dict)
+    records: dict[str, list[ConsumerRecord]] = field(default_factory=lambda: defaultdict(list))
+    workers: list[WorkerProcess] = field(default_factory=list)
+
+    async def __aenter__(self) -> Self:
+        self.app_id = f"scene-{uuid.uuid4().hex[:8]}"
+        self._stack = contextlib.AsyncExitStack()
+        self.robot = SimulatedRobot(
+            behaviour=self.behaviour,
+            fate_of=self._fate_of,
+            report=self._report,
+            log_path=self.folder / f"{self.app_id}-posts.jsonl",
+        )
+        await self._stack.enter_async_context(self.robot)
+        self.variables = {
+            "ROBOT_COORDINADORA_URL": self.robot.url,
+            "ROBOT_CALLBACK_SECRET": CALLBACK_SECRET,
+            "NEXT_PUBLIC_APP_URL": "https://app.example/base",
+            "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap_servers,
+            "ROBOT_ORCHESTRATOR_APP_ID": self.app_id,
+            "ROBOT_ORCHESTRATOR_SESSION_TIMEOUT_SECONDS": "3",
+            "ROBOT_ORCHESTRATOR_WORKSPACE_PAUSE_SECONDS": "0.2",
+            "ROBOT_ORCHESTRATOR_LOG_FORMAT": "json",
+            **self.environment,
+        }
+        await create_topics(Settings(**self.variables), PARTITIONS, 1)
+        self.producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap_servers)
+        await self.producer.start()
+        self._stack.push_async_callback(self.producer.stop)
+        self._reader = AIOKafkaConsumer(
+            bootstrap_servers=self.bootstrap_servers, isolation_level="read_committed", fetch_max_wait_ms=50
+        )
+        await self._reader.start()
+        self._stack.push_async_callback(self._reader.stop)
+        await self._begin_at_the_end()
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        for worker in self.workers:
+            worker.close()
+        await self._stack.aclose()
+
+    async def worker(
+        self, command: Sequence[str] = PRODUCTION, *, ready: bool = True, **variables: str
+    ) -> WorkerProcess:
+        """Start a worker of this application."""
+        log_path = self.folder / f"{self.app_id}-worker-{next(_numbers)}.log"
+        worker = WorkerProcess({**self.variables, **variables}, log_path, command)
+        self.workers.append(worker)
+        if ready:
+            await worker.wait_ready()
+        return worker
+
+    async def submit(self, payload: Mapping[str, Any], fate: Fate = Fate.COMPLETE) -> str:
+        """Publish a submission as its producer should; return the job id."""
+        self.fates[payload["jobId"]] = fate
+        await self.publish(Topic.SUBMITTED, payload, payload["workspaceId"])
+        return str(payload["jobId"])
+
+    async def complete(self, payload: Mapping[str, Any], success: int, error: int) -> None:
+        """Publish a completion as the callback bridge should."""
+        ids = {name: payload[name] for name in ("jobId", "workspaceId")}
+        completion = {**ids, "successCount": success, "errorCount": error}
+        await self.publish(Topic.BATCH_COMPLETED, completion, payload["workspaceId"])
+
+    async def publish(self, topic: Topic, value: object, workspace_id: str) -> ConsumerRecord:
+        """Write a JSON value where its workspace belongs."""
+        data = json.dumps(value, ensure_ascii=False).encode()
+        return await self.write(topic, data, partition_of(workspace_id, PARTITIONS), workspace_id.encode())
+
+    async def write(
+        self, topic: Topic, value: bytes | None, partition: int, key: bytes | None = None, **more: Any
+    ) -> ConsumerRecord:
+        """Write bytes to a partition; return where they are."""
+        return await self.producer.send_and_wait(topic, value, key=key, partition=partition, **more)
+
+    async def outcome(self, job_id: str) -> JobCompleted | JobFailed:
+        """Return the outcome of a job when it is there; it validates against the contract."""
+        record = await self.wait_for(
+            lambda: next((r for topic in OUTCOME_TOPICS for r in self.records[topic] if r.key == job_id.encode()), None)
+        )
+        model = JobCompleted if record.topic == Topic.COMPLETED else JobFailed
+        return model.model_validate_json(record.value)
+
+    async def dead_letter(self, topic: Topic, where: ConsumerRecord) -> ConsumerRecord:
+        """Return the dead letter of a record when it is there."""
+        wanted = f"{where.topic}-{where.partition}-{where.offset}".encode()
+        return await self.wait_for(
+            lambda: next((r for r in self.records[DLQ_OF[topic]] if dict(r.headers)["robot.dlq.id"] == wanted), None)
+        )
+
+    async def wait_for(self, look: Callable[[], T | None]) -> T:
+        """Read on until there is something to see."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            while (found := look()) is None:
+                for source, batch in (await self._reader.getmany(timeout_ms=100)).items():
+                    self.records[source.topic].extend(batch)
+        return found
+
+    async def read_to_end(self) -> None:
+        """Read everything that is committed by now."""
+        ends = await self._reader.end_offsets(self._reader.assignment())
+        async with asyncio.timeout(WAIT_SECONDS):
+            for source, end in ends.items():
+                while await self._reader.position(source) < end:
+                    for read, batch in (await self._reader.getmany(timeout_ms=100)).items():
+                        self.records[read.topic].extend(batch)
+
+    async def outcomes_of(self, job_id: str) -> list[ConsumerRecord]:
+        """Return every outcome record of a job so far."""
+        await self.read_to_end()
+        return [r for topic in OUTCOME_TOPICS for r in self.records[topic] if r.key == job_id.encode()]
+
+    async def row(self, job_id: str, matches: Callable[[Job], bool] = lambda _job: True) -> Job:
+        """Return the row of a job when it is as wanted."""
+
+        def look() -> Job | None:
+            rows = [decode_row(r.value) for r in self.records[changelog_topic(self.app_id)] if r.value]
+            latest = [row for row in rows if row.job_id == job_id][-1:]
+            return latest[0] if latest and matches(latest[0]) else None
+
+        return await self.wait_for(look)
+
+    def posts(self, job_id: str) -> int:
+        """Return how often a job was POSTed."""
+        return sum(call.job_id == job_id for call in self.robot.calls)
+
+    async def reset_offsets(self, *, to_end: bool) -> None:
+        """Set the group's offsets of both sources; no worker may be running."""
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.bootstrap_servers, group_id=self.app_id, enable_auto_commit=False
+        )
+        await consumer.start()
+        try:
+            sources = [
+                TopicPartition(topic, number)
+                for topic in (Topic.SUBMITTED, Topic.BATCH_COMPLETED)
+                for number in range(PARTITIONS)
+            ]
+            consumer.assign(sources)
+            offsets = await (consumer.end_offsets(sources) if to_end else consumer.beginning_offsets(sources))
+            await consumer.commit(offsets)
+        finally:
+            await consumer.stop()
+
+    async def _begin_at_the_end(self) -> None:
+        topics = [*OUTCOME_TOPICS, *DLQ_OF.values(), changelog_topic(self.app_id)]
+        readable = [TopicPartition(topic, number) for topic in topics for number in range(PARTITIONS)]
+        self._reader.assign(readable)
+        await self._reader.seek_to_end(*readable)
+        for source in readable:
+            await self._reader.position(source)
+        await self.reset_offsets(to_end=True)
+
+    def _fate_of(self, request: BatchRequest) -> Fate:
+        return self.fates.get(request.job_id, Fate.COMPLETE)
+
+    async def _report(self, completion: BatchCompletion) -> None:
+        ids = {"jobId": completion.job_id, "workspaceId": completion.workspace_id}
+        await self.complete(ids, completion.success_count, completion.error_count)
