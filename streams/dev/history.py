@@ -11,12 +11,13 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 
 from schemas import ID_MAX_LENGTH
 from streams.core.job import Job, JobKey
 from streams.kafka_log import source_record
 from streams.log import SourceRecord
-from streams.names import DLQ_OF, OUTCOME_TOPICS, SOURCE_TOPICS, changelog_topic
+from streams.names import DLQ_OF, OUTCOME_TOPICS, SOURCE_TOPICS, Topic, changelog_topic
 from streams.rows import decode_row
 
 # A worker that was killed can leave a transaction open, which hides what lies behind it until it times out (20 s).
@@ -49,7 +50,7 @@ class History:
             for record in self.of(topic):
                 value = msgspec.json.decode(record.value or b"")
                 found[JobKey(value["workspaceId"], value["jobId"])].append(value)
-        return found
+        return dict(found)
 
     def rows(self) -> dict[JobKey, Job]:
         """Return the last row of every job in the changelog, those that were deleted since included."""
@@ -68,16 +69,16 @@ async def read_history(client_options: Mapping[str, Any], app_id: str) -> Histor
     Raises HistoryError when a topic is missing, or when a transaction stays open for too long.
     """
     topics = [*SOURCE_TOPICS, *OUTCOME_TOPICS, *DLQ_OF.values(), changelog_topic(app_id)]
-    # Only an uncommitted reader is told of what lies behind an open transaction.
-    ends = await _ends(client_options, topics)
+    sources = await _sources(client_options, topics)
+    ends = await _high_watermarks(client_options, sources)
     records: dict[str, list[SourceRecord]] = {topic: [] for topic in topics}
     consumer = AIOKafkaConsumer(
         **client_options, isolation_level="read_committed", enable_auto_commit=False, fetch_max_wait_ms=50
     )
     await consumer.start()
-    waiting = set(ends)
+    waiting = set(sources)
     try:
-        consumer.assign(list(ends))
+        consumer.assign(sources)
         await consumer.seek_to_beginning()
         async with asyncio.timeout(READ_SECONDS):
             while waiting:
@@ -90,17 +91,29 @@ async def read_history(client_options: Mapping[str, Any], app_id: str) -> Histor
         raise HistoryError(f"{names} could not be read to the end within {READ_SECONDS:.0f} s") from None
     finally:
         await consumer.stop()
-    return History(app_id, len(ends) // len(topics), records)
+    return History(app_id, sum(source.topic == Topic.SUBMITTED for source in sources), records)
 
 
-async def _ends(client_options: Mapping[str, Any], topics: Sequence[str]) -> dict[TopicPartition, int]:
+async def _sources(client_options: Mapping[str, Any], topics: Sequence[str]) -> list[TopicPartition]:
+    admin = AIOKafkaAdminClient(**client_options)
+    await admin.start()
+    try:
+        described = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics(list(topics))}
+    finally:
+        await admin.close()
+    missing = [topic for topic in topics if not described.get(topic)]
+    if missing:
+        raise HistoryError(f"missing topics: {', '.join(missing)}")
+    return [TopicPartition(topic, number) for topic in topics for number in range(described[topic])]
+
+
+async def _high_watermarks(
+    client_options: Mapping[str, Any], sources: list[TopicPartition]
+) -> dict[TopicPartition, int]:
+    # Only an uncommitted reader is told of what lies behind an open transaction.
     consumer = AIOKafkaConsumer(**client_options, isolation_level="read_uncommitted")
     await consumer.start()
     try:
-        missing = set(topics) - await consumer.topics()
-        if missing:
-            raise HistoryError(f"missing topics: {', '.join(sorted(missing))}")
-        sources = [TopicPartition(topic, n) for topic in topics for n in consumer.partitions_for_topic(topic)]
         return dict(await consumer.end_offsets(sources))
     finally:
         await consumer.stop()

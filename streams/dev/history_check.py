@@ -199,10 +199,10 @@ def _submission_problem(facts: _Facts, record: SourceRecord) -> str | None:
         return None if facts.forwarded(record, facts.home(key)) else "misplaced, not forwarded"
     if content is None:
         return "against the contract"
-    row, founder = facts.rows.get(key), facts.founders.get(key)
+    row = facts.rows.get(key)
     if row is None and key not in facts.outcomes:
         return "its job is not in the table and has no outcome"
-    accepted = position(founder) if row is None and founder else "-".join(map(str, row.source if row else ()))
+    accepted = "-".join(map(str, row.source)) if row else position(facts.founders.get(key, record))
     if facts.content.get(accepted, content) != content:
         return f"other content than {accepted}, which has its ids"
     return None

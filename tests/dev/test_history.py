@@ -1,0 +1,373 @@
+"""The history checker finds what a run has broken, and nothing in a run that kept its promises."""
+
+import base64
+import json
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from streams.core.job import FailureReason, Job, JobKey, Source, Status
+from streams.dead_letters import dead_letter
+from streams.dev.history import History, HistoryError, Post, position, read_history, read_posts
+from streams.dev.history_check import ViolationKind, check
+from streams.log import NewRecord, SourceRecord
+from streams.names import DeadLetterReason, Topic, changelog_topic
+from streams.outcomes import outcome_record
+from streams.placement import partition_of
+from streams.rows import encode_row, row_key
+from streams.settings import load_settings
+from streams.topics import create_topics
+from tests.support.kafka import Kafka
+
+APP = "checked"
+PARTITIONS = 4
+PASSWORD = "correct horse battery"
+START = datetime(2026, 1, 31, 12, tzinfo=UTC)
+KEY = JobKey("workspace", "job")
+DEADLINE = START + timedelta(seconds=60)
+
+
+@dataclass
+class Log:
+    """A history in the making: each method appends what a producer or a worker would have written."""
+
+    records: dict[str, list[SourceRecord]] = field(default_factory=dict)
+
+    def append(self, new: NewRecord, at: datetime = START) -> SourceRecord:
+        topic = self.records.setdefault(new.topic, [])
+        offset = sum(record.partition == new.partition for record in topic)
+        timestamp = new.timestamp or at
+        topic.append(SourceRecord(new.topic, new.partition, offset, timestamp, new.key, new.value, new.headers))
+        return topic[-1]
+
+    def submit(self, key: JobKey = KEY, partition: int | None = None, **changes: Any) -> SourceRecord:
+        order = {"itemId": "i", "orderId": "o", "pedidoInput": {"ciudad": "Bogotá"}}
+        credentials = {"username": "u", "password": PASSWORD}
+        value = {"jobId": key.job_id, "workspaceId": key.workspace_id, "credentials": credentials, "orders": [order]}
+        return self.write(Topic.SUBMITTED, json.dumps(value | changes).encode(), key, partition)
+
+    def report(
+        self, key: JobKey = KEY, counts: Any = (1, 0), at: datetime = START, partition: int | None = None
+    ) -> SourceRecord:
+        names = {"jobId": key.job_id, "workspaceId": key.workspace_id}
+        value = names | {"successCount": counts[0], "errorCount": counts[1]}
+        return self.write(Topic.BATCH_COMPLETED, json.dumps(value).encode(), key, partition, at)
+
+    def write(
+        self,
+        topic: Topic,
+        value: bytes | None,
+        key: JobKey = KEY,
+        partition: int | None = None,
+        at: datetime = START,
+    ) -> SourceRecord:
+        target = partition_of(key.workspace_id, PARTITIONS) if partition is None else partition
+        return self.append(NewRecord(topic, target, key.workspace_id.encode(), value), at)
+
+    def end(self, source: SourceRecord, key: JobKey = KEY, reason: FailureReason | None = None) -> Job:
+        """Write the outcome and the row of a job: completed with (1, 0), or failed."""
+        job = Job(
+            workspace_id=key.workspace_id,
+            job_id=key.job_id,
+            status=Status.FAILED if reason else Status.COMPLETED,
+            submitted_at=START,
+            source=Source(source.topic, source.partition, source.offset),
+            fingerprint="",
+            order_count=1,
+            claimed_at=START,
+            deadline=DEADLINE,
+            ended_at=DEADLINE + timedelta(seconds=1),
+            success_count=None if reason else 1,
+            error_count=None if reason else 0,
+            reason=reason,
+            error="" if reason else None,
+        )
+        self.tell(job)
+        self.keep(job)
+        return job
+
+    def tell(self, job: Job) -> None:
+        """Write the outcome."""
+        self.append(outcome_record(job, job.source.partition, APP))
+
+    def keep(self, job: Job) -> None:
+        """Write the row."""
+        row = NewRecord(changelog_topic(APP), job.source.partition, row_key(job.key), encode_row(job))
+        self.append(row)
+
+    def bury(self, record: SourceRecord, reason: DeadLetterReason = DeadLetterReason.MALFORMED) -> None:
+        self.append(dead_letter(record, reason, "why", 10_000))
+
+    def violations(self, *posted: JobKey) -> list[ViolationKind]:
+        history = History(APP, PARTITIONS, self.records)
+        return [violation.kind for violation in check(history, [Post(key, START) for key in posted], [PASSWORD])]
+
+
+def completed() -> Log:
+    log = Log()
+    log.end(log.submit())
+    log.report()
+    return log
+
+
+def elsewhere(key: JobKey = KEY) -> int:
+    return (partition_of(key.workspace_id, PARTITIONS) + 1) % PARTITIONS
+
+
+def test_a_completed_job_that_was_posted_once_breaks_nothing() -> None:
+    assert completed().violations(KEY) == []
+
+
+def test_an_empty_history_breaks_nothing() -> None:
+    assert Log().violations() == []
+
+
+def test_a_job_that_was_posted_twice_is_found() -> None:
+    assert completed().violations(KEY, KEY) == [ViolationKind.POSTED_TWICE]
+
+
+def test_the_same_job_id_posted_in_two_workspaces_is_two_jobs() -> None:
+    log, other = completed(), JobKey("other", KEY.job_id)
+    log.end(log.submit(other), other)
+    assert log.violations(KEY, other) == []
+
+
+def test_a_post_without_a_submission_is_found() -> None:
+    assert completed().violations(KEY, JobKey("other", KEY.job_id)) == [ViolationKind.POSTED_UNKNOWN]
+
+
+def test_a_post_of_a_submission_that_the_contract_forbids_is_found() -> None:
+    log = Log()
+    source = log.submit(orders=[])
+    log.bury(source, DeadLetterReason.INVALID)
+    log.end(source, reason=FailureReason.INVALID_SUBMISSION)
+    assert log.violations() == []
+    assert log.violations(KEY) == [ViolationKind.POSTED_UNKNOWN, ViolationKind.POST_DENIED]
+
+
+@pytest.mark.parametrize("reason", [FailureReason.ROBOT_UNREACHABLE, FailureReason.NOT_DISPATCHED])
+def test_an_outcome_that_denies_a_post_is_found(reason: FailureReason) -> None:
+    log = Log()
+    log.end(log.submit(), reason=reason)
+    assert log.violations() == []
+    assert log.violations(KEY) == [ViolationKind.POST_DENIED]
+
+
+def test_an_accepted_job_without_outcome_is_found() -> None:
+    log = Log()
+    job = log.end(log.submit())
+    del log.records[Topic.COMPLETED]
+    log.keep(replace(job, status=Status.PROCESSING))
+    assert log.violations(KEY) == [ViolationKind.NO_OUTCOME]
+
+
+@pytest.mark.parametrize("reason", [DeadLetterReason.SUBMISSION_EXPIRED, DeadLetterReason.FUTURE_TIMESTAMP])
+def test_a_submission_turned_away_for_its_age_needs_no_outcome(reason: DeadLetterReason) -> None:
+    log = Log()
+    log.bury(log.submit(), reason)
+    assert log.violations() == []
+
+
+def test_a_second_outcome_is_found() -> None:
+    log = Log()
+    job = log.end(log.submit())
+    log.tell(replace(job, status=Status.FAILED, reason=FailureReason.INTERNAL_ERROR))
+    assert log.violations(KEY) == [ViolationKind.SEVERAL_OUTCOMES]
+
+
+def test_an_outcome_of_a_job_that_nobody_submitted_is_found() -> None:
+    log = completed()
+    log.end(log.records[Topic.SUBMITTED][0], JobKey("nobody", "job"))
+    assert log.violations(KEY) == [ViolationKind.UNKNOWN_OUTCOME]
+
+
+@pytest.mark.parametrize("reason", [FailureReason.TIMEOUT, FailureReason.DISPATCH_UNKNOWN])
+@pytest.mark.parametrize(
+    ("came", "found"),
+    [
+        (START - timedelta(seconds=1), []),
+        (START, [ViolationKind.COMPLETION_IGNORED]),
+        (DEADLINE - timedelta(milliseconds=1), [ViolationKind.COMPLETION_IGNORED]),
+        (DEADLINE, []),
+    ],
+)
+def test_a_completion_between_claim_and_deadline_forbids_a_time_out(
+    reason: FailureReason, came: datetime, found: list[ViolationKind]
+) -> None:
+    log = Log()
+    log.end(log.submit(), reason=reason)
+    log.bury(log.report(at=came), DeadLetterReason.LATE_COMPLETION)
+    assert log.violations(KEY) == found
+
+
+def test_a_misplaced_completion_in_time_forbids_a_time_out_too() -> None:
+    log = Log()
+    log.end(log.submit(), reason=FailureReason.TIMEOUT)
+    log.bury(log.report(partition=elsewhere()))
+    assert log.violations(KEY) == [ViolationKind.COMPLETION_IGNORED]
+
+
+def test_a_completion_after_a_broken_call_is_late_even_before_the_deadline() -> None:
+    log = Log()
+    job = log.end(log.submit(), reason=FailureReason.DISPATCH_UNKNOWN)
+    log.keep(replace(job, ended_at=START + timedelta(seconds=1)))
+    log.bury(log.report(at=START + timedelta(seconds=2)), DeadLetterReason.LATE_COMPLETION)
+    assert log.violations(KEY) == []
+
+
+@pytest.mark.parametrize("topic", [Topic.SUBMITTED, Topic.BATCH_COMPLETED])
+@pytest.mark.parametrize("value", [None, b"", b"not json", b"[]", b'{"jobId": 1}', b"\xff", b"[" * 5000])
+def test_a_record_that_cannot_be_read_must_be_dead_lettered(topic: Topic, value: bytes | None) -> None:
+    log = Log()
+    record = log.write(topic, value)
+    assert log.violations() == [ViolationKind.UNACCOUNTED]
+    log.bury(record)
+    assert log.violations() == []
+
+
+def test_a_submission_of_which_nothing_came_is_found() -> None:
+    log = completed()
+    log.submit(JobKey("lost", "job"))
+    assert log.violations(KEY) == [ViolationKind.NO_OUTCOME, ViolationKind.UNACCOUNTED]
+
+
+def test_a_bad_submission_must_be_dead_lettered_beside_its_outcome() -> None:
+    log = Log()
+    source = log.submit(carrier=7)
+    log.end(source, reason=FailureReason.INVALID_SUBMISSION)
+    assert log.violations() == [ViolationKind.UNACCOUNTED]
+
+
+def test_a_duplicate_needs_nothing_and_a_conflict_a_dead_letter() -> None:
+    log = completed()
+    log.submit(credentials={"username": "another", "password": PASSWORD})
+    assert log.violations(KEY) == []
+    conflict = log.submit(carrier="another")
+    assert log.violations(KEY) == [ViolationKind.UNACCOUNTED]
+    log.bury(conflict, DeadLetterReason.CONFLICT)
+    assert log.violations(KEY) == []
+
+
+def test_a_misplaced_submission_must_have_its_copy() -> None:
+    log = Log()
+    log.submit(partition=elsewhere())
+    assert log.violations() == [ViolationKind.UNACCOUNTED]
+    log.end(log.submit())
+    assert log.violations(KEY) == []
+
+
+def test_a_misplaced_completion_must_have_its_copy() -> None:
+    log = Log()
+    log.end(log.submit())
+    log.report(partition=elsewhere())
+    assert log.violations(KEY) == [ViolationKind.UNACCOUNTED]
+    log.report()
+    assert log.violations(KEY) == []
+
+
+def test_a_repeated_completion_needs_nothing_and_one_with_other_counts_a_dead_letter() -> None:
+    log = completed()
+    log.report()
+    assert log.violations(KEY) == []
+    other = log.report(counts=(0, 1))
+    assert log.violations(KEY) == [ViolationKind.UNACCOUNTED]
+    log.bury(other, DeadLetterReason.DUPLICATE_MISMATCH)
+    assert log.violations(KEY) == []
+
+
+@pytest.mark.parametrize("counts", [(-1, 0), ("1", 0), (None, 0)])
+def test_a_completion_with_bad_counts_must_be_dead_lettered(counts: Any) -> None:
+    log = completed()
+    bad = log.report(counts=counts)
+    assert log.violations(KEY) == [ViolationKind.UNACCOUNTED]
+    log.bury(bad, DeadLetterReason.INVALID)
+    assert log.violations(KEY) == []
+
+
+def test_a_completion_of_an_unknown_job_must_be_dead_lettered() -> None:
+    log = completed()
+    unknown = log.report(JobKey("other", KEY.job_id))
+    assert log.violations(KEY) == [ViolationKind.UNACCOUNTED]
+    log.bury(unknown, DeadLetterReason.UNKNOWN_JOB)
+    assert log.violations(KEY) == []
+
+
+@pytest.mark.parametrize("prefix", ["", "x", "xy"])
+def test_a_secret_in_base64_is_found_at_any_alignment(prefix: str) -> None:
+    log = completed()
+    encoded = base64.b64encode((prefix + PASSWORD + "!").encode())
+    log.append(NewRecord(Topic.COMPLETED, 0, None, json.dumps(end_of(log)).encode(), (("note", encoded),)))
+    assert ViolationKind.SECRET in log.violations(KEY)
+
+
+@pytest.mark.parametrize("part", ["key", "value", "header"])
+def test_a_secret_is_found_in_every_part_of_a_record(part: str) -> None:
+    log = completed()
+    secret = f"see {PASSWORD}".encode()
+    letter = log.report(JobKey("other", "job"))
+    log.bury(letter, DeadLetterReason.UNKNOWN_JOB)
+    topic = log.records[Topic.DLQ_BATCH_COMPLETED]
+    changes: dict[str, dict[str, Any]] = {
+        "key": {"key": secret},
+        "value": {"value": secret},
+        "header": {"headers": (*topic[0].headers, ("h", secret))},
+    }
+    topic[0] = replace(topic[0], **changes[part])
+    assert log.violations(KEY) == [ViolationKind.SECRET]
+
+
+def test_submissions_and_their_dead_letters_may_carry_secrets() -> None:
+    log = completed()
+    log.bury(log.submit(carrier="another"), DeadLetterReason.CONFLICT)
+    assert log.violations(KEY) == []
+
+
+def test_a_violation_is_one_line_that_names_job_or_record() -> None:
+    log = completed()
+    lost = log.write(Topic.SUBMITTED, b"poison")
+    (violation,) = check(History(APP, PARTITIONS, log.records), [])
+    assert str(violation).startswith(f"{position(lost)}: ")
+    assert "\n" not in str(violation)
+
+
+def test_the_robots_log_is_read(tmp_path: Path) -> None:
+    log_file = tmp_path / "posts.jsonl"
+    assert read_posts(log_file) == []
+    note = {"job_id": KEY.job_id, "workspace_id": KEY.workspace_id, "received_at": START.isoformat(), "more": 1}
+    log_file.write_text(json.dumps(note) + "\n")
+    assert read_posts(log_file) == [Post(KEY, START)]
+
+
+async def test_what_is_committed_now_is_read_and_nothing_else(kafka: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {"bootstrap_servers": kafka.bootstrap_servers}
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", kafka.bootstrap_servers)
+    monkeypatch.setenv("ROBOT_ORCHESTRATOR_APP_ID", APP)
+    for name in ("ROBOT_COORDINADORA_URL", "NEXT_PUBLIC_APP_URL"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("ROBOT_CALLBACK_SECRET", "secret")
+    await create_topics(load_settings(), PARTITIONS, 1)
+    async with AIOKafkaProducer(**options, transactional_id=APP) as producer:
+        async with producer.transaction():
+            await producer.send(Topic.SUBMITTED, b"committed", headers=[("h", b"1"), ("h", b"2")], partition=0)
+        await producer.begin_transaction()
+        await producer.send_and_wait(Topic.SUBMITTED, b"aborted", partition=0)
+        await producer.abort_transaction()
+        history = await read_history(options, APP)
+    found = {record.value: record.headers for record in history.of(Topic.SUBMITTED)}
+    assert found[b"committed"] == (("h", b"1"), ("h", b"2"))
+    assert b"aborted" not in found
+    assert history.of(changelog_topic(APP)) == []
+
+
+async def test_missing_topics_are_named(kafka: Kafka) -> None:
+    with pytest.raises(HistoryError, match="nobody-jobs-changelog"):
+        await read_history({"bootstrap_servers": kafka.bootstrap_servers}, "nobody")
+
+
+def end_of(log: Log) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(log.records[Topic.COMPLETED][0].value or b"")
+    return value
