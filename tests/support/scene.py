@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPa
 from schemas import JobCompleted, JobFailed
 from streams.core.job import Job
 from streams.dev.robot import BatchCompletion, BatchRequest, Fate, RobotBehaviour, SimulatedRobot
-from streams.names import DLQ_OF, OUTCOME_TOPICS, Topic, changelog_topic
+from streams.names import DLQ_OF, OUTCOME_TOPICS, SOURCE_TOPICS, Topic, changelog_topic
 from streams.placement import partition_of
 from streams.rows import decode_row
 from streams.settings import Settings
@@ -188,23 +188,24 @@ class Scene:
         """Return how often a job was POSTed."""
         return sum(call.job_id == job_id for call in self.robot.calls)
 
-    async def reset_offsets(self, *, to_end: bool) -> None:
-        """Set the group's offsets of both sources; no worker may be running."""
+    async def read_everything_again(self) -> None:
+        """Set the group's offsets back to where this application began; no worker may be running."""
+        await self._commit_offsets(self._beginning)
+
+    async def _commit_offsets(self, offsets: dict[TopicPartition, int] | None) -> dict[TopicPartition, int]:
+        """Commit the group's offsets of both sources, their ends if none are given."""
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self.bootstrap_servers, group_id=self.app_id, enable_auto_commit=False
         )
         await consumer.start()
         try:
-            sources = [
-                TopicPartition(topic, number)
-                for topic in (Topic.SUBMITTED, Topic.BATCH_COMPLETED)
-                for number in range(PARTITIONS)
-            ]
+            sources = [TopicPartition(topic, number) for topic in SOURCE_TOPICS for number in range(PARTITIONS)]
             consumer.assign(sources)
-            offsets = await (consumer.end_offsets(sources) if to_end else consumer.beginning_offsets(sources))
+            offsets = offsets or dict(await consumer.end_offsets(sources))
             await consumer.commit(offsets)
         finally:
             await consumer.stop()
+        return offsets
 
     async def _begin_at_the_end(self) -> None:
         topics = [*OUTCOME_TOPICS, *DLQ_OF.values(), changelog_topic(self.app_id)]
@@ -213,7 +214,7 @@ class Scene:
         await self._reader.seek_to_end(*readable)
         for source in readable:
             await self._reader.position(source)
-        await self.reset_offsets(to_end=True)
+        self._beginning = await self._commit_offsets(None)
 
     def _fate_of(self, request: BatchRequest) -> Fate:
         return self.fates.get(request.job_id, Fate.COMPLETE)

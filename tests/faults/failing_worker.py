@@ -1,0 +1,102 @@
+"""A worker that is killed at a named point: `python -m tests.faults.failing_worker POINT JOB_ID`.
+
+The points come in around the real parts through the composition root, so no production run can reach one.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+
+from streams.app import Parts, build_app
+from streams.core.job import Status
+from streams.faust_hardening import HardenedWorker
+from streams.log import NewRecord, PartitionLog
+from streams.logs import configure_logging
+from streams.names import OUTCOME_TOPICS, Topic
+from streams.robot import Answer, Robot
+from streams.robot_request import RobotRequest
+from streams.rows import decode_row
+from streams.settings import load_settings
+
+
+class Point(StrEnum):
+    """Where the worker dies."""
+
+    BEFORE_CLAIM_COMMIT = "before_claim_commit"
+    AFTER_CLAIM_COMMIT = "after_claim_commit"  # before the acknowledgement and before the POST
+    BEFORE_POST = "before_post"  # after the acknowledgement
+    AFTER_ANSWER = "after_answer"  # before the answer is written down
+    AFTER_OUTCOME_COMMIT = "after_outcome_commit"  # before the completion is acknowledged
+
+
+def die() -> None:
+    """End as a crash of the machine would."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class DyingLog:
+    """A partition's log whose process dies around a commit."""
+
+    def __init__(self, log: PartitionLog, point: Point, job_id: str) -> None:
+        self._log = log
+        self._point = point
+        self._job_id = job_id
+
+    async def open(self) -> Sequence[tuple[bytes, bytes]]:
+        return await self._log.open()
+
+    async def close(self) -> None:
+        await self._log.close()
+
+    async def commit(self, records: Sequence[NewRecord]) -> None:
+        claim = any(self._is_claim(record) for record in records)
+        outcome = any(record.topic in OUTCOME_TOPICS and record.key == self._job_id.encode() for record in records)
+        if claim and self._point is Point.BEFORE_CLAIM_COMMIT:
+            die()
+        await self._log.commit(records)
+        if claim and self._point is Point.AFTER_CLAIM_COMMIT:
+            die()
+        if outcome and self._point is Point.AFTER_OUTCOME_COMMIT:
+            die()
+
+    def _is_claim(self, record: NewRecord) -> bool:
+        if record.value is None or record.topic in tuple(Topic):
+            return False
+        row = decode_row(record.value)
+        return row.job_id == self._job_id and row.status is Status.PROCESSING and row.accepted_at is None
+
+
+class DyingRobot:
+    """A robot whose caller dies around the call."""
+
+    def __init__(self, robot: Robot, point: Point, job_id: str) -> None:
+        self._robot = robot
+        self._point = point
+        self._job_id = job_id
+
+    async def create_batch(self, request: RobotRequest) -> Answer:
+        if request.job_id == self._job_id and self._point is Point.BEFORE_POST:
+            die()
+        answer = await self._robot.create_batch(request)
+        if request.job_id == self._job_id and self._point is Point.AFTER_ANSWER:
+            die()
+        return answer
+
+
+def main() -> None:
+    """Run the worker."""
+    point, job_id = Point(sys.argv[1]), sys.argv[2]
+    settings = load_settings()
+    configure_logging(settings.log_format, settings.log_level)
+    parts = Parts(
+        wrap_log=lambda log: DyingLog(log, point, job_id), wrap_robot=lambda robot: DyingRobot(robot, point, job_id)
+    )
+    app = build_app(settings, parts)
+    app.finalize()
+    HardenedWorker(app, quiet=True, loglevel="INFO").execute_from_commandline()
+
+
+if __name__ == "__main__":
+    main()

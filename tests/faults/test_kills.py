@@ -1,0 +1,168 @@
+"""Workers killed at the worst moments: one POST at most, exactly one outcome, nothing lost."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from schemas import JobCompleted, JobFailed
+from streams.dev.robot import Fate, RobotBehaviour
+from tests.faults.failing_worker import Point
+from tests.support.scene import Scene, submission
+
+SHORT = {
+    "ROBOT_ORCHESTRATOR_TIMEOUT_PER_ORDER_SECONDS": "0",
+    "ROBOT_ORCHESTRATOR_TIMEOUT_BASE_SECONDS": "1",
+    "ROBOT_ORCHESTRATOR_ROBOT_TIMEOUT_SECONDS": "3",
+}
+
+
+@pytest.fixture
+async def scene(kafka_bootstrap: str, tmp_path: Path) -> AsyncIterator[Scene]:
+    async with Scene(kafka_bootstrap, tmp_path, SHORT) as scene:
+        yield scene
+
+
+@pytest.mark.parametrize("point", list(Point))
+async def test_a_kill_at_any_point_of_a_call_neither_repeats_nor_loses_it(scene: Scene, point: Point) -> None:
+    payload = submission()
+    bystander = submission()
+    dying = await scene.worker(("-m", "tests.faults.failing_worker", point, payload["jobId"]))
+    # It has ended before: a job in flight at the kill would be in the same doubt.
+    await scene.outcome(await scene.submit(bystander))
+    await scene.submit(payload)
+    assert await dying.wait_ended() == -signal.SIGKILL
+    await scene.worker()
+    if point in (Point.AFTER_CLAIM_COMMIT, Point.BEFORE_POST):
+        # Whether the call was made cannot be known any more: it is not made again.
+        row = await scene.row(payload["jobId"])
+        assert (row.status, row.accepted_at) == ("processing", None)
+        assert scene.posts(payload["jobId"]) == 0
+        # A completion decides it, as if the call had been made.
+        await scene.complete(payload, 2, 0)
+    outcome = await scene.outcome(payload["jobId"])
+    assert isinstance(outcome, JobCompleted)
+    assert isinstance(await scene.outcome(bystander["jobId"]), JobCompleted)
+    for job_id in (payload["jobId"], bystander["jobId"]):
+        assert scene.posts(job_id) <= 1
+        assert len(await scene.outcomes_of(job_id)) == 1
+
+
+async def test_a_claim_whose_worker_died_fails_at_its_deadline_as_unknown(scene: Scene) -> None:
+    payload = submission()
+    dying = await scene.worker(("-m", "tests.faults.failing_worker", Point.BEFORE_POST, payload["jobId"]))
+    await scene.submit(payload)
+    await dying.wait_ended()
+    await scene.worker()
+    outcome = await scene.outcome(payload["jobId"])
+    assert isinstance(outcome, JobFailed)
+    assert (outcome.reason, outcome.robotMayHaveReceived) == ("dispatch_unknown", True)
+    assert outcome.dispatchedAt is not None
+    # The claim's window of 30 s, the call's 3 s, and the work's 1 s.
+    assert (outcome.endedAt - outcome.dispatchedAt).total_seconds() >= 34
+    assert scene.posts(payload["jobId"]) == 0
+    assert len(await scene.outcomes_of(payload["jobId"])) == 1
+
+
+async def test_a_kill_while_the_robot_answers_leaves_one_call_and_the_completion_counts(
+    kafka_bootstrap: str, tmp_path: Path
+) -> None:
+    async with Scene(kafka_bootstrap, tmp_path, SHORT, RobotBehaviour(answer_delay_seconds=1.0)) as scene:
+        worker = await scene.worker()
+        jobs = [await scene.submit(submission()) for _ in range(8)]
+        await scene.robot.wait_for_calls(8)
+        await worker.kill()
+        await scene.worker()
+        for job_id in jobs:
+            assert isinstance(await scene.outcome(job_id), JobCompleted)
+            assert scene.posts(job_id) == 1
+            assert len(await scene.outcomes_of(job_id)) == 1
+
+
+async def test_a_worker_that_slept_through_its_session_does_nothing_any_more(scene: Scene) -> None:
+    """SIGSTOP for longer than the session: the other takes over, the sleeper wakes up, is fenced and ends."""
+    sleeper = await scene.worker()
+    jobs = [await scene.submit(submission()) for _ in range(5)]
+    for job_id in jobs:
+        await scene.outcome(job_id)
+    sleeper.signal(signal.SIGSTOP)
+    try:
+        other = await scene.worker(ready=False)
+        jobs += [await scene.submit(submission()) for _ in range(20)]
+        await other.wait_ready()
+        for job_id in jobs:
+            assert isinstance(await scene.outcome(job_id), JobCompleted)
+    finally:
+        sleeper.signal(signal.SIGCONT)
+    jobs += [await scene.submit(submission()) for _ in range(20)]
+    for job_id in jobs:
+        assert isinstance(await scene.outcome(job_id), JobCompleted)
+        assert scene.posts(job_id) == 1
+        assert len(await scene.outcomes_of(job_id)) == 1
+
+
+async def test_everything_read_again_changes_nothing(scene: Scene) -> None:
+    """The group's offsets set back to the beginning: every record is redelivered."""
+    worker = await scene.worker()
+    payloads = [submission() for _ in range(20)]
+    for payload in payloads:
+        await scene.submit(payload)
+    for payload in payloads:
+        await scene.outcome(payload["jobId"])
+    calls = len(scene.robot.calls)
+    assert await worker.stop() == 0
+    await scene.read_everything_again()
+    worker = await scene.worker()
+    assert isinstance(await scene.outcome(await scene.submit(submission())), JobCompleted)
+    _, metrics = await worker.get("/metrics")
+    assert 'robot_orchestrator_submissions_total{result="duplicate"}' in metrics
+    assert len(scene.robot.calls) == calls + 1
+    for payload in payloads:
+        assert len(await scene.outcomes_of(payload["jobId"])) == 1
+
+
+async def test_sigterm_lets_the_calls_in_flight_finish(kafka_bootstrap: str, tmp_path: Path) -> None:
+    async with Scene(kafka_bootstrap, tmp_path, SHORT, RobotBehaviour(answer_delay_seconds=1.0)) as scene:
+        worker = await scene.worker()
+        jobs = [await scene.submit(submission(), Fate.LOSE) for _ in range(5)]
+        await scene.robot.wait_for_calls(5)
+        assert await worker.stop() == 0
+        for job_id in jobs:
+            # The answer was written down, so whoever takes over knows that the robot has it.
+            await scene.row(job_id, lambda row: row.accepted_at is not None)
+            assert scene.posts(job_id) == 1
+
+
+async def test_waiting_jobs_have_their_turn_after_a_restart(scene: Scene) -> None:
+    worker = await scene.worker()
+    first = submission()
+    later = [submission(workspace_id=first["workspaceId"]) for _ in range(3)]
+    await scene.submit(first, Fate.LOSE)
+    for payload in later:
+        await scene.submit(payload)
+    await scene.row(first["jobId"], lambda row: row.accepted_at is not None)
+    await scene.row(later[-1]["jobId"])
+    await worker.kill()
+    await scene.worker()
+    for payload in later:
+        assert isinstance(await scene.outcome(payload["jobId"]), JobCompleted)
+    ids = [payload["jobId"] for payload in (first, *later)]
+    assert [call.job_id for call in scene.robot.calls] == ids
+
+
+async def test_two_workers_share_the_work_and_one_takes_over_what_the_other_leaves(scene: Scene) -> None:
+    first, second = await asyncio.gather(scene.worker(), scene.worker())
+    # Both are ready only with what they own; the first one's share may still be moving.
+    jobs = [await scene.submit(submission()) for _ in range(40)]
+    for job_id in jobs:
+        assert isinstance(await scene.outcome(job_id), JobCompleted)
+    await first.kill()
+    more = [await scene.submit(submission()) for _ in range(40)]
+    for job_id in more:
+        assert isinstance(await scene.outcome(job_id), JobCompleted)
+    assert second.running
+    for job_id in jobs + more:
+        assert scene.posts(job_id) == 1
+        assert len(await scene.outcomes_of(job_id)) == 1
