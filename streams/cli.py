@@ -1,11 +1,18 @@
 """The command line: `robot-orchestrator`."""
 
 import asyncio
-from typing import Annotated, NoReturn
+import logging
+import os
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 
-from streams.settings import Settings, SettingsError, effective, load_settings
+from streams.settings import Settings, SettingsError, effective, load_settings, variable_of
+
+T = TypeVar("T")
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 topics_cli = typer.Typer(no_args_is_help=True, help="Create or check the topics.")
@@ -29,6 +36,29 @@ def _settings() -> Settings:
         _fail(error)
 
 
+def _client_settings() -> Settings:
+    """Return the settings of a command that talks to Kafka only: the robot's need not be set."""
+    for field, unused in (("robot_url", "http://localhost"), ("app_url", "http://localhost"), ("callback_secret", "-")):
+        os.environ.setdefault(variable_of(field), unused)
+    # What goes wrong is said in one line of ours.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    return _settings()
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a command's work on Kafka; what goes wrong there is one line."""
+    from aiokafka.errors import KafkaError
+
+    from streams.topics import TopicsError
+
+    try:
+        return asyncio.run(work)
+    except (SettingsError, TopicsError) as error:
+        _fail(error)
+    except KafkaError as error:
+        _fail(f"Kafka ({variable_of('bootstrap_servers')}): {error}")
+
+
 @cli.command()
 def worker() -> None:
     """Run a worker until SIGTERM."""
@@ -50,6 +80,42 @@ def settings() -> None:
         typer.echo(f"{variable}={value}  # {origin}")
 
 
+@cli.command()
+def submit(
+    source: Annotated[
+        str, typer.Argument(metavar="FILE|-", help="A JSON file; or - for JSON lines from standard input.")
+    ],
+) -> None:
+    """Publish jobs and print their ids, one a line.
+
+    Nothing is published that the contract forbids. Of several lines the others are, and the exit code is 1.
+    """
+    from streams.submit import InvalidSubmissionError, SubmitError, parse_submission, publish, read_lines
+
+    invalid = 0
+
+    def complain(problem: str) -> None:
+        nonlocal invalid
+        invalid += 1
+        typer.echo(f"robot-orchestrator: {problem}", err=True)
+
+    try:
+        if source == "-":
+            submissions = read_lines(sys.stdin.buffer, complain)
+        else:
+            submissions = iter([parse_submission(Path(source).read_bytes())])
+        for job_id in publish(_client_settings().kafka_client_options(), submissions):
+            typer.echo(job_id)
+    except InvalidSubmissionError as error:
+        _fail(f"{source}: {error}")
+    except OSError as error:
+        _fail(f"{source}: {error.strerror}")
+    except (SettingsError, SubmitError) as error:
+        _fail(error)
+    if invalid:
+        raise typer.Exit(1)
+
+
 @topics_cli.command("create")
 def create(
     partitions: Annotated[int, typer.Option(min=1, help="The one partition count of all topics.")] = 8,
@@ -58,20 +124,17 @@ def create(
     """Create the topics that are missing."""
     from streams.topics import create_topics
 
-    created = asyncio.run(create_topics(_settings(), partitions, replication_factor))
+    created = _run(create_topics(_client_settings(), partitions, replication_factor))
     typer.echo("\n".join(f"created {name}" for name in created) or "all topics are there")
 
 
 @topics_cli.command("check")
 def check() -> None:
     """Check that all topics are there with one partition count."""
-    from streams.topics import TopicsError, check_topics, describe
+    from streams.topics import check_topics, describe
 
-    current = _settings()
-    try:
-        report = asyncio.run(check_topics(current))
-    except TopicsError as error:
-        _fail(error)
+    current = _client_settings()
+    report = _run(check_topics(current))
     for name, partitions, max_bytes in describe(report, current):
         typer.echo(f"{name}: {partitions} partitions, records up to {max_bytes} bytes")
 

@@ -1,0 +1,116 @@
+"""Publishing submissions for people and scripts: checked against the contract first, then sent as they are."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownTopicOrPartitionError
+from pydantic import ValidationError
+
+from schemas import JobSubmitted, explain
+from streams.intake import SUBMISSION_MAX_BYTES
+from streams.names import Topic
+from streams.placement import partition_of
+
+# A person waits for the answer.
+REQUEST_TIMEOUT_MS = 10_000
+
+
+class InvalidSubmissionError(ValueError):
+    """Bytes that are no submission; the text is one line that names the field and quotes nothing."""
+
+
+class SubmitError(Exception):
+    """Kafka did not take a submission; the text is one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A valid submission: its ids, and its bytes, which carry credentials."""
+
+    job_id: str
+    workspace_id: str
+    value: bytes = field(repr=False)
+
+
+def parse_submission(value: bytes) -> Submission:
+    """Return the submission in a JSON text. Raises InvalidSubmissionError."""
+    if len(value) > SUBMISSION_MAX_BYTES:
+        raise InvalidSubmissionError(f"it has {len(value)} bytes, the most are {SUBMISSION_MAX_BYTES}")
+    try:
+        job = JobSubmitted.model_validate_json(value)
+    except ValidationError as error:
+        raise InvalidSubmissionError(explain(error)) from None
+    return Submission(job.jobId, job.workspaceId, value)
+
+
+def read_lines(lines: Iterable[bytes], invalid: Callable[[str], None]) -> Iterator[Submission]:
+    """Yield the valid submissions of a text with one a line; `invalid` is told of the others."""
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            yield parse_submission(line.rstrip(b"\r\n"))
+        except InvalidSubmissionError as error:
+            invalid(f"line {number}: {error}")
+
+
+class Submitter:
+    """Publishes submissions to their own partitions, from `__aenter__` to `__aexit__`. Raises SubmitError."""
+
+    def __init__(self, client_options: dict[str, Any]) -> None:
+        self._options = client_options
+
+    async def __aenter__(self) -> Self:
+        self._producer = AIOKafkaProducer(
+            **self._options,
+            acks="all",
+            max_request_size=SUBMISSION_MAX_BYTES + 1_000_000,
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+        )
+        try:
+            await self._producer.start()
+        except KafkaConnectionError as error:
+            await self._producer.stop()
+            servers = self._options["bootstrap_servers"]
+            raise SubmitError(f"no Kafka answers at {servers} (KAFKA_BOOTSTRAP_SERVERS)") from error
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        await self._producer.stop()
+
+    async def submit(self, submission: Submission) -> None:
+        """Publish a submission and return when the broker has it."""
+        workspace_id = submission.workspace_id
+        try:
+            partitions = await self._producer.partitions_for(Topic.SUBMITTED)
+            await self._producer.send_and_wait(
+                Topic.SUBMITTED,
+                key=workspace_id.encode(),
+                value=submission.value,
+                partition=partition_of(workspace_id, len(partitions)),
+            )
+        except UnknownTopicOrPartitionError as error:
+            raise SubmitError(f"no topic {Topic.SUBMITTED} (robot-orchestrator topics create makes it)") from error
+        except KafkaError as error:
+            reason = str(error) or type(error).__name__
+            raise SubmitError(f"{Topic.SUBMITTED} did not take job {submission.job_id}: {reason}") from error
+
+
+def publish(client_options: dict[str, Any], submissions: Iterable[Submission]) -> Iterator[str]:
+    """Publish submissions as they come and yield each job id when the broker has it. Raises SubmitError.
+
+    The event loop runs only while there is something to send: waiting for the next line is the caller's own
+    blocking read, which Ctrl-C ends.
+    """
+    with asyncio.Runner() as runner:
+        submitter = Submitter(client_options)
+        runner.run(submitter.__aenter__())
+        try:
+            for submission in submissions:
+                runner.run(submitter.submit(submission))
+                yield submission.job_id
+        finally:
+            runner.run(submitter.__aexit__())
