@@ -1,0 +1,1 @@
+"""The pure core: every cell of the table, the two policies, and random lives."""

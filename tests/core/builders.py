@@ -1,0 +1,100 @@
+"""Jobs, events and instants for tests, each with every field that its state has."""
+
+from datetime import UTC, datetime, timedelta
+
+from streams.core.deadlines import Deadlines
+from streams.core.job import FailureReason, Job, JobKey, Source, Status
+
+KEY = JobKey("workspace-1", "job-1")
+SOURCE = Source("robot.job.submitted", 3, 41)
+OTHER_SOURCE = Source("robot.job.submitted", 3, 42)
+
+SUBMITTED_AT = datetime(2026, 1, 31, 12, tzinfo=UTC)
+CLAIMED_AT = SUBMITTED_AT + timedelta(seconds=10)
+ACCEPTED_AT = CLAIMED_AT + timedelta(seconds=2)
+ENDED_AT = CLAIMED_AT + timedelta(seconds=70)
+
+# Two orders: 60 s + 300 s of work, after 30 s of window and 60 s of call.
+CLAIM_DEADLINE = CLAIMED_AT + timedelta(seconds=450)
+ACCEPTED_DEADLINE = ACCEPTED_AT + timedelta(seconds=360)
+# Past both deadlines.
+NOW = SUBMITTED_AT + timedelta(hours=1)
+
+DEADLINES = Deadlines(
+    per_order=timedelta(seconds=30),
+    base=timedelta(minutes=5),
+    call_timeout=timedelta(seconds=60),
+    workspace_pause=timedelta(seconds=5),
+    retention=timedelta(days=7),
+)
+
+PENDING = Job(
+    workspace_id=KEY.workspace_id,
+    job_id=KEY.job_id,
+    status=Status.PENDING,
+    submitted_at=SUBMITTED_AT,
+    source=SOURCE,
+    fingerprint="f1",
+    order_count=2,
+)
+CALLED = Job(
+    workspace_id=KEY.workspace_id,
+    job_id=KEY.job_id,
+    status=Status.PROCESSING,
+    submitted_at=SUBMITTED_AT,
+    source=SOURCE,
+    fingerprint="f1",
+    order_count=2,
+    claimed_at=CLAIMED_AT,
+    claimed_by="worker-1",
+    deadline=CLAIM_DEADLINE,
+    robot_may_have_received=True,
+)
+ACCEPTED = Job(
+    workspace_id=KEY.workspace_id,
+    job_id=KEY.job_id,
+    status=Status.PROCESSING,
+    submitted_at=SUBMITTED_AT,
+    source=SOURCE,
+    fingerprint="f1",
+    order_count=2,
+    claimed_at=CLAIMED_AT,
+    claimed_by="worker-1",
+    accepted_at=ACCEPTED_AT,
+    deadline=ACCEPTED_DEADLINE,
+    robot_may_have_received=True,
+)
+COMPLETED = Job(
+    workspace_id=KEY.workspace_id,
+    job_id=KEY.job_id,
+    status=Status.COMPLETED,
+    submitted_at=SUBMITTED_AT,
+    source=SOURCE,
+    fingerprint="f1",
+    order_count=2,
+    claimed_at=CLAIMED_AT,
+    claimed_by="worker-1",
+    accepted_at=ACCEPTED_AT,
+    deadline=ACCEPTED_DEADLINE,
+    ended_at=ENDED_AT,
+    success_count=1,
+    error_count=1,
+    robot_may_have_received=True,
+)
+FAILED = Job(
+    workspace_id=KEY.workspace_id,
+    job_id=KEY.job_id,
+    status=Status.FAILED,
+    submitted_at=SUBMITTED_AT,
+    source=SOURCE,
+    fingerprint="f1",
+    order_count=2,
+    claimed_at=CLAIMED_AT,
+    claimed_by="worker-1",
+    deadline=CLAIM_DEADLINE,
+    ended_at=ENDED_AT,
+    reason=FailureReason.ROBOT_REJECTED,
+    error="Robot service error 503: busy",
+    robot_status=503,
+    robot_may_have_received=True,
+)

@@ -1,0 +1,245 @@
+"""Who is next at the robot, and when a workspace is free again."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from streams.core.admission import Admission, robot_free_at
+from streams.core.job import Job, JobKey, Status
+from tests.core.builders import (
+    ACCEPTED,
+    ACCEPTED_DEADLINE,
+    CALLED,
+    CLAIM_DEADLINE,
+    COMPLETED,
+    DEADLINES,
+    ENDED_AT,
+    FAILED,
+    NOW,
+    PENDING,
+)
+
+SECOND = timedelta(seconds=1)
+
+
+def key(name: str) -> JobKey:
+    """Return the job `a1`: the first of workspace `a`."""
+    return JobKey(name[0], name)
+
+
+def waiting(limit: int, names: str) -> Admission:
+    admission = Admission(limit)
+    for name in names.split():
+        admission.wait(key(name))
+    return admission
+
+
+def admit(admission: Admission) -> list[str]:
+    """Admit as the ledger does, until nobody may be next."""
+    admitted = []
+    while (first := admission.first()) is not None:
+        admission.take(first)
+        admission.hold(first)
+        admitted.append(first.job_id)
+    return admitted
+
+
+def test_with_a_limit_of_one_the_second_job_waits_for_the_first() -> None:
+    admission = waiting(1, "a1 a2 a3")
+    assert admit(admission) == ["a1"]
+    admission.release(key("a1"), NOW)
+    assert admission.first() is None, "the instant has not been seen to come"
+    admission.advance(NOW)
+    assert admit(admission) == ["a2"]
+
+
+@pytest.mark.parametrize(("limit", "admitted"), [(2, ["a1", "a2"]), (3, ["a1", "a2", "a3"]), (9, ["a1", "a2", "a3"])])
+def test_with_a_limit_of_n_at_most_n_jobs_of_a_workspace_are_admitted(limit: int, admitted: list[str]) -> None:
+    assert admit(waiting(limit, "a1 a2 a3")) == admitted
+
+
+def test_a_limit_of_zero_is_no_limit() -> None:
+    names = [f"a{number}" for number in range(100)]
+    assert admit(waiting(0, " ".join(names))) == names
+
+
+def test_a_workspace_is_served_first_in_first_out() -> None:
+    admission = waiting(1, "a3 a1 a2")
+    order = []
+    for second in range(3):
+        order += admit(admission)
+        admission.release(key(order[-1]), NOW + second * SECOND)
+        admission.advance(NOW + second * SECOND)
+    assert order == ["a3", "a1", "a2"]
+
+
+def test_workspaces_take_turns_however_many_jobs_one_of_them_has() -> None:
+    assert admit(waiting(0, "a1 a2 a3 b1 b2 c1")) == ["a1", "b1", "c1", "a2", "b2", "a3"]
+
+
+def test_a_workspace_that_becomes_free_again_stands_behind_those_that_are_free_already() -> None:
+    admission = waiting(1, "a1 a2 b1 c1")
+    admission.take(key("a1"))
+    admission.hold(key("a1"))
+    admission.release(key("a1"), NOW)
+    admission.advance(NOW)
+    assert admit(admission) == ["b1", "c1", "a2"]
+
+
+def test_one_workspace_that_is_full_does_not_hold_up_another() -> None:
+    admission = waiting(1, "a1 a2 b1")
+    assert admit(admission) == ["a1", "b1"]
+    admission.wait(key("c1"))
+    assert admit(admission) == ["c1"]
+
+
+def test_to_look_who_is_first_takes_nobody_out_of_the_line() -> None:
+    admission = waiting(1, "a1 a2")
+    assert admission.first() == admission.first() == key("a1")
+    assert admission.workspaces_waiting == 1
+
+
+def test_only_the_first_in_line_can_be_taken() -> None:
+    admission = waiting(1, "a1 a2")
+    with pytest.raises(ValueError, match="a2 is not the first in line of its workspace"):
+        admission.take(key("a2"))
+    assert admission.first() == key("a1"), "the line is as it was"
+
+
+def test_a_job_that_is_taken_without_being_held_leaves_its_place_to_the_next() -> None:
+    """So it is with a submission that has expired."""
+    admission = waiting(1, "a1 a2")
+    admission.take(key("a1"))
+    assert admission.first() == key("a2")
+
+
+def test_nobody_is_next_when_nobody_waits() -> None:
+    admission = Admission(1)
+    assert admission.first() is None
+    assert admission.workspaces_waiting == 0
+    admission.wait(key("a1"))
+    assert admission.workspaces_waiting == 1
+    admission.take(key("a1"))
+    assert admission.first() is None
+    assert admission.workspaces_waiting == 0
+
+
+def test_a_place_is_freed_at_its_instant_and_not_before() -> None:
+    admission = waiting(1, "a1 a2")
+    admit(admission)
+    admission.release(key("a1"), NOW + 5 * SECOND)
+    assert admission.next_release() == NOW + 5 * SECOND
+    admission.advance(NOW + 5 * SECOND - timedelta(microseconds=1))
+    assert admission.first() is None
+    admission.advance(NOW + 5 * SECOND)
+    assert admission.first() == key("a2")
+    assert admission.next_release() is None
+
+
+@pytest.mark.parametrize(("first", "last"), [(60, 5), (5, 60)])
+def test_of_several_instants_for_one_place_the_last_one_said_counts(first: int, last: int) -> None:
+    admission = waiting(1, "a1 a2")
+    admit(admission)
+    admission.release(key("a1"), NOW + first * SECOND)
+    admission.release(key("a1"), NOW + last * SECOND)
+    admission.advance(NOW + last * SECOND - timedelta(microseconds=1))
+    assert admission.first() is None
+    admission.advance(NOW + last * SECOND)
+    assert admission.first() == key("a2")
+
+
+def test_a_place_that_is_held_again_is_not_freed_by_what_was_said_before() -> None:
+    admission = waiting(1, "a1 a2")
+    admit(admission)
+    admission.release(key("a1"), NOW)
+    admission.hold(key("a1"))
+    admission.advance(NOW + 60 * SECOND)
+    assert admission.first() is None
+
+
+def test_an_instant_said_twice_frees_one_place_once() -> None:
+    admission = waiting(1, "a1 a2 a3")
+    admit(admission)
+    admission.release(key("a1"), NOW)
+    admission.release(key("a1"), NOW)
+    admission.advance(NOW)
+    assert admit(admission) == ["a2"]
+    admission.advance(NOW + 60 * SECOND)
+    assert admission.first() is None
+
+
+def test_to_release_a_job_that_holds_no_place_changes_nothing() -> None:
+    admission = waiting(1, "a1 a2")
+    admit(admission)
+    admission.release(key("a2"), NOW)
+    admission.release(key("b1"), NOW)
+    admission.release(JobKey("b", "a1"), NOW)
+    assert admission.next_release() is None
+    admission.advance(NOW)
+    assert admission.first() is None
+
+
+def test_a_held_job_that_never_waited_occupies_a_place() -> None:
+    """So it is with the jobs at the robot when a partition is opened."""
+    admission = Admission(1)
+    admission.hold(key("a1"))
+    admission.wait(key("a2"))
+    assert admission.first() is None
+    admission.release(key("a1"), NOW)
+    admission.advance(NOW)
+    assert admission.first() == key("a2")
+
+
+def test_a_job_that_is_held_twice_occupies_one_place() -> None:
+    admission = Admission(2)
+    admission.hold(key("a1"))
+    admission.hold(key("a1"))
+    admission.wait(key("a2"))
+    assert admission.first() == key("a2")
+
+
+def test_more_held_jobs_than_places_let_nobody_in_until_enough_have_left() -> None:
+    """So it is after the limit was lowered."""
+    admission = waiting(1, "a4")
+    for name in ("a1", "a2", "a3"):
+        admission.hold(key(name))
+    for second, name in enumerate(("a1", "a2", "a3")):
+        assert admission.first() is None
+        admission.release(key(name), NOW + second * SECOND)
+        admission.advance(NOW + second * SECOND)
+    assert admission.first() == key("a4")
+
+
+def test_places_of_several_workspaces_are_freed_together() -> None:
+    admission = waiting(1, "a1 b1 a2 b2")
+    admit(admission)
+    admission.release(key("b1"), NOW)
+    admission.release(key("a1"), NOW + SECOND)
+    admission.advance(NOW + SECOND)
+    assert admit(admission) == ["b2", "a2"]
+
+
+@pytest.mark.parametrize("job", [PENDING, CALLED, ACCEPTED, replace(COMPLETED, ended_at=None)])
+def test_the_robot_has_not_let_go_of_a_job_that_has_not_ended(job: Job) -> None:
+    assert robot_free_at(job, DEADLINES) is None
+
+
+def test_the_robot_lets_go_of_a_completed_batch_a_pause_after_its_completion() -> None:
+    assert robot_free_at(COMPLETED, DEADLINES) == ENDED_AT + 5 * SECOND
+
+
+def test_a_batch_that_surely_never_ran_frees_its_workspace_at_once() -> None:
+    assert robot_free_at(replace(FAILED, robot_may_have_received=False), DEADLINES) == ENDED_AT
+    never_called = replace(PENDING, status=Status.FAILED, ended_at=ENDED_AT)
+    assert robot_free_at(never_called, DEADLINES) == ENDED_AT
+
+
+def test_a_failed_batch_that_may_be_running_frees_its_workspace_a_pause_after_its_deadline() -> None:
+    assert robot_free_at(FAILED, DEADLINES) == CLAIM_DEADLINE + 5 * SECOND
+    timed_out = replace(ACCEPTED, status=Status.FAILED, ended_at=ACCEPTED_DEADLINE + SECOND)
+    assert robot_free_at(timed_out, DEADLINES) == ACCEPTED_DEADLINE + 5 * SECOND
+
+
+def test_a_failed_batch_without_a_deadline_frees_its_workspace_a_pause_after_its_end() -> None:
+    assert robot_free_at(replace(FAILED, deadline=None), DEADLINES) == ENDED_AT + 5 * SECOND

@@ -1,0 +1,389 @@
+"""The table of the job's life, cell by cell."""
+
+from dataclasses import fields, replace
+from datetime import datetime, timedelta
+from typing import Any, cast, get_args
+
+import pytest
+
+from streams.core.effects import CallRobot, Ignored, IgnoreReason, PublishOutcome
+from streams.core.events import (
+    Admitted,
+    BatchCompleted,
+    CallFailed,
+    DeadlinePassed,
+    Event,
+    InvalidSubmission,
+    JobSubmitted,
+    PayloadGone,
+    RobotAccepted,
+)
+from streams.core.job import FailureReason, Job, JobKey, Source, Status
+from streams.core.transition import TABLE, ImpossibleTransitionError, State, state_of, transition
+from tests.core.builders import (
+    ACCEPTED,
+    ACCEPTED_AT,
+    ACCEPTED_DEADLINE,
+    CALLED,
+    CLAIM_DEADLINE,
+    COMPLETED,
+    DEADLINES,
+    FAILED,
+    KEY,
+    NOW,
+    OTHER_SOURCE,
+    PENDING,
+    SOURCE,
+    SUBMITTED_AT,
+)
+
+JOBS: dict[State, Job | None] = {
+    State.ABSENT: None,
+    State.PENDING: PENDING,
+    State.CALLED: CALLED,
+    State.ACCEPTED: ACCEPTED,
+    State.COMPLETED: COMPLETED,
+    State.FAILED: FAILED,
+}
+
+EVENTS: dict[type[Event], Event] = {
+    JobSubmitted: JobSubmitted(KEY, SUBMITTED_AT, SOURCE, 2, "f1"),
+    InvalidSubmission: InvalidSubmission(KEY, SUBMITTED_AT, OTHER_SOURCE, "orders: Field required"),
+    Admitted: Admitted(KEY, "worker-1"),
+    PayloadGone: PayloadGone(KEY, "The submission is no longer in its topic"),
+    RobotAccepted: RobotAccepted(KEY, ACCEPTED_AT),
+    CallFailed: CallFailed(KEY, FailureReason.ROBOT_REJECTED, "Robot service error 409: busy", False, 409),
+    BatchCompleted: BatchCompleted(KEY, 1, 1),
+    DeadlinePassed: DeadlinePassed(KEY),
+}
+
+# What each cell does to the row: a new row with its one effect (None: no effect), a reason for which the
+# event is ignored, or "-" where it cannot happen.
+Changed = tuple[Job, type[CallRobot] | type[PublishOutcome] | None]
+CANNOT = "-"
+
+INVALID = Job(
+    workspace_id=KEY.workspace_id,
+    job_id=KEY.job_id,
+    status=Status.FAILED,
+    submitted_at=SUBMITTED_AT,
+    source=OTHER_SOURCE,
+    fingerprint="",
+    ended_at=NOW,
+    reason=FailureReason.INVALID_SUBMISSION,
+    error="orders: Field required",
+)
+CLAIMED = replace(
+    PENDING,
+    status=Status.PROCESSING,
+    claimed_at=NOW,
+    claimed_by="worker-1",
+    deadline=NOW + timedelta(seconds=30 + 60 + 2 * 30 + 300),
+    robot_may_have_received=True,
+)
+EXPIRED = replace(
+    PENDING,
+    status=Status.FAILED,
+    ended_at=NOW,
+    reason=FailureReason.SUBMISSION_EXPIRED,
+    error="The submission is no longer in its topic",
+)
+REJECTED = replace(
+    CALLED,
+    status=Status.FAILED,
+    ended_at=NOW,
+    reason=FailureReason.ROBOT_REJECTED,
+    error="Robot service error 409: busy",
+    robot_status=409,
+    robot_may_have_received=False,
+)
+UNANSWERED = replace(
+    CALLED,
+    status=Status.FAILED,
+    ended_at=NOW,
+    reason=FailureReason.DISPATCH_UNKNOWN,
+    error="The robot's answer to the call was never recorded, and no completion came in time",
+)
+TIMED_OUT = replace(
+    ACCEPTED,
+    status=Status.FAILED,
+    ended_at=NOW,
+    reason=FailureReason.TIMEOUT,
+    error="The robot accepted the batch, but no completion came in time",
+)
+REPORTED = {"status": Status.COMPLETED, "ended_at": NOW, "success_count": 1, "error_count": 1}
+
+DUPLICATE, CONFLICT, DECIDED = IgnoreReason.DUPLICATE, IgnoreReason.CONFLICT, IgnoreReason.ALREADY_DECIDED
+
+# Columns in the order of EVENTS, as the design's table.
+CELLS: dict[State, tuple[Changed | IgnoreReason | str, ...]] = {
+    State.ABSENT: (
+        (PENDING, None),
+        (INVALID, PublishOutcome),
+        CANNOT,
+        CANNOT,
+        CANNOT,
+        CANNOT,
+        IgnoreReason.UNKNOWN_JOB,
+        CANNOT,
+    ),
+    State.PENDING: (
+        DUPLICATE,
+        CONFLICT,
+        (CLAIMED, CallRobot),
+        (EXPIRED, PublishOutcome),
+        CANNOT,
+        CANNOT,
+        IgnoreReason.NOT_DISPATCHED,
+        CANNOT,
+    ),
+    State.CALLED: (
+        DUPLICATE,
+        CONFLICT,
+        CANNOT,
+        CANNOT,
+        (ACCEPTED, None),
+        (REJECTED, PublishOutcome),
+        (replace(CALLED, **cast(Any, REPORTED)), PublishOutcome),
+        (UNANSWERED, PublishOutcome),
+    ),
+    State.ACCEPTED: (
+        DUPLICATE,
+        CONFLICT,
+        CANNOT,
+        CANNOT,
+        DECIDED,
+        DECIDED,
+        (replace(ACCEPTED, **cast(Any, REPORTED)), PublishOutcome),
+        (TIMED_OUT, PublishOutcome),
+    ),
+    State.COMPLETED: (DUPLICATE, CONFLICT, CANNOT, CANNOT, DECIDED, DECIDED, DUPLICATE, DECIDED),
+    State.FAILED: (DUPLICATE, CONFLICT, CANNOT, CANNOT, DECIDED, DECIDED, IgnoreReason.LATE_COMPLETION, DECIDED),
+}
+
+ALL_CELLS = [
+    pytest.param(state, event, expected, id=f"{state}-{event.__name__}")
+    for state, row in CELLS.items()
+    for event, expected in zip(EVENTS, row, strict=True)
+]
+OPEN_STATES = [State.CALLED, State.ACCEPTED]
+KNOWN_STATES = [state for state in State if state is not State.ABSENT]
+
+
+@pytest.mark.parametrize(("state", "event", "expected"), ALL_CELLS)
+def test_a_cell_does_exactly_what_the_design_says(
+    state: State, event: type[Event], expected: Changed | IgnoreReason | str
+) -> None:
+    before = JOBS[state]
+    untouched = None if before is None else replace(before)
+    if expected == CANNOT:
+        with pytest.raises(ImpossibleTransitionError, match=f"{event.__name__} cannot happen to a job that is {state}"):
+            transition(before, EVENTS[event], NOW, DEADLINES)
+    elif isinstance(expected, IgnoreReason):
+        job, effects = transition(before, EVENTS[event], NOW, DEADLINES)
+        assert job is before, "an ignored event returns the very same row"
+        assert effects == (Ignored(expected),)
+    else:
+        row, effect = cast(Changed, expected)
+        assert transition(before, EVENTS[event], NOW, DEADLINES) == (row, () if effect is None else (effect(row),))
+    assert before == untouched
+
+
+def test_the_cases_above_are_all_six_states_times_all_eight_events() -> None:
+    assert set(CELLS) == set(State)
+    assert set(EVENTS) == set(get_args(Event))
+    assert len(ALL_CELLS) == 48
+    possible = {(cell.values[0], cell.values[1]) for cell in ALL_CELLS if cell.values[2] != CANNOT}
+    assert possible == set(TABLE)
+
+
+def test_the_robot_is_called_in_exactly_one_cell() -> None:
+    calling = []
+    for state, event in TABLE:
+        _, effects = transition(JOBS[state], EVENTS[event], NOW, DEADLINES)
+        if any(isinstance(effect, CallRobot) for effect in effects):
+            calling.append((state, event))
+    assert calling == [(State.PENDING, Admitted)]
+
+
+def test_an_outcome_is_published_exactly_when_a_job_ends() -> None:
+    for state, event in TABLE:
+        before = JOBS[state]
+        job, effects = transition(before, EVENTS[event], NOW, DEADLINES)
+        newly_ended = job is not None and job.ended and not (before is not None and before.ended)
+        assert [effect for effect in effects if isinstance(effect, PublishOutcome)] == (
+            [PublishOutcome(job)] if newly_ended and job is not None else []
+        )
+
+
+@pytest.mark.parametrize("state", KNOWN_STATES)
+def test_another_payload_under_the_same_ids_is_a_conflict(state: State) -> None:
+    before = JOBS[state]
+    event = JobSubmitted(KEY, SUBMITTED_AT, OTHER_SOURCE, 2, "f2")
+    job, effects = transition(before, event, NOW, DEADLINES)
+    assert job is before
+    assert effects == (Ignored(IgnoreReason.CONFLICT),)
+
+
+@pytest.mark.parametrize("state", KNOWN_STATES)
+def test_the_same_payload_from_another_place_is_a_duplicate(state: State) -> None:
+    before = JOBS[state]
+    later = SUBMITTED_AT + timedelta(minutes=3)
+    job, effects = transition(before, JobSubmitted(KEY, later, OTHER_SOURCE, 2, "f1"), NOW, DEADLINES)
+    assert job is before
+    assert effects == (Ignored(IgnoreReason.DUPLICATE),)
+
+
+@pytest.mark.parametrize("state", KNOWN_STATES)
+def test_an_invalid_submission_read_again_from_its_own_place_is_a_duplicate(state: State) -> None:
+    before = JOBS[state]
+    job, effects = transition(before, InvalidSubmission(KEY, SUBMITTED_AT, SOURCE, "bad"), NOW, DEADLINES)
+    assert job is before
+    assert effects == (Ignored(IgnoreReason.DUPLICATE),)
+
+
+@pytest.mark.parametrize(
+    "source", [Source("robot.job.submitted", 3, 40), Source("robot.job.submitted", 4, 41), Source("other", 3, 41)]
+)
+def test_an_invalid_submission_from_any_other_place_is_a_conflict(source: Source) -> None:
+    job, effects = transition(INVALID, InvalidSubmission(KEY, SUBMITTED_AT, source, "bad"), NOW, DEADLINES)
+    assert job is INVALID
+    assert effects == (Ignored(IgnoreReason.CONFLICT),)
+
+
+def test_a_valid_submission_after_an_invalid_one_of_the_same_ids_is_a_conflict() -> None:
+    job, effects = transition(INVALID, EVENTS[JobSubmitted], NOW, DEADLINES)
+    assert job is INVALID
+    assert effects == (Ignored(IgnoreReason.CONFLICT),)
+
+
+@pytest.mark.parametrize("counts", [(2, 0), (0, 2), (1, 0), (2, 1)])
+def test_a_second_completion_with_other_counts_is_told_apart_and_changes_nothing(counts: tuple[int, int]) -> None:
+    job, effects = transition(COMPLETED, BatchCompleted(KEY, *counts), NOW, DEADLINES)
+    assert job is COMPLETED
+    assert effects == (Ignored(IgnoreReason.DUPLICATE_MISMATCH),)
+
+
+@pytest.mark.parametrize("state", OPEN_STATES)
+def test_a_deadline_event_before_the_rows_deadline_changes_nothing(state: State) -> None:
+    before = JOBS[state]
+    assert before is not None
+    assert before.deadline is not None
+    job, effects = transition(before, DeadlinePassed(KEY), before.deadline - timedelta(microseconds=1), DEADLINES)
+    assert job is before
+    assert effects == (Ignored(IgnoreReason.DEADLINE_MOVED),)
+
+
+@pytest.mark.parametrize("state", OPEN_STATES)
+def test_a_deadline_fails_the_job_at_its_very_instant(state: State) -> None:
+    before = JOBS[state]
+    assert before is not None
+    assert before.deadline is not None
+    job, _ = transition(before, DeadlinePassed(KEY), before.deadline, DEADLINES)
+    assert job is not None
+    assert (job.status, job.ended_at) == (Status.FAILED, before.deadline)
+
+
+def test_a_row_without_a_deadline_is_never_failed_by_one() -> None:
+    before = replace(CALLED, deadline=None)
+    job, effects = transition(before, DeadlinePassed(KEY), NOW, DEADLINES)
+    assert job is before
+    assert effects == (Ignored(IgnoreReason.DEADLINE_MOVED),)
+
+
+def test_an_acceptance_moves_the_deadline_so_that_the_claims_deadline_decides_nothing_any_more() -> None:
+    late = CLAIM_DEADLINE - timedelta(seconds=1)
+    accepted, _ = transition(CALLED, RobotAccepted(KEY, late), late, DEADLINES)
+    job, effects = transition(accepted, DeadlinePassed(KEY), CLAIM_DEADLINE, DEADLINES)
+    assert accepted is not None
+    assert accepted.deadline == late + timedelta(seconds=360)
+    assert job is accepted
+    assert effects == (Ignored(IgnoreReason.DEADLINE_MOVED),)
+
+
+def test_the_deadline_counts_from_the_acceptance_and_not_from_when_it_was_recorded() -> None:
+    accepted, _ = transition(CALLED, RobotAccepted(KEY, ACCEPTED_AT), ACCEPTED_AT + timedelta(hours=1), DEADLINES)
+    assert accepted is not None
+    assert (accepted.accepted_at, accepted.deadline) == (ACCEPTED_AT, ACCEPTED_DEADLINE)
+
+
+def test_a_row_without_an_order_count_still_gets_deadlines() -> None:
+    claimed, _ = transition(replace(PENDING, order_count=None), Admitted(KEY, "worker-1"), NOW, DEADLINES)
+    assert claimed is not None
+    assert claimed.deadline == NOW + timedelta(seconds=30 + 60 + 300)
+    accepted, _ = transition(claimed, RobotAccepted(KEY, NOW), NOW, DEADLINES)
+    assert accepted is not None
+    assert accepted.deadline == NOW + timedelta(seconds=300)
+
+
+def test_a_failed_call_says_what_its_event_says_about_the_robot() -> None:
+    event = CallFailed(KEY, FailureReason.DISPATCH_UNKNOWN, "The connection broke", robot_may_have_received=True)
+    job, effects = transition(CALLED, event, NOW, DEADLINES)
+    assert job == replace(
+        CALLED,
+        status=Status.FAILED,
+        ended_at=NOW,
+        reason=FailureReason.DISPATCH_UNKNOWN,
+        error="The connection broke",
+        robot_may_have_received=True,
+        robot_status=None,
+    )
+    assert effects == (PublishOutcome(job),)
+
+
+def test_counts_that_do_not_add_up_to_the_orders_complete_the_job_and_show_in_its_row() -> None:
+    job, _ = transition(ACCEPTED, BatchCompleted(KEY, 2, 1), NOW, DEADLINES)
+    assert job is not None
+    assert (job.status, job.counts_mismatch) == (Status.COMPLETED, True)
+
+
+def test_counts_that_add_up_are_no_mismatch_and_neither_are_counts_that_never_came() -> None:
+    assert not COMPLETED.counts_mismatch
+    assert not ACCEPTED.counts_mismatch
+    assert not replace(COMPLETED, error_count=None).counts_mismatch
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_every_row_stands_in_its_state(state: State) -> None:
+    assert state_of(JOBS[state]) is state
+
+
+def test_a_row_of_no_known_status_stops_the_program() -> None:
+    bogus = replace(PENDING, status=cast(Status, "sleeping"))
+    with pytest.raises(ImpossibleTransitionError):
+        transition(bogus, EVENTS[JobSubmitted], NOW, DEADLINES)
+
+
+@pytest.mark.parametrize("name", ["submitted_at", "claimed_at", "accepted_at", "deadline", "ended_at"])
+def test_a_job_takes_no_time_without_its_zone(name: str) -> None:
+    naive = datetime(2026, 1, 31, 12)  # noqa: DTZ001 # the point of the test
+    with pytest.raises(ValueError, match="a naive datetime in job job-1"):
+        replace(COMPLETED, **cast(Any, {name: naive}))
+
+
+def test_a_job_is_identified_by_its_workspace_and_its_id() -> None:
+    assert PENDING.key == KEY == JobKey(workspace_id="workspace-1", job_id="job-1")
+    assert replace(PENDING, workspace_id="workspace-2").key != KEY
+
+
+def test_a_row_has_no_field_for_a_credential_or_an_order() -> None:
+    assert {field.name for field in fields(Job)} == {
+        "workspace_id",
+        "job_id",
+        "status",
+        "submitted_at",
+        "source",
+        "fingerprint",
+        "order_count",
+        "claimed_at",
+        "claimed_by",
+        "accepted_at",
+        "deadline",
+        "ended_at",
+        "success_count",
+        "error_count",
+        "reason",
+        "error",
+        "robot_status",
+        "robot_may_have_received",
+    }
