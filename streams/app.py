@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import faust
+from aiokafka.errors import KafkaConnectionError
 from faust.auth import SASLCredentials, SSLCredentials
 from faust.types import StreamT
 from yarl import URL
@@ -36,7 +37,7 @@ from streams.partitions import Partitions
 from streams.probes import Probes
 from streams.robot import HttpRobot, Robot
 from streams.settings import Settings, SettingsError, load_settings
-from streams.topics import TopicsError, check_topics
+from streams.topics import TopicsError, TopicsReport, check_topics
 
 # Payloads of waiting jobs held in memory; past it they are read again from their topic.
 PAYLOAD_CACHE_BYTES = 64_000_000
@@ -45,6 +46,9 @@ COMMIT_SECONDS = 0.25
 # A timer that has not run for so long means that the process does not get anywhere.
 STALLED_SECONDS = 15.0
 DRAIN_POLL_SECONDS = 0.05
+BROKER_RETRY_SECONDS = 2.0
+# What is left of a stop after the calls are back takes a second; one that hangs must not hang for ever.
+STOP_SECONDS = 30.0
 CONFIG_EXIT_CODE = 78  # sysexits.h: EX_CONFIG
 
 
@@ -91,11 +95,9 @@ class Worker:
         settings = self._settings
         try:
             await self._probes.start()
-            report = await check_topics(settings)
-        except (TopicsError, SettingsError) as error:
-            exit_now(str(error), CONFIG_EXIT_CODE)
         except OSError as error:
             exit_now(f"the probes cannot listen: {error}", CONFIG_EXIT_CODE)
+        report = await self._check_topics()
         self._config = LedgerConfig(
             app_id=settings.app_id,
             worker_id=self.worker_id,
@@ -126,6 +128,17 @@ class Worker:
             self.journal,
             exit_now,
         )
+
+    async def _check_topics(self) -> TopicsReport:
+        """Return what the cluster has, as soon as a broker answers."""
+        while True:
+            try:
+                return await check_topics(self._settings)
+            except (TopicsError, SettingsError) as error:
+                exit_now(str(error), CONFIG_EXIT_CODE)
+            except KafkaConnectionError as error:
+                self.journal.warning(LogEvent.WAITING_FOR_BROKER, error=str(error))
+                await asyncio.sleep(BROKER_RETRY_SECONDS)
 
     async def assign(self, numbers: set[int]) -> None:
         """Take over the partitions that the group has given us."""
@@ -176,7 +189,7 @@ class Worker:
         changelog = TopicPartition(changelog_topic(self._settings.app_id), partition)
         options = self._settings.kafka_client_options()
         log = self._parts.wrap_log(
-            KafkaPartitionLog(options, self._settings.app_id, changelog, self._reader, self.metrics)
+            KafkaPartitionLog(options, self._settings.app_id, changelog, self._reader, self.journal, self.now)
         )
         ledger = Ledger(
             partition,
@@ -237,8 +250,10 @@ class OrchestratorApp(HardenedApp):
         if not self._drained:
             self._drained = True
             await self.worker.drain()
+            overdue = asyncio.get_running_loop().call_later(STOP_SECONDS, exit_now, "the stop takes too long")
             await super().stop()
             await self.worker.stop()
+            overdue.cancel()
 
 
 def _credentials(settings: Settings) -> Any:

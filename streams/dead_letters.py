@@ -33,7 +33,8 @@ def record_size(record: SourceRecord | NewRecord) -> int:
 def dead_letter(record: SourceRecord, reason: DeadLetterReason, message: str, max_bytes: int) -> NewRecord:
     """Return the dead letter of a record, at most `max_bytes` large.
 
-    The message must not quote the payload. A record that does not fit becomes a short letter that says
+    The message must not quote the payload. The letter has the time at which it is written: under the
+    original's it could be refused, or deleted at once by the topic's retention. A record that does not fit becomes a short letter that says
     where the original lies. `robot.dlq.id` is the same however often the record is read.
     """
     headers = tuple(header for header in record.headers if header[0] not in _OWN_HEADERS)
@@ -43,7 +44,6 @@ def dead_letter(record: SourceRecord, reason: DeadLetterReason, message: str, ma
         key=record.key,
         value=record.value,
         headers=headers + _error_headers(record, reason, message),
-        timestamp=record.timestamp,
     )
     if record_size(letter) <= max_bytes:
         return letter
@@ -54,7 +54,6 @@ def dead_letter(record: SourceRecord, reason: DeadLetterReason, message: str, ma
         key=None,
         value=msgspec.json.encode(where | {"originalBytes": len(record.value or b"")}),
         headers=_error_headers(record, reason, f"{message}; the original was too large to be copied"),
-        timestamp=record.timestamp,
     )
 
 

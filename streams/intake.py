@@ -63,10 +63,14 @@ def interpret(record: SourceRecord, partitions: int, deadlines: Deadlines, now: 
     target = record.partition if key is None else partition_of(key.workspace_id, partitions)
     if len(record.value) > max_bytes:
         rejection = Rejection(DeadLetterReason.TOO_LARGE, f"the value has over {max_bytes} bytes")
+    elif submission and deadlines.from_the_future(record.timestamp, now):
+        # No row and no outcome: with such a timestamp nobody could tell later that it had one.
+        message = "the record's timestamp is over an hour ahead"
+        return Intake(rejection=Rejection(DeadLetterReason.FUTURE_TIMESTAMP, message))
     elif target != record.partition:
         return Intake(forward_to=target)
     elif submission:
-        return _read_submission(record, record.value, key, deadlines, now)
+        return _read_submission(record, record.value, key)
     else:
         return _read_completion(record.value)
     if submission and key is not None and target == record.partition:
@@ -102,13 +106,7 @@ def _read_key(value: bytes) -> JobKey | Rejection | None:
     return JobKey(ids.workspaceId, ids.jobId)
 
 
-def _read_submission(
-    record: SourceRecord, value: bytes, key: JobKey | None, deadlines: Deadlines, now: datetime
-) -> Intake:
-    if deadlines.from_the_future(record.timestamp, now):
-        # No row and no outcome: with such a timestamp nobody could tell later that it had one.
-        message = "the record's timestamp is over an hour ahead"
-        return Intake(rejection=Rejection(DeadLetterReason.FUTURE_TIMESTAMP, message))
+def _read_submission(record: SourceRecord, value: bytes, key: JobKey | None) -> Intake:
     try:
         submission = read_submission(value)
     except ValidationError as error:

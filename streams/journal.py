@@ -1,6 +1,6 @@
 """What happened, told after it is committed: a log line and a counter for everything that matters."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
@@ -14,12 +14,16 @@ from streams.metrics import Metrics
 from streams.names import LogEvent
 from streams.rows import utc_text
 
+# Deadlines are as exact as the clocks agree; beyond this somebody should look at them.
+SKEW_WARNING_SECONDS = 2.0
+
 
 class Journal:
     """Writes the log lines and counts, for the ledgers and the dispatcher. Never sees a payload."""
 
     def __init__(self, metrics: Metrics) -> None:
         self.metrics = metrics
+        self._skewed = False
         self._log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("robot_orchestrator")
 
     def info(self, event: LogEvent, **values: Any) -> None:
@@ -92,6 +96,19 @@ class Journal:
         self.metrics.forwarded.labels(record.topic).inc()
         where = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
         self.info(LogEvent.RECORD_FORWARDED, **where, target_partition=target)
+
+    def record_processed(self, topic: str) -> None:
+        """Note that a record and all that follows from it is committed."""
+        self.metrics.last_record_processed.labels(topic).set_to_current_time()
+
+    def broker_time(self, skew: timedelta) -> None:
+        """Note how far this worker's clock is ahead of the broker's; a large skew is said once until it is gone."""
+        seconds = skew.total_seconds()
+        self.metrics.clock_skew.set(seconds)
+        skewed = abs(seconds) > SKEW_WARNING_SECONDS
+        if skewed and not self._skewed:
+            self.warning(LogEvent.CLOCK_SKEW, skew_seconds=round(seconds, 3))
+        self._skewed = skewed
 
     def call_started(self, job: Job) -> None:
         """Tell of a POST that is about to leave."""

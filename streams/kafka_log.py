@@ -1,6 +1,7 @@
 """The port of streams/log.py on a real Kafka, by aiokafka."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -11,8 +12,8 @@ from aiokafka import TopicPartition as KafkaTopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import InvalidProducerEpoch, KafkaError, OffsetOutOfRangeError, ProducerFenced
 
+from streams.journal import Journal
 from streams.log import FencedError, NewRecord, SourceRecord, TopicPartition, UnreadableError
-from streams.metrics import Metrics
 from streams.names import transactional_id
 
 # The broker gives up a transaction of a dead worker after this; below the request time-out, so that a
@@ -25,6 +26,10 @@ MAX_REQUEST_BYTES = 64_000_000
 MAX_BATCH_BYTES = 262_144
 # A short read that has not reached its end by then is no answer.
 READ_TIMEOUT_SECONDS = 5.0
+# A producer that cannot say goodbye is left behind; it is fenced by the next owner anyway.
+CLOSE_TIMEOUT_SECONDS = 5.0
+# Of a record's timestamp types the one that the broker sets.
+LOG_APPEND_TIME = 1
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -157,12 +162,15 @@ class KafkaPartitionLog:
         app_id: str,
         changelog: TopicPartition,
         reader: KafkaReader,
-        metrics: Metrics,
+        journal: Journal,
+        now: Callable[[], datetime],
     ) -> None:
         self._options = client_options
+        self._now = now
+        self._journal = journal
         self._reader = reader
         self._changelog = KafkaTopicPartition(*changelog)
-        self._metrics = metrics
+        self._metrics = journal.metrics
         self._producer = AIOKafkaProducer(
             **client_options,
             transactional_id=transactional_id(app_id, changelog.partition),
@@ -214,7 +222,7 @@ class KafkaPartitionLog:
             await self._producer.begin_transaction()
             deliveries = [await self._send(record) for record in records]
             # aiokafka commits happily without a record that the broker refused: each delivery is awaited.
-            await asyncio.gather(*deliveries)
+            delivered = await asyncio.gather(*deliveries)
             await self._producer.commit_transaction()
         except (ProducerFenced, InvalidProducerEpoch) as error:
             self._metrics.transactions.labels("fenced").inc()
@@ -224,6 +232,13 @@ class KafkaPartitionLog:
             raise
         self._metrics.transactions.labels("committed").inc()
         self._metrics.transaction_duration.observe(time.monotonic() - started)
+        self._compare_clocks(delivered)
+
+    def _compare_clocks(self, delivered: Sequence[Any]) -> None:
+        for metadata in delivered:
+            if metadata.topic == self._changelog.topic and metadata.timestamp_type == LOG_APPEND_TIME:
+                self._journal.broker_time(self._now() - instant_of(metadata.timestamp))
+                return
 
     async def _send(self, record: NewRecord) -> asyncio.Future[Any]:
         delivery: asyncio.Future[Any] = await self._producer.send(
@@ -238,4 +253,6 @@ class KafkaPartitionLog:
 
     async def close(self) -> None:
         """Stop the writer without committing anything."""
-        await self._producer.stop()
+        with contextlib.suppress(KafkaError, TimeoutError):
+            async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
+                await self._producer.stop()

@@ -201,7 +201,12 @@ class Ledger:
         for key in draft.forgotten:
             draft.records.append(NewRecord(self._changelog, self.partition, row_key(key), None))
         if draft.records:
-            await self._log.commit(draft.records)
+            try:
+                await self._log.commit(draft.records)
+            except BaseException:
+                for _ in draft.claims:
+                    self._slots.release()
+                raise
         self._finish(batch, draft)
         return readable
 
@@ -412,6 +417,7 @@ class Ledger:
         for item in batch:
             if isinstance(item, _Delivered):
                 self._processed[item.record.topic] = item.record.offset + 1
+                self._journal.record_processed(item.record.topic)
                 item.acknowledge()
         for claim in draft.claims:
             self._dispatch(claim)

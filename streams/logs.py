@@ -9,7 +9,8 @@ import structlog
 from streams.settings import LogFormat, LogLevel
 
 # Chatty at INFO about every connection and every rebalance step; their warnings matter.
-_QUIET = ("aiokafka", "faust", "mode", "httpx", "asyncio", "aiohttp")
+# At DEBUG aiokafka prints whole requests, and with them credentials, so libraries never log at DEBUG.
+_LIBRARIES = ("aiokafka", "faust", "mode", "httpx", "asyncio", "aiohttp", "streams")
 
 _SHARED: list[structlog.typing.Processor] = [
     structlog.stdlib.add_log_level,
@@ -28,7 +29,7 @@ def logging_config(log_format: LogFormat | None, level: LogLevel) -> dict[str, A
         finish += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
     else:
         finish += [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())]
-    library_level = logging.DEBUG if level is LogLevel.DEBUG else logging.WARNING
+    library_level = logging.INFO if level is LogLevel.DEBUG else logging.WARNING
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -41,7 +42,7 @@ def logging_config(log_format: LogFormat | None, level: LogLevel) -> dict[str, A
         },
         "handlers": {"stdout": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout", "formatter": "line"}},
         "root": {"level": level.upper(), "handlers": ["stdout"]},
-        "loggers": {name: {"level": library_level} for name in _QUIET},
+        "loggers": {name: {"level": library_level} for name in _LIBRARIES},
     }
 
 

@@ -99,6 +99,6 @@ class LogEvent(StrEnum):
     DEADLINES_HELD = "deadlines_held"
     CLOCK_SKEW = "clock_skew"
     DRAINING = "draining"
-    WORKER_READY = "worker_ready"
+    WAITING_FOR_BROKER = "waiting_for_broker"
     WORKER_STOPPED = "worker_stopped"
     WORKER_EXIT = "worker_exit"

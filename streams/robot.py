@@ -89,7 +89,12 @@ class HttpRobot:
 
     async def create_batch(self, request: RobotRequest) -> Answer:
         """POST a batch once and return what became of it. Raises nothing but cancellation."""
-        headers = {"Content-Type": "application/json", "X-Callback-Secret": self._callback_secret}
+        headers = {
+            "Content-Type": "application/json",
+            "X-Callback-Secret": self._callback_secret,
+            # What is read of an answer is bounded as it comes, so it must not grow when it is unpacked.
+            "Accept-Encoding": "identity",
+        }
         status: int | None = None
         body = bytearray()
         try:

@@ -114,7 +114,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take what is passed by name, then the environment, then files of secrets; no .env file is read behind anyone's back."""
+        """Take what is passed by name, then the environment, then files of secrets; no .env file is read."""
         return init_settings, env_settings, file_secret_settings
 
     @property

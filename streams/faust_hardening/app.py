@@ -9,6 +9,7 @@ import faust
 from faust.types import TransportT
 
 from streams.faust_hardening.consumer import HardenedTransport
+from streams.faust_hardening.events import hide_values
 from streams.faust_hardening.recovery import OrderedTableManager
 from streams.faust_hardening.transactions import shorten_transaction_backoff
 from streams.faust_hardening.versions import check_versions
@@ -37,6 +38,7 @@ class HardenedApp(faust.App):
     def __init__(self, app_id: str, **options: Any) -> None:
         check_versions()
         shorten_transaction_backoff()
+        hide_values()
         super().__init__(
             app_id,
             TableManager=OrderedTableManager,

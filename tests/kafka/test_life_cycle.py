@@ -36,6 +36,7 @@ async def test_a_submission_becomes_one_post_and_one_completed_outcome(scene: Sc
     assert isinstance(outcome, JobCompleted)
     assert (outcome.successCount, outcome.errorCount, outcome.countsMismatch) == (2, 0, False)
     assert outcome.orderCount == 2
+    assert outcome.dispatchedAt is not None
     assert outcome.submittedAt <= outcome.dispatchedAt <= outcome.endedAt
     assert scene.posts(payload["jobId"]) == 1
     assert len(await scene.outcomes_of(payload["jobId"])) == 1

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 
@@ -86,7 +86,7 @@ class Scene:
             "ROBOT_ORCHESTRATOR_LOG_FORMAT": "json",
             **self.environment,
         }
-        await create_topics(Settings(**self.variables), PARTITIONS, 1)
+        await create_topics(Settings(**cast(Any, self.variables)), PARTITIONS, 1)
         self.producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap_servers)
         await self.producer.start()
         self._stack.push_async_callback(self.producer.stop)

@@ -1,0 +1,71 @@
+"""What a worker insists on before it starts, and how it says so."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from schemas import JobCompleted
+from streams.dev.loopback import free_port
+from streams.names import changelog_topic
+from tests.support.scene import PARTITIONS, Scene, submission
+from tests.support.worker import WorkerProcess
+
+
+@pytest.fixture
+async def scene(kafka_bootstrap: str, tmp_path: Path) -> AsyncIterator[Scene]:
+    async with Scene(kafka_bootstrap, tmp_path) as scene:
+        yield scene
+
+
+def last_error(worker: WorkerProcess) -> str:
+    return str(worker.log_lines()[-1]["error"])
+
+
+async def test_a_missing_topic_is_named(scene: Scene) -> None:
+    worker = await scene.worker(ready=False, ROBOT_ORCHESTRATOR_APP_ID="nobody-made-this")
+    assert await worker.wait_ended() == 78
+    assert last_error(worker).startswith("missing topics: nobody-made-this-jobs-changelog")
+
+
+async def test_a_partition_count_that_differs_is_named(scene: Scene) -> None:
+    app_id = f"{scene.app_id}-odd"
+    admin = AIOKafkaAdminClient(bootstrap_servers=scene.bootstrap_servers)
+    await admin.start()
+    await admin.create_topics([NewTopic(changelog_topic(app_id), PARTITIONS + 1, 1)])
+    await admin.close()
+    worker = await scene.worker(ready=False, ROBOT_ORCHESTRATOR_APP_ID=app_id)
+    assert await worker.wait_ended() == 78
+    assert f"{changelog_topic(app_id)} has {PARTITIONS + 1}" in last_error(worker)
+
+
+@pytest.mark.parametrize("command", [("-m", "streams.cli", "worker"), ("-m", "faust", "-A", "streams.app", "worker")])
+def test_a_missing_setting_ends_the_program_with_one_line(command: tuple[str, ...]) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ROBOT_")}
+    ended = subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "ROBOT_COORDINADORA_URL is not set" in ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1
+
+
+async def test_the_plain_faust_command_starts_the_same_app(scene: Scene) -> None:
+    await scene.worker(("-m", "faust", "--quiet", "-A", "streams.app", "worker"))
+    assert isinstance(await scene.outcome(await scene.submit(submission())), JobCompleted)
+
+
+async def test_without_a_broker_a_worker_waits_and_says_so_and_can_be_stopped(scene: Scene) -> None:
+    nowhere = f"127.0.0.1:{free_port()}"
+    worker = await scene.worker(ready=False, KAFKA_BOOTSTRAP_SERVERS=nowhere)
+    async with asyncio.timeout(30):
+        while "waiting_for_broker" not in {line["event"] for line in worker.log_lines()}:
+            await asyncio.sleep(0.05)
+    assert (await worker.get("/livez"))[0] == 200
+    assert (await worker.get("/readyz"))[0] == 503
+    worker.signal(signal.SIGTERM)
+    assert await worker.wait_ended() == 0
