@@ -31,11 +31,11 @@ def record_size(record: SourceRecord | NewRecord) -> int:
 
 
 def dead_letter(record: SourceRecord, reason: DeadLetterReason, message: str, max_bytes: int) -> NewRecord:
-    """Return the dead letter of a record, at most `max_bytes` large.
+    """Return the dead letter of a record, at most `max_bytes` large; the message must not quote the payload.
 
-    The message must not quote the payload. The letter has the time at which it is written: under the
-    original's it could be refused, or deleted at once by the topic's retention. A record that does not fit becomes a short letter that says
-    where the original lies. `robot.dlq.id` is the same however often the record is read.
+    The letter has the time at which it is written: with the original's it could be refused, or deleted at
+    once by the topic's retention. A record that does not fit becomes a short letter that says where the
+    original lies. `robot.dlq.id` is the same however often the record is read.
     """
     headers = tuple(header for header in record.headers if header[0] not in _OWN_HEADERS)
     letter = NewRecord(
