@@ -1,0 +1,1 @@
+"""The shell's functions without I/O: rows, intake, letters, outcomes, secrets, settings."""

@@ -1,0 +1,167 @@
+"""The one outcome record of a job, as the contract has it."""
+
+import json
+import uuid
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas import JobCompleted, JobFailed
+from streams.core.job import FailureReason, Job, JobKey, Source, Status
+from streams.outcomes import event_id, outcome_record
+from tests.core.builders import ACCEPTED_AT, CLAIMED_AT, COMPLETED, ENDED_AT, FAILED, SUBMITTED_AT
+
+UNREAD = replace(
+    FAILED,
+    order_count=None,
+    claimed_at=None,
+    claimed_by=None,
+    deadline=None,
+    reason=FailureReason.INVALID_SUBMISSION,
+    error="orders: Field required",
+    robot_status=None,
+    robot_may_have_received=False,
+)
+
+ids = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=200)
+
+
+def value_of(job: Job) -> Any:
+    return json.loads(outcome_record(job, 3, "robot-orchestrator").value or b"")
+
+
+def headers_of(job: Job) -> dict[str, str]:
+    return {name: text.decode() for name, text in outcome_record(job, 3, "robot-orchestrator").headers}
+
+
+def test_a_completed_job_is_a_completed_record_of_the_contract() -> None:
+    record = outcome_record(COMPLETED, 3, "robot-orchestrator")
+    assert (record.topic, record.partition, record.key) == ("robot.job.completed", 3, b"job-1")
+    assert JobCompleted.model_validate_json(record.value or b"") == JobCompleted(
+        jobId="job-1",
+        workspaceId="workspace-1",
+        status="completed",
+        successCount=1,
+        errorCount=1,
+        countsMismatch=False,
+        orderCount=2,
+        submittedAt=SUBMITTED_AT,
+        dispatchedAt=CLAIMED_AT,
+        acceptedAt=ACCEPTED_AT,
+        endedAt=ENDED_AT,
+    )
+
+
+def test_a_failed_job_is_a_failed_record_of_the_contract() -> None:
+    record = outcome_record(FAILED, 3, "robot-orchestrator")
+    assert (record.topic, record.partition, record.key) == ("robot.job.failed", 3, b"job-1")
+    assert JobFailed.model_validate_json(record.value or b"") == JobFailed(
+        jobId="job-1",
+        workspaceId="workspace-1",
+        status="failed",
+        reason="robot_rejected",
+        error="Robot service error 503: busy",
+        robotMayHaveReceived=True,
+        robotStatus=503,
+        orderCount=2,
+        submittedAt=SUBMITTED_AT,
+        dispatchedAt=CLAIMED_AT,
+        acceptedAt=None,
+        endedAt=ENDED_AT,
+    )
+
+
+def test_a_submission_that_could_not_be_read_fails_without_counts_and_times_it_never_had() -> None:
+    outcome = JobFailed.model_validate_json(json.dumps(value_of(UNREAD)))
+    assert (outcome.orderCount, outcome.dispatchedAt, outcome.acceptedAt, outcome.robotStatus) == (None,) * 4
+    assert outcome.reason == "invalid_submission"
+    assert not outcome.robotMayHaveReceived
+
+
+@pytest.mark.parametrize("reason", list(FailureReason))
+@pytest.mark.parametrize("received", [True, False])
+def test_every_reason_passes_the_contract_and_says_what_the_robot_may_have(
+    reason: FailureReason, received: bool
+) -> None:
+    value = value_of(replace(FAILED, reason=reason, robot_may_have_received=received, robot_status=None))
+    outcome = JobFailed.model_validate_json(json.dumps(value))
+    assert (outcome.reason, outcome.robotMayHaveReceived) == (reason.value, received)
+
+
+@pytest.mark.parametrize(
+    ("success", "error", "mismatch"), [(2, 0, False), (0, 2, False), (1, 0, True), (2, 1, True), (0, 0, True)]
+)
+def test_counts_that_do_not_add_up_to_the_orders_are_shown_as_they_came_and_marked(
+    success: int, error: int, mismatch: bool
+) -> None:
+    value = value_of(replace(COMPLETED, success_count=success, error_count=error))
+    assert (value["successCount"], value["errorCount"], value["orderCount"]) == (success, error, 2)
+    assert value["countsMismatch"] is mismatch
+
+
+@pytest.mark.parametrize("job", [COMPLETED, FAILED, UNREAD])
+def test_an_outcome_has_every_field_of_its_contract_and_no_other(job: Job) -> None:
+    model = JobCompleted if job.status is Status.COMPLETED else JobFailed
+    assert set(value_of(job)) == set(model.model_fields)
+
+
+def test_an_outcome_is_the_same_bytes_however_often_it_is_derived() -> None:
+    assert outcome_record(COMPLETED, 3, "a") == outcome_record(replace(COMPLETED), 3, "a")
+
+
+@pytest.mark.parametrize("job", [COMPLETED, FAILED, UNREAD])
+def test_the_headers_are_those_of_a_cloud_event(job: Job) -> None:
+    topic = "robot.job.completed" if job.status is Status.COMPLETED else "robot.job.failed"
+    assert headers_of(job) == {
+        "ce_specversion": "1.0",
+        "ce_id": event_id(job),
+        "ce_source": "/robot-orchestrator",
+        "ce_type": f"{topic}.v1",
+        "ce_time": "2026-01-31T12:01:20.000Z",
+        "ce_subject": "job-1",
+        "ce_partitionkey": "workspace-1",
+        "content-type": "application/json",
+    }
+
+
+def test_the_event_id_depends_on_the_ids_and_the_status_and_on_nothing_else() -> None:
+    retold = replace(
+        COMPLETED,
+        ended_at=ENDED_AT + timedelta(days=1),
+        success_count=0,
+        source=Source("other", 1, 1),
+        claimed_by="worker-2",
+    )
+    assert event_id(retold) == event_id(COMPLETED)
+    others = {
+        event_id(job)
+        for job in (
+            COMPLETED,
+            FAILED,
+            replace(COMPLETED, job_id="job-2"),
+            replace(COMPLETED, workspace_id="workspace-2"),
+            replace(COMPLETED, workspace_id="job-1", job_id="workspace-1"),
+        )
+    }
+    assert len(others) == 5
+
+
+def test_the_event_id_stays_the_same_over_releases() -> None:
+    """A consumer may have stored it: it is uuid5 of the pair of ids and the status under a fixed namespace."""
+    namespace = uuid.UUID("7a3f1f0e-5a0b-4f6e-9d0c-2f1f6f0a9b51")
+    assert event_id(COMPLETED) == str(uuid.uuid5(namespace, '["workspace-1","job-1"]:completed'))
+    assert event_id(FAILED) == str(uuid.uuid5(namespace, '["workspace-1","job-1"]:failed'))
+
+
+@given(ids, ids)
+def test_any_ids_pass_through_an_outcome_as_they_were(workspace_id: str, job_id: str) -> None:
+    job = replace(FAILED, workspace_id=workspace_id, job_id=job_id)
+    record = outcome_record(job, 0, "robot-orchestrator")
+    outcome = JobFailed.model_validate_json(record.value or b"")
+    assert JobKey(outcome.workspaceId, outcome.jobId) == job.key
+    assert (record.key or b"").decode() == headers_of(job)["ce_subject"] == job_id
+    assert headers_of(job)["ce_partitionkey"] == workspace_id

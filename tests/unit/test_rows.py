@@ -1,0 +1,132 @@
+"""The row of the job table as it lies in the changelog."""
+
+import json
+from dataclasses import fields, replace
+from datetime import UTC, datetime, timedelta, timezone
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.core.job import FailureReason, Job, JobKey, Source, Status
+from streams.rows import ROW_VERSION, NewerRowError, decode_row, encode_row, row_key, utc_text
+from tests.core.builders import ACCEPTED, COMPLETED, FAILED, NOW, PENDING
+
+texts = st.text(st.characters(exclude_categories=["Cs"]))
+ids = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=200)
+instants = st.datetimes(datetime(2000, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 # aware by `timezones`
+numbers = st.integers(0, 2**31 - 1)
+jobs = st.builds(
+    Job,
+    workspace_id=ids,
+    job_id=ids,
+    status=st.sampled_from(Status),
+    submitted_at=instants,
+    source=st.builds(Source, topic=texts, partition=numbers, offset=st.integers(0, 2**63 - 1)),
+    fingerprint=texts,
+    order_count=st.none() | numbers,
+    claimed_at=st.none() | instants,
+    claimed_by=st.none() | texts,
+    accepted_at=st.none() | instants,
+    deadline=st.none() | instants,
+    ended_at=st.none() | instants,
+    success_count=st.none() | numbers,
+    error_count=st.none() | numbers,
+    reason=st.none() | st.sampled_from(FailureReason),
+    error=st.none() | texts,
+    robot_status=st.none() | st.integers(100, 599),
+    robot_may_have_received=st.booleans(),
+)
+
+
+@given(jobs)
+def test_a_job_comes_back_from_its_row_as_it_was(job: Job) -> None:
+    again = decode_row(encode_row(job))
+    assert again == job
+    assert (type(again.source), type(again.status)) == (Source, Status)
+
+
+@given(jobs)
+def test_a_row_is_the_same_bytes_however_often_it_is_written(job: Job) -> None:
+    assert encode_row(decode_row(encode_row(job))) == encode_row(job)
+
+
+def test_every_field_of_a_job_is_in_its_row_and_nothing_else_but_the_version() -> None:
+    everything = replace(FAILED, accepted_at=NOW, success_count=0, error_count=0)
+    snake = {
+        "".join(f"_{c.lower()}" if c.isupper() else c for c in name) for name in json.loads(encode_row(everything))
+    }
+    assert snake == {field.name for field in fields(Job)} | {"version"}
+
+
+@pytest.mark.parametrize("job", [PENDING, ACCEPTED, COMPLETED, FAILED])
+def test_no_field_of_a_row_could_hold_a_credential_or_an_order(job: Job) -> None:
+    names = set(json.loads(encode_row(job)))
+    assert not {name for name in names if any(word in name.lower() for word in ("credential", "password", "pedido"))}
+    assert "orders" not in names
+
+
+def test_a_row_carries_the_version_of_its_form() -> None:
+    assert json.loads(encode_row(PENDING))["version"] == ROW_VERSION
+
+
+@given(st.integers(ROW_VERSION + 1, 2**63 - 1))
+def test_a_row_of_a_newer_release_is_refused_with_both_versions(version: int) -> None:
+    row = json.loads(encode_row(PENDING)) | {"version": version}
+    with pytest.raises(NewerRowError, match=f"version {version}, this release reads up to {ROW_VERSION}"):
+        decode_row(json.dumps(row).encode())
+
+
+def test_a_row_of_a_newer_release_is_refused_before_its_unknown_form_is_read() -> None:
+    with pytest.raises(NewerRowError):
+        decode_row(json.dumps({"version": ROW_VERSION + 1, "status": "paused"}).encode())
+
+
+@pytest.mark.parametrize("value", [b"", b"null", b"[]", b"{}", b'{"version": 1}', b'{"version": "1"}', b"\xff"])
+def test_bytes_that_are_no_row_are_refused(value: bytes) -> None:
+    with pytest.raises(msgspec.DecodeError):
+        decode_row(value)
+
+
+def test_a_row_with_a_time_without_zone_is_refused() -> None:
+    row = json.loads(encode_row(PENDING)) | {"submittedAt": "2026-01-31T12:00:00"}
+    with pytest.raises(ValueError, match="a naive datetime"):
+        decode_row(json.dumps(row).encode())
+
+
+def test_an_unknown_field_of_a_row_is_passed_over() -> None:
+    row = json.loads(encode_row(PENDING)) | {"colour": "red"}
+    assert decode_row(json.dumps(row).encode()) == PENDING
+
+
+def test_ids_with_slashes_make_keys_of_their_own() -> None:
+    assert row_key(JobKey("a/b", "c")) != row_key(JobKey("a", "b/c"))
+
+
+@given(ids, ids)
+def test_a_key_says_exactly_which_pair_it_is_of(workspace_id: str, job_id: str) -> None:
+    assert json.loads(row_key(JobKey(workspace_id, job_id))) == [workspace_id, job_id]
+
+
+@given(st.text('ab",[]\\/', min_size=1), st.text('ab",[]\\/', min_size=1), st.integers(1, 5))
+def test_moving_characters_from_one_id_to_the_other_makes_another_key(first: str, second: str, shift: int) -> None:
+    joined = first + second
+    cut = (len(first) + shift) % len(joined)
+    other = JobKey(joined[:cut], joined[cut:])
+    assert (row_key(other) == row_key(JobKey(first, second))) == (other == (first, second))
+
+
+@given(instants)
+def test_an_instant_is_shown_in_utc_with_milliseconds(instant: datetime) -> None:
+    text = utc_text(instant)
+    assert text is not None
+    assert len(text) == len("2026-01-31T12:00:00.000Z")
+    assert text.endswith("Z")
+    assert timedelta(0) <= instant - datetime.fromisoformat(text) < timedelta(milliseconds=1)
+
+
+def test_an_instant_of_another_zone_is_shown_in_utc_and_none_stays_none() -> None:
+    bogota = timezone(timedelta(hours=-5))
+    assert utc_text(datetime(2026, 1, 31, 7, 0, 0, 1999, tzinfo=bogota)) == "2026-01-31T12:00:00.001Z"
+    assert utc_text(None) is None

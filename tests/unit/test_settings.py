@@ -1,0 +1,293 @@
+"""What the environment says, and the one line that says what is wrong with it."""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from streams.core.deadlines import Deadlines
+from streams.settings import (
+    SECRETS_DIR_VARIABLE,
+    LogFormat,
+    LogLevel,
+    SaslMechanism,
+    SecurityProtocol,
+    Settings,
+    SettingsError,
+    effective,
+    load_settings,
+    variable_of,
+)
+
+CALLBACK_SECRET = "callback-s3cret"  # made up
+SASL_PASSWORD = "br0ker-pass"  # made up
+REQUIRED = {
+    "ROBOT_COORDINADORA_URL": "http://robot.example.com:8000",
+    "ROBOT_CALLBACK_SECRET": CALLBACK_SECRET,
+    "NEXT_PUBLIC_APP_URL": "https://app.example.com",
+}
+SASL = {
+    "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+    "KAFKA_SASL_MECHANISM": "SCRAM-SHA-512",
+    "KAFKA_SASL_USERNAME": "broker-user",
+    "KAFKA_SASL_PASSWORD": SASL_PASSWORD,
+}
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Leave of the environment's settings only those without which nothing starts."""
+    for name in list(os.environ):
+        if name.startswith(("ROBOT_", "KAFKA_", "NEXT_PUBLIC_")):
+            monkeypatch.delenv(name)
+    for name, value in REQUIRED.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+def complaint() -> str:
+    with pytest.raises(SettingsError) as raised:
+        load_settings()
+    text = str(raised.value)
+    assert "\n" not in text
+    assert CALLBACK_SECRET not in text
+    assert SASL_PASSWORD not in text
+    return text
+
+
+def test_three_variables_are_enough() -> None:
+    settings = load_settings()
+    assert settings.robot_endpoint == "http://robot.example.com:8000/api/crear-pedidos-batch"
+    assert settings.callback_url == "https://app.example.com/api/webhooks/robot-callback"
+    assert settings.callback_secret.get_secret_value() == CALLBACK_SECRET
+
+
+def test_the_defaults_are_the_documented_ones() -> None:
+    settings = load_settings()
+    assert settings.bootstrap_servers == "localhost:9092"
+    assert settings.app_id == "robot-orchestrator"
+    assert settings.jobs_per_workspace == 1
+    assert settings.probe_host == "127.0.0.1"
+    assert settings.log_level is LogLevel.INFO
+    assert settings.deadlines == Deadlines(
+        per_order=timedelta(seconds=30),
+        base=timedelta(minutes=5),
+        call_timeout=timedelta(seconds=60),
+        workspace_pause=timedelta(seconds=5),
+        retention=timedelta(days=7),
+    )
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+@pytest.mark.parametrize("empty", [True, False])
+def test_a_missing_or_empty_variable_is_named(environment: pytest.MonkeyPatch, name: str, empty: bool) -> None:
+    if empty:
+        environment.setenv(name, "")
+    else:
+        environment.delenv(name)
+    assert complaint() == f"{name} is not set"
+
+
+def test_everything_that_is_missing_is_named_in_one_line(environment: pytest.MonkeyPatch) -> None:
+    for name in REQUIRED:
+        environment.delenv(name)
+    assert complaint() == (
+        "ROBOT_COORDINADORA_URL is not set; ROBOT_CALLBACK_SECRET is not set; NEXT_PUBLIC_APP_URL is not set"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ROBOT_COORDINADORA_URL", "robot.example.com"),
+        ("ROBOT_COORDINADORA_URL", "ftp://robot.example.com"),
+        ("ROBOT_COORDINADORA_URL", "http://"),
+        ("NEXT_PUBLIC_APP_URL", "/webhooks"),
+        ("NEXT_PUBLIC_APP_URL", "https://app.example.com:99999"),
+        ("KAFKA_SECURITY_PROTOCOL", "TLS"),
+        ("KAFKA_SASL_MECHANISM", "GSSAPI"),
+        ("ROBOT_ORCHESTRATOR_APP_ID", "two words"),
+        ("ROBOT_ORCHESTRATOR_APP_ID", "x" * 101),
+        ("ROBOT_ORCHESTRATOR_TIMEOUT_PER_ORDER_SECONDS", "-1"),
+        ("ROBOT_ORCHESTRATOR_TIMEOUT_PER_ORDER_SECONDS", "30s"),
+        ("ROBOT_ORCHESTRATOR_TIMEOUT_BASE_SECONDS", "nan"),
+        ("ROBOT_ORCHESTRATOR_TIMEOUT_BASE_SECONDS", "inf"),
+        ("ROBOT_ORCHESTRATOR_ROBOT_TIMEOUT_SECONDS", "0"),
+        ("ROBOT_ORCHESTRATOR_ROBOT_CONCURRENCY", "0"),
+        ("ROBOT_ORCHESTRATOR_ROBOT_CONCURRENCY", "1.5"),
+        ("ROBOT_ORCHESTRATOR_JOBS_PER_WORKSPACE", "-1"),
+        ("ROBOT_ORCHESTRATOR_WORKSPACE_PAUSE_SECONDS", "-0.1"),
+        ("ROBOT_ORCHESTRATOR_SESSION_TIMEOUT_SECONDS", "0"),
+        ("ROBOT_ORCHESTRATOR_SESSION_TIMEOUT_SECONDS", "nan"),
+        ("ROBOT_ORCHESTRATOR_RETENTION_SECONDS", "0"),
+        ("ROBOT_ORCHESTRATOR_RETENTION_SECONDS", "1e10"),
+        ("ROBOT_ORCHESTRATOR_DRAIN_SECONDS", "-1"),
+        ("ROBOT_ORCHESTRATOR_PROBE_PORT", "65536"),
+        ("ROBOT_ORCHESTRATOR_PROBE_PORT", "http"),
+        ("ROBOT_ORCHESTRATOR_LOG_FORMAT", "xml"),
+        ("ROBOT_ORCHESTRATOR_LOG_LEVEL", "trace"),
+    ],
+)
+def test_a_malformed_variable_is_named_in_one_line(environment: pytest.MonkeyPatch, name: str, value: str) -> None:
+    environment.setenv(name, value)
+    assert complaint().startswith(f"{name}: ")
+
+
+def test_several_malformed_variables_are_all_named_in_one_line(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("ROBOT_COORDINADORA_URL", "nowhere")
+    environment.setenv("ROBOT_ORCHESTRATOR_ROBOT_CONCURRENCY", "many")
+    environment.delenv("NEXT_PUBLIC_APP_URL")
+    text = complaint()
+    assert "ROBOT_COORDINADORA_URL: " in text
+    assert "ROBOT_ORCHESTRATOR_ROBOT_CONCURRENCY: " in text
+    assert "NEXT_PUBLIC_APP_URL is not set" in text
+
+
+def test_every_setting_is_read_from_its_variable(environment: pytest.MonkeyPatch) -> None:
+    for name, value in SASL.items():
+        environment.setenv(name, value)
+    for name, value in {
+        "KAFKA_BOOTSTRAP_SERVERS": "b1:9092,b2:9092",
+        "ROBOT_ORCHESTRATOR_TIMEOUT_PER_ORDER_SECONDS": "0",
+        "ROBOT_ORCHESTRATOR_TIMEOUT_BASE_SECONDS": "1.5",
+        "ROBOT_ORCHESTRATOR_JOBS_PER_WORKSPACE": "0",
+        "ROBOT_ORCHESTRATOR_WORKSPACE_PAUSE_SECONDS": "0",
+        "ROBOT_ORCHESTRATOR_LOG_FORMAT": "pretty",
+        "ROBOT_ORCHESTRATOR_PROBE_PORT": "0",
+    }.items():
+        environment.setenv(name, value)
+    settings = load_settings()
+    assert settings.bootstrap_servers == "b1:9092,b2:9092"
+    assert settings.security_protocol is SecurityProtocol.SASL_SSL
+    assert settings.sasl_mechanism is SaslMechanism.SCRAM_SHA_512
+    assert (settings.deadlines.per_order, settings.deadlines.base) == (timedelta(0), timedelta(seconds=1.5))
+    assert (settings.jobs_per_workspace, settings.probe_port) == (0, 0)
+    assert settings.log_format is LogFormat.PRETTY
+
+
+@pytest.mark.parametrize("slashes", ["", "/", "//"])
+def test_a_slash_at_the_end_of_an_address_makes_no_difference(environment: pytest.MonkeyPatch, slashes: str) -> None:
+    environment.setenv("ROBOT_COORDINADORA_URL", f"http://robot.example.com/base{slashes}")
+    environment.setenv("NEXT_PUBLIC_APP_URL", f"http://app.example.com{slashes}")
+    settings = load_settings()
+    assert settings.robot_endpoint == "http://robot.example.com/base/api/crear-pedidos-batch"
+    assert settings.callback_url == "http://app.example.com/api/webhooks/robot-callback"
+
+
+def test_names_of_variables_are_taken_as_they_are_written(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("kafka_bootstrap_servers", "elsewhere:9092")
+    assert load_settings().bootstrap_servers == "localhost:9092"
+
+
+def test_secrets_may_lie_in_files_named_as_their_variables(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    environment.delenv("ROBOT_CALLBACK_SECRET")
+    environment.setenv(SECRETS_DIR_VARIABLE, str(tmp_path))
+    (tmp_path / "ROBOT_CALLBACK_SECRET").write_text("from-a-file\n", encoding="utf-8")
+    (tmp_path / "KAFKA_SASL_PASSWORD").write_text(SASL_PASSWORD, encoding="utf-8")
+    settings = load_settings()
+    assert settings.callback_secret.get_secret_value() == "from-a-file"
+    assert settings.sasl_password is not None
+    assert settings.sasl_password.get_secret_value() == SASL_PASSWORD
+
+
+def test_the_environment_comes_before_a_file(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    environment.setenv(SECRETS_DIR_VARIABLE, str(tmp_path))
+    (tmp_path / "ROBOT_CALLBACK_SECRET").write_text("from-a-file", encoding="utf-8")
+    assert load_settings().callback_secret.get_secret_value() == CALLBACK_SECRET
+
+
+def test_a_folder_of_secrets_that_is_not_there_is_named(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    missing = tmp_path / "missing"
+    environment.setenv(SECRETS_DIR_VARIABLE, str(missing))
+    assert complaint() == f"{SECRETS_DIR_VARIABLE}: {missing} is not a folder"
+
+
+def test_no_dotenv_file_is_read(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("KAFKA_BOOTSTRAP_SERVERS=elsewhere:9092\n", encoding="utf-8")
+    environment.chdir(tmp_path)
+    assert load_settings().bootstrap_servers == "localhost:9092"
+
+
+@pytest.mark.parametrize("protocol", ["SASL_SSL", "SASL_PLAINTEXT"])
+@pytest.mark.parametrize("part", ["KAFKA_SASL_MECHANISM", "KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD"])
+def test_sasl_needs_each_of_its_parts(environment: pytest.MonkeyPatch, protocol: str, part: str) -> None:
+    for name, value in SASL.items():
+        environment.setenv(name, value)
+    environment.setenv("KAFKA_SECURITY_PROTOCOL", protocol)
+    environment.delenv(part)
+    assert complaint() == f"{part} is not set, but KAFKA_SECURITY_PROTOCOL is {protocol}"
+
+
+def test_sasl_and_tls_reach_the_kafka_client(environment: pytest.MonkeyPatch) -> None:
+    for name, value in SASL.items():
+        environment.setenv(name, value)
+    options = load_settings().kafka_client_options()
+    assert options.pop("ssl_context") is not None
+    assert options == {
+        "bootstrap_servers": "localhost:9092",
+        "security_protocol": "SASL_SSL",
+        "sasl_mechanism": "SCRAM-SHA-512",
+        "sasl_plain_username": "broker-user",
+        "sasl_plain_password": SASL_PASSWORD,
+    }
+
+
+def test_without_sasl_and_tls_the_kafka_client_gets_neither() -> None:
+    assert load_settings().kafka_client_options() == {
+        "bootstrap_servers": "localhost:9092",
+        "security_protocol": "PLAINTEXT",
+        "ssl_context": None,
+    }
+
+
+@pytest.mark.parametrize("name", ["KAFKA_SSL_CA_FILE", "KAFKA_SSL_CERT_FILE"])
+@pytest.mark.parametrize("exists", [True, False])
+def test_tls_files_that_cannot_be_used_are_said_to_be_so(
+    environment: pytest.MonkeyPatch, tmp_path: Path, name: str, exists: bool
+) -> None:
+    file = tmp_path / "file.pem"
+    if exists:
+        file.write_text("no certificate", encoding="utf-8")
+    environment.setenv("KAFKA_SECURITY_PROTOCOL", "SSL")
+    environment.setenv(name, str(file))
+    settings = load_settings()
+    with pytest.raises(SettingsError, match=r"^the KAFKA_SSL_\* files cannot be used: .*$"):
+        settings.kafka_client_options()
+
+
+def all_set(environment: pytest.MonkeyPatch) -> Settings:
+    for name, value in SASL.items():
+        environment.setenv(name, value)
+    return load_settings()
+
+
+def test_no_secret_shows_in_the_settings_repr_text_or_dump(environment: pytest.MonkeyPatch) -> None:
+    settings = all_set(environment)
+    for text in (repr(settings), str(settings), settings.model_dump_json(), repr(settings.model_dump())):
+        assert CALLBACK_SECRET not in text
+        assert SASL_PASSWORD not in text
+
+
+def test_the_effective_settings_mask_secrets_and_show_everything_else(environment: pytest.MonkeyPatch) -> None:
+    rows = {name: (value, origin) for name, value, origin in effective(all_set(environment))}
+    assert rows["ROBOT_CALLBACK_SECRET"] == ("**********", "environment")
+    assert rows["KAFKA_SASL_PASSWORD"] == ("**********", "environment")
+    assert rows["KAFKA_SASL_MECHANISM"] == ("SCRAM-SHA-512", "environment")
+    assert rows["KAFKA_BOOTSTRAP_SERVERS"] == ("localhost:9092", "default")
+    assert rows["KAFKA_SSL_CA_FILE"] == ("", "default")
+    assert set(rows) == {variable_of(field) for field in Settings.model_fields}
+
+
+def test_the_effective_settings_say_what_came_from_a_file(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    environment.delenv("ROBOT_CALLBACK_SECRET")
+    environment.setenv(SECRETS_DIR_VARIABLE, str(tmp_path))
+    (tmp_path / "ROBOT_CALLBACK_SECRET").write_text(CALLBACK_SECRET, encoding="utf-8")
+    rows = {name: (value, origin) for name, value, origin in effective(load_settings())}
+    assert rows["ROBOT_CALLBACK_SECRET"] == ("**********", f"file in {tmp_path}")
+
+
+def test_settings_cannot_be_changed_after_the_start() -> None:
+    settings = load_settings()
+    with pytest.raises(ValueError, match="frozen"):
+        settings.app_id = "other"
