@@ -7,7 +7,7 @@ from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from streams.secrets import MASK, longest_form, scrub
@@ -34,6 +34,10 @@ forms = st.sampled_from(sorted(FORMS))
 
 
 @given(secrets, forms)
+@example("a/b c&ñ", "percent-encoded path")
+@example("a/b c&ñ", "percent-encoded form")
+@example("\"'<&>\\\n", "HTML")
+@example("\"'<&>\\\n", "JSON")
 def test_a_secret_in_any_form_is_replaced_as_a_whole(secret: str, form: str) -> None:
     written = FORMS[form](secret)
     assert scrub(f"{FRAME}{written}{FRAME}", [secret]) == f"{FRAME}{MASK}{FRAME}"
