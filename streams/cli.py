@@ -1,10 +1,13 @@
 """The command line: `robot-orchestrator`."""
 
 import asyncio
+import contextlib
 import logging
 import os
+import signal
 import sys
-from collections.abc import Coroutine
+import uuid
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
@@ -13,6 +16,7 @@ import typer
 from streams.settings import Settings, SettingsError, effective, load_settings, variable_of
 
 T = TypeVar("T")
+_EVERY = Annotated[int, typer.Option(metavar="N", min=0, help="One job in N, on average; 0 for none.")]
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 topics_cli = typer.Typer(no_args_is_help=True, help="Create or check the topics.")
@@ -57,6 +61,22 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
         _fail(error)
     except KafkaError as error:
         _fail(f"Kafka ({variable_of('bootstrap_servers')}): {error}")
+
+
+@contextlib.contextmanager
+def _parts() -> Iterator[None]:
+    """Let SIGTERM end a command's parts as Ctrl-C does; what goes wrong with one is said in a line."""
+    from streams.dev.kafka_jars import EmbeddedKafkaError
+    from streams.dev.stack import StackError
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    try:
+        yield
+    except (EmbeddedKafkaError, StackError) as error:
+        _fail(error)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
 
 
 @cli.command()
@@ -114,6 +134,63 @@ def submit(
         _fail(error)
     if invalid:
         raise typer.Exit(1)
+
+
+@cli.command()
+def example(
+    count: Annotated[int, typer.Option(min=1, help="How many jobs.")] = 1,
+    orders: Annotated[int, typer.Option(min=1, help="Orders in each.")] = 2,
+) -> None:
+    """Print example submissions with fresh ids, one a line, to be piped into submit."""
+    from streams.core.job import JobKey
+    from streams.dev.demo_jobs import example_submission
+
+    for _ in range(count):
+        typer.echo(example_submission(JobKey(str(uuid.uuid4()), str(uuid.uuid4())), orders))
+
+
+@cli.command()
+def dev(
+    workers: Annotated[int, typer.Option(min=0)] = 1,
+    order_seconds: Annotated[float, typer.Option(min=0, help="The robot's work on an order.")] = 2.0,
+    robot_delay: Annotated[float, typer.Option(min=0, help="Seconds before the robot answers a call.")] = 0.5,
+    refuse_every: _EVERY = 0,
+    lose_every: _EVERY = 0,
+    early_every: _EVERY = 0,
+    fail_every: _EVERY = 0,
+) -> None:
+    """Run everything on this machine: Kafka, a simulated robot, workers, and a live table of jobs.
+
+    Kafka is the one of KAFKA_BOOTSTRAP_SERVERS if that is set. One job in N is refused by the robot (409), lost,
+    completed before the robot's answer, or fails with every order; which ones, the job id decides.
+    """
+    from streams.dev.batches import Fate
+    from streams.dev.sandbox import fates_of, run_sandbox
+    from streams.dev.stack import RobotOptions
+    from streams.dev.table import make_console
+
+    every = {
+        Fate.REFUSE: refuse_every,
+        Fate.LOSE: lose_every,
+        Fate.COMPLETE_FIRST: early_every,
+        Fate.ALL_FAIL: fail_every,
+    }
+    try:
+        fates = fates_of(every)
+    except ValueError as error:
+        _fail(error)
+    with _parts():
+        run_sandbox(make_console(), RobotOptions(order_seconds, robot_delay, 0.5, fates=fates), workers)
+
+
+@cli.command()
+def demo() -> None:
+    """Show every fate of a job on a real Kafka, in about a minute, and check that no promise was broken."""
+    from streams.dev.demo import run_demo
+    from streams.dev.table import make_console
+
+    with _parts():
+        raise typer.Exit(run_demo(make_console()))
 
 
 @topics_cli.command("create")

@@ -1,0 +1,100 @@
+"""What the demo ends with: each job's fate and end, whether that is as it must be, and every broken promise."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from streams.core.job import JobKey
+from streams.dev.demo_jobs import CASES, COMPLETED, POISON_STORY, Case
+from streams.dev.history import History, Post, job_key
+from streams.dev.history_check import Violation
+from streams.names import DLQ_OF, DeadLetterReason, Header
+
+# Each column with the least width that it keeps on a narrow terminal.
+COLUMNS = {"job": 8, "what happened": 8, "POSTs": 5, "outcome": 9, "why": 8, "dead letter": 8, "as expected": 11}
+WIDTH_WITH_STORY = 118
+
+
+class Line(NamedTuple):
+    """A job in the final table."""
+
+    job_id: str
+    story: str
+    posts: int
+    outcome: str
+    why: str
+    letters: str
+    as_expected: bool
+
+
+def report(console: Console, history: History, posts: Sequence[Post], violations: Sequence[Violation]) -> bool:
+    """Print the final table and the checker's verdict; return whether all is as it must be."""
+    lines = _lines(history, posts)
+    console.print()
+    console.print(_table(lines, console.width))
+    surprises = sum(not line.as_expected for line in lines)
+    records = sum(len(records) for records in history.records.values())
+    console.print(f"Checked {records} records of {len(history.records)} topics and {len(posts)} POSTs to the robot:")
+    if surprises:
+        console.print(f"  [red]✗[/] {surprises} of {len(lines)} did not end as they must")
+    else:
+        console.print(f"  [green]✓[/] each of the {len(lines)} ended as it must")
+    for violation in violations:
+        console.print(f"  [red]✗[/] {escape(str(violation))}")
+    if not violations:
+        console.print("  [green]✓[/] no job was POSTed twice, each has exactly one outcome")
+        console.print("  [green]✓[/] every record is accounted for, and no secret is where it must not be")
+    return not surprises and not violations
+
+
+def _lines(history: History, posts: Sequence[Post]) -> list[Line]:
+    outcomes, posted, letters = history.outcomes(), Counter(post.key for post in posts), _letters(history)
+    lines = [_line(case, outcomes.get(case.key, []), posted[case.key], letters[case.key]) for case in CASES]
+    poison = letters[None]
+    return [*lines, Line("-", POISON_STORY, 0, "-", "", " ".join(poison), poison == [DeadLetterReason.MALFORMED])]
+
+
+def _line(case: Case, outcomes: Sequence[dict[str, Any]], posts: int, letters: Sequence[str]) -> Line:
+    outcome = outcomes[0] if len(outcomes) == 1 else {"status": f"{len(outcomes)} outcomes"}
+    if outcome["status"] == COMPLETED:
+        why = f"{outcome['successCount']} done, {outcome['errorCount']} failed"
+        counts = (outcome["successCount"], outcome["errorCount"])
+        expected = case.ends == COMPLETED and counts == (case.counts or (case.orders, 0))
+    else:
+        why = " ".join(str(outcome[name]) for name in ("reason", "robotStatus") if outcome.get(name))
+        expected = outcome.get("reason") == case.ends and outcome.get("robotStatus") == case.robot_status
+    expected = expected and posts == case.posts and list(letters) == list(case.letters)
+    return Line(case.job_id, case.story, posts, outcome["status"], why, " ".join(letters), expected)
+
+
+def _letters(history: History) -> dict[JobKey | None, list[str]]:
+    """Return the reasons of the dead letters by job, each letter once: a record that is read again has it again."""
+    letters: dict[bytes, tuple[JobKey | None, str]] = {}
+    for topic in DLQ_OF.values():
+        for record in history.of(topic):
+            headers = dict(record.headers)
+            letters[headers[Header.DLQ_ID]] = (job_key(record), headers[Header.DLQ_REASON].decode())
+    found: dict[JobKey | None, list[str]] = defaultdict(list)
+    for key, reason in letters.values():
+        found[key].append(reason)
+    return found
+
+
+def _table(lines: Sequence[Line], width: int) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for name, min_width in COLUMNS.items():
+        table.add_column(name, justify="right" if name == "POSTs" else "left", no_wrap=True, min_width=min_width)
+    for line in lines:
+        verdict = "[green]yes[/]" if line.as_expected else "[red]NO[/]"
+        colour = {"completed": "green", "failed": "red"}.get(line.outcome, "default")
+        outcome = f"[{colour}]{line.outcome}[/]"
+        table.add_row(line.job_id, line.story, str(line.posts), outcome, line.why, line.letters, verdict)
+    if width < WIDTH_WITH_STORY:
+        # The job's name says as much in fewer words.
+        del table.columns[1]
+    return table

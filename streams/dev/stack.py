@@ -1,0 +1,248 @@
+"""The parts of a whole environment on one machine: Kafka, its topics, the simulated robot and workers.
+
+Each part is a child process with a log file of its own, and ends with this process. Only what was started here is
+ended here, by its process id.
+"""
+
+import asyncio
+import contextlib
+import http.client
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from streams.dev.batches import Fate
+from streams.dev.child import spawn
+from streams.dev.kafka import EmbeddedKafka
+from streams.dev.loopback import HOST, free_port, is_free
+from streams.dev.robot import HEALTH_PATH
+from streams.settings import Settings, load_settings
+from streams.topics import create_topics
+
+PARTITIONS = 4
+# Where clients look for Kafka by default: if it is free, nothing has to be said to them.
+DEFAULT_PORT = 9092
+READY_SECONDS = 60.0
+POLL_SECONDS = 0.05
+LOG_TAIL_LINES = 8
+# Nothing answers there: the simulated robot stands in for the callback bridge too.
+APP_URL = f"http://{HOST}:3000"
+
+Environment = Mapping[str, str]
+
+
+class StackError(Exception):
+    """A part did not come up; the text says which, and ends with what it said last."""
+
+
+@contextlib.contextmanager
+def environment(changes: Environment, without: tuple[str, ...] = ()) -> Iterator[None]:
+    """Have these variables in this process for a while, and none that begin with `without`; children inherit them."""
+    before = dict(os.environ)
+    for name in before:
+        if name.startswith(without):
+            del os.environ[name]
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@dataclass
+class Part:
+    """A child process with an HTTP address that tells when it is ready."""
+
+    name: str
+    command: Sequence[str]
+    port: int
+    ready_path: str
+    log_file: Path
+    variables: Environment = field(default_factory=dict, repr=False)
+    _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def url(self) -> str:
+        """The address of its HTTP server."""
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def exit_code(self) -> int | None:
+        """What it ended with, None while it runs or when it was never started or has been stopped."""
+        return None if self._process is None else self._process.poll()
+
+    def start(self) -> None:
+        """Start the process without waiting for it."""
+        with environment(self.variables):
+            self._process = spawn([sys.executable, "-m", *self.command], self.log_file)
+
+    def wait_until_ready(self, within_seconds: float = READY_SECONDS) -> None:
+        """Return when it says that it is ready. Raises StackError if it ends first, or takes too long."""
+        give_up = time.monotonic() + within_seconds
+        while not self._is_ready():
+            if self.exit_code is not None:
+                raise StackError(f"{self.name} ended with exit code {self.exit_code}{self._log_tail()}")
+            if time.monotonic() > give_up:
+                raise StackError(f"{self.name} was not ready within {within_seconds:.0f} s{self._log_tail()}")
+            time.sleep(POLL_SECONDS)
+
+    def terminate(self) -> None:
+        """Ask it to end, without waiting."""
+        if self._process is not None:
+            self._process.terminate()
+
+    def stop(self, within_seconds: float = 20) -> None:
+        """End it in good order, or by force when that takes too long."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(within_seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        self._process = None
+
+    def kill(self) -> None:
+        """End it at once (SIGKILL)."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def _is_ready(self) -> bool:
+        with contextlib.closing(http.client.HTTPConnection(HOST, self.port, timeout=1)) as connection:
+            try:
+                connection.request("GET", self.ready_path)
+                return connection.getresponse().status == http.client.OK
+            except (OSError, http.client.HTTPException):
+                return False
+
+    def _log_tail(self) -> str:
+        lines = self.log_file.read_text("utf-8", errors="replace").splitlines()[-LOG_TAIL_LINES:]
+        return "\n".join([f"; from the end of {self.log_file}:", *lines])
+
+
+@dataclass(frozen=True)
+class RobotOptions:
+    """How the simulated robot works: seconds, the status it refuses with, and its table of fates."""
+
+    order_seconds: float = 0.0
+    answer_delay_seconds: float = 0.0
+    release_seconds: float = 0.0
+    refuse_status: int = 409
+    fates: Mapping[str, Fate | Mapping[str, int]] = field(default_factory=dict)
+
+    def arguments(self) -> list[str]:
+        """Return the command line of `python -m streams.dev.robot`."""
+        values = {
+            "--order-seconds": self.order_seconds,
+            "--answer-delay-seconds": self.answer_delay_seconds,
+            "--release-seconds": self.release_seconds,
+            "--refuse-status": self.refuse_status,
+            "--fates": json.dumps(self.fates),
+        }
+        return [text for name, value in values.items() for text in (name, str(value))]
+
+
+class Stack:
+    """The environment, from `__enter__` to `__exit__`; `folder` gets its data and logs.
+
+    `bootstrap_servers` is a Kafka that is already there; without one an embedded Kafka is started. `variables` are
+    settings of the workers. `tell` hears of each step. Raises StackError or EmbeddedKafkaError.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        robot: RobotOptions,
+        workers: int,
+        variables: Environment,
+        tell: Callable[[str], None],
+        bootstrap_servers: str | None = None,
+    ) -> None:
+        self.folder = folder
+        self.logs = folder / "logs"
+        self.posts_file = folder / "robot-posts.jsonl"
+        self._wanted_workers = workers
+        self._tell = tell
+        self._broker: EmbeddedKafka | None = None
+        if bootstrap_servers is None:
+            port = DEFAULT_PORT if is_free(DEFAULT_PORT) else None
+            self._broker = EmbeddedKafka(folder / "kafka", port=port, log_file=self.logs / "kafka.log", progress=tell)
+        self.bootstrap_servers = self._broker.bootstrap_servers if self._broker else bootstrap_servers or ""
+        self.robot = self._robot(robot)
+        self.workers: list[Part] = []
+        self._variables = dict(variables) | {
+            "ROBOT_COORDINADORA_URL": self.robot.url,
+            "NEXT_PUBLIC_APP_URL": APP_URL,
+            "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap_servers,
+            "ROBOT_ORCHESTRATOR_LOG_FORMAT": "json",
+        }
+
+    def __enter__(self) -> Self:
+        self.logs.mkdir(parents=True, exist_ok=True)
+        try:
+            self._start()
+        except BaseException:  # also an interrupt: `__exit__` is not called when this raises
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.stop()
+
+    def settings(self) -> Settings:
+        """Return the settings of the workers, apart from their probe ports."""
+        with environment(self._variables):
+            return load_settings()
+
+    def add_worker(self) -> Part:
+        """Start one more worker without waiting for it."""
+        port = free_port()
+        name = f"worker-{len(self.workers) + 1}"
+        variables = self._variables | {"ROBOT_ORCHESTRATOR_PROBE_PORT": str(port)}
+        worker = Part(name, ("streams.cli", "worker"), port, "/readyz", self.logs / f"{name}.log", variables)
+        self.workers.append(worker)
+        worker.start()
+        return worker
+
+    def stop_workers(self) -> None:
+        """End the workers in good order, all at once."""
+        for worker in self.workers:
+            worker.terminate()
+        for worker in self.workers:
+            worker.stop()
+
+    def stop(self) -> None:
+        """End everything that was started here."""
+        self.stop_workers()
+        self.robot.stop()
+        if self._broker is not None:
+            self._broker.stop()
+
+    def _start(self) -> None:
+        if self._broker is not None:
+            self._tell("starting Kafka")
+            self._broker.start()
+        self._tell("creating topics, starting the robot and the workers")
+        replication_factor = 1 if self._broker else -1  # the cluster's own default
+        asyncio.run(create_topics(self.settings(), PARTITIONS, replication_factor))
+        self.robot.start()
+        for _ in range(self._wanted_workers):
+            self.add_worker()
+        for part in (self.robot, *self.workers):
+            part.wait_until_ready()
+
+    def _robot(self, options: RobotOptions) -> Part:
+        port = free_port()
+        where = ("--port", str(port), "--log", str(self.posts_file), "--bootstrap-servers", self.bootstrap_servers)
+        command = ("streams.dev.robot", *where, *options.arguments())
+        return Part("robot", command, port, HEALTH_PATH, self.logs / "robot.log")

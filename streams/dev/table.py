@@ -1,0 +1,211 @@
+"""A live table of jobs, read from the changelog: in place on a terminal, else a line for each change of a job."""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from aiokafka import AIOKafkaConsumer
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from streams.core.job import Job, JobKey, Status
+from streams.names import changelog_topic
+from streams.rows import decode_row
+
+STYLES = {
+    Status.PENDING: "yellow",
+    Status.PROCESSING: "cyan",
+    Status.COMPLETED: "green",
+    Status.FAILED: "red",
+}
+NEWEST_SHOWN = 20
+REFRESH_MS = 250
+UUID_LENGTH = 36
+# The head, the counts, and room for the prompt that comes after.
+LINES_AROUND = 6
+# Without a terminal there is no width to fit into; wide enough for ids of the usual length.
+PLAIN_WIDTH = 140
+
+
+def make_console() -> Console:
+    """Return a console on standard output."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
+
+
+@contextlib.contextmanager
+def shown_steps(console: Console) -> Iterator[Callable[[str], None]]:
+    """Give what prints the steps of something that takes a while; on a terminal a spinner shows that it goes on."""
+    with console.status("") as status:
+
+        def tell(step: str) -> None:
+            console.print(f"  {step}", style="dim")
+            status.update(step)
+
+        yield tell
+
+
+def since(job: Job) -> datetime:
+    """Return when the job came into the state that it is in."""
+    return job.ended_at or job.accepted_at or job.claimed_at or job.submitted_at
+
+
+def explain(job: Job, now: datetime) -> str:
+    """Return what the job waits for, or how it ended."""
+    match job.status:
+        case Status.PENDING:
+            return "waits for its workspace or a call slot"
+        case Status.PROCESSING:
+            stage = "robot is being called" if job.accepted_at is None else "robot at work"
+            left = (job.deadline - now).total_seconds() if job.deadline else 0.0
+            return f"{stage}, {_duration(left)} left" if left > 0 else f"{stage}, deadline has passed"
+        case Status.COMPLETED:
+            mismatch = ", which does not add up" if job.counts_mismatch else ""
+            return f"{job.success_count} done, {job.error_count} failed{mismatch}"
+        case Status.FAILED:
+            status = "" if job.robot_status is None else f" {job.robot_status}"
+            received = "robot may have it" if job.robot_may_have_received else "not taken by the robot"
+            return f"{job.reason}{status}, {received}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(max(0, int(seconds)), 60)
+    return f"{minutes}:{rest:02}"
+
+
+class JobBoard:
+    """The rows of all jobs, kept up to date from the changelog by `follow`."""
+
+    def __init__(self, client_options: Mapping[str, Any], app_id: str) -> None:
+        self.jobs: dict[JobKey, Job] = {}
+        self._changed = asyncio.Condition()
+        # Without a group it is given every partition.
+        self._consumer = AIOKafkaConsumer(
+            changelog_topic(app_id),
+            **client_options,
+            isolation_level="read_committed",
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            fetch_max_wait_ms=100,
+        )
+
+    async def follow(self, changed: Callable[[Job], None], refreshed: Callable[[], None]) -> None:
+        """Read until cancelled. `changed` hears of each row that is written from now on, `refreshed` of the time."""
+        await self._consumer.start()
+        try:
+            ends = await self._consumer.end_offsets(self._consumer.assignment())
+            while True:
+                batches = await self._consumer.getmany(timeout_ms=REFRESH_MS)
+                for source, messages in batches.items():
+                    for message in messages:
+                        job = self._apply(message.key, message.value)
+                        if job is not None and message.offset >= ends[source]:
+                            changed(job)
+                refreshed()
+                async with self._changed:
+                    self._changed.notify_all()
+        finally:
+            await self._consumer.stop()
+
+    async def wait_for(self, condition: Callable[[], bool], within_seconds: float) -> bool:
+        """Return whether the condition on `jobs` came true in time."""
+        try:
+            async with asyncio.timeout(within_seconds), self._changed:
+                return await self._changed.wait_for(condition)
+        except TimeoutError:
+            return False
+
+    def _apply(self, key: bytes, value: bytes | None) -> Job | None:
+        if value is None:
+            self.jobs.pop(JobKey(*msgspec.json.decode(key)), None)
+            return None
+        job = decode_row(value)
+        self.jobs[job.key] = job
+        return job
+
+
+def render(jobs: Collection[Job], now: datetime, rows: int) -> RenderableType:
+    """Return the newest jobs as a table, with the counts of all below it."""
+    table = Table(box=box.SIMPLE_HEAD, expand=True, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("job", no_wrap=True, overflow="ellipsis", max_width=UUID_LENGTH)
+    table.add_column("workspace", ratio=1, no_wrap=True, overflow="ellipsis")
+    for name in ("status", "orders", "since"):
+        table.add_column(name, no_wrap=True, justify="right" if name == "orders" else "left")
+    table.add_column("what", ratio=3, no_wrap=True, overflow="ellipsis")
+    for job in sorted(jobs, key=lambda job: job.submitted_at, reverse=True)[:rows]:
+        status = Text(job.status.value, STYLES[job.status])
+        texts = [escape(text) for text in (job.job_id, job.workspace_id)]
+        table.add_row(*texts, status, _orders(job), _clock(since(job)), escape(explain(job, now)))
+    return Group(table, _counts(jobs, rows))
+
+
+def line(job: Job, now: datetime) -> str:
+    """Return a change of a job as one line."""
+    return f"{_clock(since(job))}  {job.status.value:<10}  {job.job_id} of {job.workspace_id}: {explain(job, now)}"
+
+
+@contextlib.asynccontextmanager
+async def live_jobs(client_options: Mapping[str, Any], app_id: str, console: Console) -> AsyncIterator[JobBoard]:
+    """Show the jobs while the block runs; what else is printed on the console goes above the table."""
+    board = JobBoard(client_options, app_id)
+    display = _InPlace(board, console) if console.is_terminal else _Lines(console)
+    with display:
+        following = asyncio.create_task(board.follow(display.changed, display.refreshed))
+        try:
+            yield board
+        finally:
+            following.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await following
+
+
+class _Lines(contextlib.nullcontext[None]):
+    """Without a terminal: a line for each change."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def changed(self, job: Job) -> None:
+        self._console.print(line(job, datetime.now(UTC)), markup=False, soft_wrap=True)
+
+    def refreshed(self) -> None:
+        pass
+
+
+class _InPlace(Live):
+    """On a terminal: the table, drawn again each time."""
+
+    def __init__(self, board: JobBoard, console: Console) -> None:
+        super().__init__(console=console, auto_refresh=False)
+        self._board = board
+
+    def changed(self, _job: Job) -> None:
+        pass
+
+    def refreshed(self) -> None:
+        rows = min(NEWEST_SHOWN, max(1, self.console.height - LINES_AROUND))
+        self.update(render(self._board.jobs.values(), datetime.now(UTC), rows), refresh=True)
+
+
+def _clock(instant: datetime) -> str:
+    return f"{instant.astimezone():%H:%M:%S}"
+
+
+def _orders(job: Job) -> str:
+    return "-" if job.order_count is None else str(job.order_count)
+
+
+def _counts(jobs: Collection[Job], rows: int) -> Text:
+    counts = Counter(job.status for job in jobs)
+    text = Text(" · ").join(Text(f"{counts[status]} {status.value}", STYLES[status]) for status in Status)
+    hidden = len(jobs) - rows
+    return text.append(f" · {hidden} older not shown", "dim") if hidden > 0 else text
