@@ -73,9 +73,7 @@ def explain(error: ValidationError) -> str:
     would quote the password beside it.
     """
     details = error.errors(include_url=False, include_context=False, include_input=False)
-    shown = [
-        f"{'.'.join(map(str, item['loc'])) or 'record'}: {item['msg']}" for item in details[:_ERRORS_SHOWN]
-    ]
+    shown = [f"{'.'.join(map(str, item['loc'])) or 'record'}: {item['msg']}" for item in details[:_ERRORS_SHOWN]]
     if len(details) > _ERRORS_SHOWN:
         shown.append(f"and {len(details) - _ERRORS_SHOWN} more")
     return "; ".join(shown)

@@ -70,9 +70,5 @@ class DeadLetterHeaders(Record):
         ours = {field.alias for field in cls.model_fields.values()}
         # A stack trace cut in the middle of a character must not make a letter unreadable.
         return cls.model_validate(
-            {
-                name: value.decode(errors="replace")
-                for name, value in headers
-                if name in ours and value is not None
-            }
+            {name: value.decode(errors="replace") for name, value in headers if name in ours and value is not None}
         )

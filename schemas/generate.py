@@ -231,9 +231,7 @@ def _outcome_message(topic: str) -> Node:
 def _cloud_event_headers() -> Node:
     headers: dict[str, Node] = {
         "ce_specversion": {"const": "1.0"},
-        "ce_id": {
-            "description": "Made from the job and its outcome, so the same in every copy: drop doubles by it."
-        },
+        "ce_id": {"description": "Made from the job and its outcome, so the same in every copy: drop doubles by it."},
         "ce_source": {"description": "The orchestrator that sent it.", "examples": ["/robot-orchestrator"]},
         "ce_type": {
             "description": "The topic and the version of its record.",
@@ -289,9 +287,7 @@ def drift(root: Path) -> list[Path]:
 def main(arguments: list[str] | None = None, root: Path = HERE) -> int:
     """Write the generated files, or with `--check` only compare; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m schemas.generate", description=__doc__)
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing, exit with 1 when a file has drifted"
-    )
+    parser.add_argument("--check", action="store_true", help="write nothing, exit with 1 when a file has drifted")
     drifted = drift(root)
     if parser.parse_args(arguments).check:
         for path in drifted:

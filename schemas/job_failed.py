@@ -30,5 +30,5 @@ class JobFailed(Outcome):
     """Why, for people: bounded and scrubbed of secrets."""
     robotMayHaveReceived: bool
     """True when the robot may have typed orders in, so that submitting them again can ship them twice."""
-    robotStatus: Annotated[int, Field(ge=100, le=599)] | None
+    robotStatus: Annotated[int, Field(ge=100, le=999)] | None
     """HTTP status of the robot's answer; null when it gave none."""

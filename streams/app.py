@@ -140,10 +140,10 @@ class Worker:
                 self.journal.warning(LogEvent.WAITING_FOR_BROKER, error=str(error))
                 await asyncio.sleep(BROKER_RETRY_SECONDS)
 
-    async def assign(self, numbers: set[int]) -> None:
-        """Take over the partitions that the group has given us."""
-        await self.partitions.assign(numbers)
-        self.journal.info(LogEvent.REBALANCE_COMPLETED, partitions=sorted(numbers))
+    async def assign(self, numbers: set[int], generation: int) -> None:
+        """Take over the partitions that a generation of the group has given us."""
+        await self.partitions.assign(numbers, generation)
+        self.journal.info(LogEvent.REBALANCE_COMPLETED, partitions=sorted(numbers), generation=generation)
 
     async def suspend(self) -> None:
         """Stand still while the group is rebalancing."""
@@ -294,7 +294,8 @@ def build_app(settings: Settings, parts: Parts | None = None) -> OrchestratorApp
 
     @app.on_rebalance_complete.connect  # type: ignore[arg-type] # Faust's type wants a keyword of its own
     async def assigned(_app: Any, **_kwargs: Any) -> None:
-        await worker.assign({tp.partition for tp in app.consumer.assignment() if tp.topic in SOURCE_TOPICS})
+        numbers = {tp.partition for tp in app.consumer.assignment() if tp.topic in SOURCE_TOPICS}
+        await worker.assign(numbers, app.consumer_generation_id)
 
     @app.on_partitions_revoked.connect  # type: ignore[arg-type] # as above
     async def revoked(_app: Any, _revoked: Any = None, **_kwargs: Any) -> None:

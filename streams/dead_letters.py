@@ -26,7 +26,7 @@ _OWN_HEADERS = frozenset(
 
 def record_size(record: SourceRecord | NewRecord) -> int:
     """Return at least the bytes that a record takes uncompressed."""
-    headers = sum(len(name.encode()) + len(value) + 10 for name, value in record.headers)
+    headers = sum(len(name.encode()) + len(value or b"") + 10 for name, value in record.headers)
     return len(record.key or b"") + len(record.value or b"") + headers + RECORD_OVERHEAD
 
 
@@ -58,7 +58,7 @@ def dead_letter(record: SourceRecord, reason: DeadLetterReason, message: str, ma
 
 
 def _error_headers(record: SourceRecord, reason: DeadLetterReason, message: str) -> tuple[tuple[str, bytes], ...]:
-    redrives = dict(record.headers).get(Header.DLQ_REDRIVE_COUNT, b"0")
+    redrives = dict(record.headers).get(Header.DLQ_REDRIVE_COUNT) or b"0"
     values = {
         Header.ERROR_TOPIC: record.topic,
         Header.ERROR_PARTITION: str(record.partition),

@@ -61,12 +61,12 @@ def interpret(record: SourceRecord, partitions: int, deadlines: Deadlines, now: 
     if isinstance(key, Rejection):
         return Intake(rejection=key)
     target = record.partition if key is None else partition_of(key.workspace_id, partitions)
-    if len(record.value) > max_bytes:
-        rejection = Rejection(DeadLetterReason.TOO_LARGE, f"the value has over {max_bytes} bytes")
-    elif submission and deadlines.from_the_future(record.timestamp, now):
+    if submission and deadlines.from_the_future(record.timestamp, now):
         # No row and no outcome: with such a timestamp nobody could tell later that it had one.
         message = "the record's timestamp is over an hour ahead"
         return Intake(rejection=Rejection(DeadLetterReason.FUTURE_TIMESTAMP, message))
+    if len(record.value) > max_bytes:
+        rejection = Rejection(DeadLetterReason.TOO_LARGE, f"the value has over {max_bytes} bytes")
     elif target != record.partition:
         return Intake(forward_to=target)
     elif submission:

@@ -307,6 +307,7 @@ class Ledger:
             return rejection
         if isinstance(event, BatchCompleted):
             if ignored is IgnoreReason.LATE_COMPLETION and event.key not in self._calls:
+                self._admission.advance(now)
                 self._admission.release(event.key, now + self._config.deadlines.workspace_pause)
             draft.facts.append(lambda journal: journal.completion_ignored(event.key, ignored))
         else:
@@ -375,14 +376,17 @@ class Ledger:
             if self._config.deadlines.too_old_to_call(job.submitted_at, now):
                 self._apply(PayloadGone(key, "The submission became too old before its turn came"), now, draft)
                 continue
+            # Before anything is awaited: other partitions take slots too.
+            self._slots.take()
             try:
                 payload = self._payloads.get(key) or await self._read_payload(job)
             except UnreadableError:
+                self._slots.release()
                 return False
             if payload is None:
+                self._slots.release()
                 self._apply(PayloadGone(key, "The submission is no longer in its topic"), now, draft)
                 continue
-            self._slots.take()
             self._apply(Admitted(key, self._config.worker_id), now, draft)
             draft.claims.append(Claim(self._rows[key], payload))
         return True

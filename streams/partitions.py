@@ -46,6 +46,7 @@ class Partitions:
         self._crash = crash
         self._owned: dict[int, _Owned] = {}
         self._assigned = False
+        self._generation = -1
         self._may_step = asyncio.Event()
         self._queued_bytes = 0
         self._room = asyncio.Event()
@@ -65,9 +66,18 @@ class Partitions:
         """Return the ledgers that are loaded."""
         return [owned.ledger for owned in self._owned.values() if owned.opened]
 
-    async def assign(self, numbers: Iterable[int]) -> None:
-        """Take over an assignment: keep the ledgers that stay, close those that left, open the new ones."""
+    async def assign(self, numbers: Iterable[int], generation: int) -> None:
+        """Take over an assignment: keep the ledgers that stay, close those that left, open the new ones.
+
+        A ledger may only stay if nobody else can have owned its partition meanwhile, that is, if this
+        worker was a member of the generation just before: one that slept through its session comes back
+        to a partition that others have written to, and a ledger that knows nothing of their jobs would
+        let them lie until its next write found it fenced.
+        """
         wanted = set(numbers)
+        if generation != self._generation + 1:
+            await self._close_all()
+        self._generation = generation
         for number in sorted(self._owned.keys() - wanted):
             await self._close(number)
         for number, owned in self._owned.items():
@@ -91,8 +101,7 @@ class Partitions:
     async def close(self) -> None:
         """Close every ledger; what is queued is left to the next owner."""
         await self.suspend()
-        for number in list(self._owned):
-            await self._close(number)
+        await self._close_all()
 
     async def deliver(self, record: SourceRecord, acknowledge: Callable[[], None]) -> None:
         """Hand a record to its partition's ledger; waits while too much is queued."""
@@ -185,6 +194,10 @@ class Partitions:
                 served = await owned.ledger.step(self._now())
             if not served:
                 await asyncio.sleep(RETRY_SECONDS)
+
+    async def _close_all(self) -> None:
+        for number in list(self._owned):
+            await self._close(number)
 
     async def _close(self, number: int) -> None:
         owned = self._owned.pop(number)

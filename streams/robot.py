@@ -128,6 +128,6 @@ def _answered(status: int, body: bytes, request: RobotRequest, *, whole: bool) -
         return Accepted()
     if not whole:
         # The cut may run through a secret: nothing that could be its beginning is kept.
-        body = body[: max(0, min(len(body), ANSWER_MAX_BYTES) - 4 * longest_form(request.secrets))]
+        body = body[: max(0, min(len(body), ANSWER_MAX_BYTES) - longest_form(request.secrets))]
     text = scrub(body.decode(errors="replace").strip(), request.secrets)
     return Rejected(status, f"Robot service error {status}: {text}"[:ERROR_MAX_LENGTH])

@@ -3,9 +3,11 @@
 import msgspec
 
 
+# Every field is raw: intake has checked the last value of each, which is the one that counts where a field
+# comes twice, and a type here would look at the others too.
 class _Credentials(msgspec.Struct):
-    username: str
-    password: str
+    username: msgspec.Raw
+    password: msgspec.Raw
 
 
 class _Order(msgspec.Struct):
@@ -15,13 +17,16 @@ class _Order(msgspec.Struct):
 
 
 class _Submission(msgspec.Struct):
-    workspaceId: str  # the name on the wire
-    jobId: str  # the name on the wire
-    credentials: _Credentials
-    orders: list[_Order]
+    workspaceId: msgspec.Raw  # the name on the wire
+    jobId: msgspec.Raw  # the name on the wire
+    credentials: msgspec.Raw
+    orders: msgspec.Raw
 
 
 _submissions = msgspec.json.Decoder(_Submission)
+_credentials = msgspec.json.Decoder(_Credentials)
+_orders = msgspec.json.Decoder(list[_Order])
+_texts = msgspec.json.Decoder(str)
 
 
 class RobotRequest(msgspec.Struct, frozen=True):
@@ -39,18 +44,18 @@ class RobotRequest(msgspec.Struct, frozen=True):
 def build_request(payload: bytes, callback_url: str, callback_secret: str) -> RobotRequest:
     """Return the request for a submission's bytes. Raises msgspec's errors for bytes that are no submission."""
     submission = _submissions.decode(payload)
+    credentials = _credentials.decode(submission.credentials)
     body = {
         "workspaceId": submission.workspaceId,
-        "credentials": submission.credentials,
+        "credentials": credentials,
         "callbackUrl": callback_url,
         "callbackSecret": callback_secret,
         "jobId": submission.jobId,
-        "orders": submission.orders,
+        "orders": _orders.decode(submission.orders),
     }
-    credentials = submission.credentials
     return RobotRequest(
-        job_id=submission.jobId,
-        workspace_id=submission.workspaceId,
+        job_id=_texts.decode(submission.jobId),
+        workspace_id=_texts.decode(submission.workspaceId),
         body=msgspec.json.encode(body),
-        secrets=(credentials.password, credentials.username, callback_secret),
+        secrets=(_texts.decode(credentials.password), _texts.decode(credentials.username), callback_secret),
     )

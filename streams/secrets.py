@@ -1,48 +1,68 @@
 """Taking secrets out of text that somebody else wrote, in the forms in which they come back."""
 
 import base64
-import html
-import json
 import re
 from collections.abc import Iterable
-from urllib.parse import quote, quote_plus
+from html.entities import codepoint2name
 
 MASK = "***"
 
-
-def _forms(secret: str) -> set[str]:
-    raw = secret.encode()
-    # Inside a longer base64 text a secret has one of three alignments; only the characters that no
-    # neighbour decides are looked for.
-    encoded = [
-        base64.b64encode(bytes(pad) + raw).decode()[skip : (pad + len(raw)) * 8 // 6]
-        for pad, skip in ((0, 0), (1, 2), (2, 3))
-    ]
-    base64_forms = {text for text in encoded if len(text) >= 6}
-    url_safe = {text.translate(str.maketrans("+/", "-_")) for text in base64_forms}
-    written = {
-        secret,
-        json.dumps(secret)[1:-1],
-        json.dumps(secret, ensure_ascii=False)[1:-1],
-        quote(secret, safe=""),
-        quote(secret),
-        quote_plus(secret),
-        html.escape(secret),
-        raw.hex(),
-    }
-    return {form for form in written | base64_forms | url_safe if form}
+# The longest a single character gets: four percent-encoded bytes, or an escaped surrogate pair.
+_LONGEST_CHARACTER = 12
+_XML_NAMES = {"'": "apos"}
+_SHORT_ESCAPES = {"\b": "b", "\f": "f", "\n": "n", "\r": "r", "\t": "t"}
 
 
 def scrub(text: str, secrets: Iterable[str]) -> str:
     """Return the text with every secret masked, plain or escaped for JSON, URLs, HTML, hex or base64."""
-    forms = {form for secret in secrets if secret for form in _forms(secret)}
-    if not forms:
-        return text
     # The longest first, so that no secret survives as the rest of a shorter one.
-    pattern = "|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True))
-    return re.sub(pattern, MASK, text, flags=re.IGNORECASE)
+    known = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
+    if not known:
+        return text
+    return re.sub("|".join(_pattern(secret) for secret in known), MASK, text, flags=re.IGNORECASE)
 
 
 def longest_form(secrets: Iterable[str]) -> int:
     """Return the length of the longest text that a secret can take."""
-    return max((len(form) for secret in secrets if secret for form in _forms(secret)), default=0)
+    return max((len(secret) * _LONGEST_CHARACTER for secret in secrets), default=0)
+
+
+def _pattern(secret: str) -> str:
+    """Return what finds a secret, each of its characters escaped in whatever way."""
+    raw = secret.encode()
+    whole = ["".join(_character(character) for character in secret), re.escape(raw.hex())]
+    return "|".join([*whole, *(_base64(text) for text in _base64_forms(raw))])
+
+
+def _character(character: str) -> str:
+    code = ord(character)
+    utf16 = character.encode("utf-16-be").hex()
+    forms = [
+        "".join(rf"\\u{utf16[i : i + 4]}" for i in range(0, len(utf16), 4)),
+        "".join(f"%{byte:02x}" for byte in character.encode()),
+        f"&#0*{code};",
+        f"&#x0*{code:x};",
+        rf"\\?{re.escape(character)}",
+    ]
+    if name := _XML_NAMES.get(character) or codepoint2name.get(code):
+        forms.append(f"&{name};")
+    if character in _SHORT_ESCAPES:
+        forms.append(rf"\\{_SHORT_ESCAPES[character]}")
+    if character == " ":
+        forms.append(r"\+")
+    return f"(?:{'|'.join(forms)})"
+
+
+def _base64_forms(raw: bytes) -> set[str]:
+    # Inside a longer base64 text a secret has one of three alignments; only the characters that no
+    # neighbour decides are looked for.
+    aligned = {
+        base64.b64encode(bytes(pad) + raw).decode()[skip : (pad + len(raw)) * 8 // 6]
+        for pad, skip in ((0, 0), (1, 2), (2, 3))
+    }
+    whole = base64.b64encode(raw).decode().rstrip("=")
+    return {text for text in aligned | {whole} if len(text) >= 4}
+
+
+def _base64(text: str) -> str:
+    return re.escape(text).replace(r"\+", "[+-]").replace("/", "[/_]")

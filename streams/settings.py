@@ -1,13 +1,14 @@
 """The settings: the only place that knows the names of environment variables."""
 
 import os
+import re
 import ssl
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AliasChoices, AnyHttpUrl, Field, SecretStr, TypeAdapter, ValidationError
+from pydantic import AfterValidator, AliasChoices, AnyHttpUrl, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from streams.core.deadlines import Deadlines
@@ -53,9 +54,6 @@ class SaslMechanism(StrEnum):
     SCRAM_SHA_512 = "SCRAM-SHA-512"
 
 
-_http_url = TypeAdapter(AnyHttpUrl)
-
-
 def _variable(name: str) -> AliasChoices:
     return AliasChoices(name)
 
@@ -64,6 +62,20 @@ def _own(name: str) -> AliasChoices:
     return AliasChoices(f"ROBOT_ORCHESTRATOR_{name}")
 
 
+def _plain_url(url: AnyHttpUrl) -> AnyHttpUrl:
+    if url.username or url.password or url.query is not None or url.fragment is not None:
+        raise ValueError("must have no credentials, query or fragment")
+    return url
+
+
+def _header_value(secret: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[!-~]([ -~]*[!-~])?", secret.get_secret_value()):
+        raise ValueError("must be printable ASCII, without spaces around it: it travels in an HTTP header")
+    return secret
+
+
+BaseUrl = Annotated[AnyHttpUrl, AfterValidator(_plain_url)]
+HeaderSecret = Annotated[SecretStr, AfterValidator(_header_value)]
 PositiveSeconds = Annotated[float, Field(gt=0, le=10**9, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, le=10**9, allow_inf_nan=False)]
 
@@ -75,9 +87,9 @@ class Settings(BaseSettings):
         extra="ignore", hide_input_in_errors=True, env_ignore_empty=True, case_sensitive=True, frozen=True
     )
 
-    robot_url: AnyHttpUrl = Field(validation_alias=_variable("ROBOT_COORDINADORA_URL"))
-    callback_secret: SecretStr = Field(validation_alias=_variable("ROBOT_CALLBACK_SECRET"), min_length=1)
-    app_url: AnyHttpUrl = Field(validation_alias=_variable("NEXT_PUBLIC_APP_URL"))
+    robot_url: BaseUrl = Field(validation_alias=_variable("ROBOT_COORDINADORA_URL"))
+    callback_secret: HeaderSecret = Field(validation_alias=_variable("ROBOT_CALLBACK_SECRET"))
+    app_url: BaseUrl = Field(validation_alias=_variable("NEXT_PUBLIC_APP_URL"))
 
     bootstrap_servers: str = Field("localhost:9092", validation_alias=_variable("KAFKA_BOOTSTRAP_SERVERS"))
     security_protocol: SecurityProtocol = Field(
@@ -98,7 +110,8 @@ class Settings(BaseSettings):
     jobs_per_workspace: int = Field(1, validation_alias=_own("JOBS_PER_WORKSPACE"), ge=0)
     workspace_pause_seconds: Seconds = Field(5.0, validation_alias=_own("WORKSPACE_PAUSE_SECONDS"))
     session_timeout_seconds: float = Field(10.0, validation_alias=_own("SESSION_TIMEOUT_SECONDS"), ge=1, le=300)
-    retention_seconds: PositiveSeconds = Field(604_800.0, validation_alias=_own("RETENTION_SECONDS"))
+    # Under two hours the tolerance for producers' clocks would be longer than the table remembers.
+    retention_seconds: float = Field(604_800.0, validation_alias=_own("RETENTION_SECONDS"), ge=7200, le=10**9)
     drain_seconds: Seconds = Field(65.0, validation_alias=_own("DRAIN_SECONDS"))
     probe_host: str = Field("127.0.0.1", validation_alias=_own("PROBE_HOST"))
     probe_port: int = Field(8081, validation_alias=_own("PROBE_PORT"), ge=0, le=65535)

@@ -35,7 +35,7 @@ def value_of(job: Job) -> Any:
 
 
 def headers_of(job: Job) -> dict[str, str]:
-    return {name: text.decode() for name, text in outcome_record(job, 3, "robot-orchestrator").headers}
+    return {name: (text or b"").decode() for name, text in outcome_record(job, 3, "robot-orchestrator").headers}
 
 
 def test_a_completed_job_is_a_completed_record_of_the_contract() -> None:

@@ -1,0 +1,200 @@
+"""A simulated log: partitions, transactions, epochs and fencing, as far as the engine can tell the difference."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+
+from streams.log import FencedError, NewRecord, SourceRecord, TopicPartition, UnreadableError
+from streams.names import changelog_topic, transactional_id
+
+Io = Callable[[], Awaitable[None]]
+
+
+class State(Enum):
+    """What became of an entry of the log."""
+
+    OPEN = "open"
+    COMMITTED = "committed"
+    ABORTED = "aborted"
+    MARKER = "marker"
+
+
+class RefusedError(Exception):
+    """The broker did not take a record."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """One offset of a partition."""
+
+    record: SourceRecord
+    state: State
+
+
+@dataclass
+class _Transaction:
+    epoch: int = 0
+    entries: list[Entry] = field(default_factory=list)
+
+
+class SimulatedBroker:
+    """The cluster. Its methods act at once; the delays and losses on the way are the callers'."""
+
+    def __init__(self, partitions: int, now: Callable[[], datetime]) -> None:
+        self.partitions = partitions
+        self._now = now
+        self._logs: dict[TopicPartition, list[Entry]] = defaultdict(list)
+        self._transactions: dict[str, _Transaction] = defaultdict(_Transaction)
+        self.committed_offsets: dict[TopicPartition, int] = {}
+        # How many of the next records inside a transaction are refused.
+        self._changed = asyncio.Event()
+        self.refusals = 0
+        self.refuse_prefix = ""
+
+    def append(self, record: NewRecord, state: State = State.COMMITTED) -> Entry:
+        """Write a record outside of a transaction, or as part of one."""
+        place = TopicPartition(record.topic, record.partition)
+        log = self._logs[place]
+        timestamp = record.timestamp or self._now()
+        written = SourceRecord(*place, len(log), timestamp, record.key, record.value, record.headers)
+        entry = Entry(written, state)
+        log.append(entry)
+        self._wake()
+        return entry
+
+    async def change(self) -> None:
+        """Wait until something has been written or decided."""
+        await self._changed.wait()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def fence(self, transactional_id: str) -> int:
+        """Start a writer: end the former one's transaction, and return the epoch without which nothing is written."""
+        transaction = self._transactions[transactional_id]
+        transaction.epoch += 1
+        self._end(transaction, State.ABORTED)
+        return transaction.epoch
+
+    def produce(self, transactional_id: str, epoch: int, record: NewRecord) -> None:
+        """Write a record in the writer's transaction. Raises FencedError or RefusedError."""
+        transaction = self._current(transactional_id, epoch)
+        if self.refusals and transactional_id.startswith(self.refuse_prefix):
+            self.refusals -= 1
+            raise RefusedError(str(record))
+        transaction.entries.append(self.append(record, State.OPEN))
+
+    def end_transaction(self, transactional_id: str, epoch: int, state: State = State.COMMITTED) -> None:
+        """Commit or abort what the writer has written. Raises FencedError."""
+        self._end(self._current(transactional_id, epoch), state)
+
+    def _current(self, transactional_id: str, epoch: int) -> _Transaction:
+        transaction = self._transactions[transactional_id]
+        if transaction.epoch != epoch:
+            raise FencedError(transactional_id)
+        return transaction
+
+    def _end(self, transaction: _Transaction, state: State) -> None:
+        places = {TopicPartition(entry.record.topic, entry.record.partition) for entry in transaction.entries}
+        for entry in transaction.entries:
+            entry.state = state
+        transaction.entries.clear()
+        for place in sorted(places):
+            self.append(NewRecord(*place, None, None), State.MARKER)
+
+    def high_watermark(self, place: TopicPartition) -> int:
+        """Return the offset behind the last entry."""
+        return len(self._logs[place])
+
+    def last_stable_offset(self, place: TopicPartition) -> int:
+        """Return the offset up to which every transaction is decided."""
+        log = self._logs[place]
+        return next((offset for offset, entry in enumerate(log) if entry.state is State.OPEN), len(log))
+
+    def committed(self, place: TopicPartition, start: int = 0, end: int | None = None) -> list[SourceRecord]:
+        """Return the committed records of [start, end) that a read_committed consumer can see."""
+        stable = self.last_stable_offset(place)
+        stop = stable if end is None else min(end, stable)
+        return [entry.record for entry in self._logs[place][start:stop] if entry.state is State.COMMITTED]
+
+    def places(self, topics: Sequence[str]) -> list[TopicPartition]:
+        """Return every partition of some topics."""
+        return [TopicPartition(topic, number) for topic in topics for number in range(self.partitions)]
+
+    def topic(self, topic: str) -> list[SourceRecord]:
+        """Return every committed record of a topic, open transactions or not."""
+        return [
+            entry.record
+            for number in range(self.partitions)
+            for entry in self._logs[TopicPartition(topic, number)]
+            if entry.state is State.COMMITTED
+        ]
+
+
+class SimulatedReader:
+    """The LogReader of a worker; `io` is its way to the broker."""
+
+    def __init__(self, broker: SimulatedBroker, io: Io) -> None:
+        self._broker = broker
+        self._io = io
+
+    async def read(self, place: TopicPartition, start: int, end: int, limit: int) -> list[SourceRecord]:
+        """Return committed records; see LogReader."""
+        await self._io()
+        records = self._broker.committed(place, start, end)[:limit]
+        if len(records) < limit and self._broker.last_stable_offset(place) < end:
+            raise UnreadableError(str(place))
+        return records
+
+    async def end_offsets(self, topic: str) -> dict[int, int]:
+        """Return the high watermarks; see LogReader."""
+        await self._io()
+        return self._of_every_partition(topic, self._broker.high_watermark)
+
+    async def committed_offsets(self, topic: str) -> dict[int, int]:
+        """Return the group's offsets; see LogReader."""
+        await self._io()
+        return self._of_every_partition(topic, lambda place: self._broker.committed_offsets.get(place, 0))
+
+    def _of_every_partition(self, topic: str, offset: Callable[[TopicPartition], int]) -> dict[int, int]:
+        return {number: offset(TopicPartition(topic, number)) for number in range(self._broker.partitions)}
+
+
+class SimulatedPartitionLog:
+    """The PartitionLog of a worker: each of its steps is a trip of its own, so a crash can fall in between."""
+
+    def __init__(self, broker: SimulatedBroker, io: Io, app_id: str, partition: int) -> None:
+        self._broker = broker
+        self._io = io
+        self._id = transactional_id(app_id, partition)
+        self._changelog = TopicPartition(changelog_topic(app_id), partition)
+        self._epoch = 0
+
+    async def open(self) -> Sequence[tuple[bytes, bytes]]:
+        """Fence and load; see PartitionLog."""
+        await self._io()
+        self._epoch = self._broker.fence(self._id)
+        await self._io()
+        rows: dict[bytes, bytes] = {}
+        for record in self._broker.committed(self._changelog):
+            if record.key is not None and record.value is not None:
+                rows[record.key] = record.value
+            elif record.key is not None:
+                rows.pop(record.key, None)
+        return list(rows.items())
+
+    async def commit(self, records: Sequence[NewRecord]) -> None:
+        """Write in one transaction; see PartitionLog."""
+        await self._io()
+        for record in records:
+            self._broker.produce(self._id, self._epoch, record)
+        await self._io()
+        self._broker.end_transaction(self._id, self._epoch)
+        await self._io()
+
+    async def close(self) -> None:
+        """Stop; an open transaction is left to the next owner's fence."""

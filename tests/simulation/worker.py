@@ -1,0 +1,255 @@
+"""A simulated worker: the production engine above the port, driven as Faust drives it, on a host that can fail."""
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from streams.claims import CallSlots, PayloadCache
+from streams.deadlines import DeadlineScan, ReadBarrier
+from streams.dispatch import Dispatcher
+from streams.journal import Journal
+from streams.ledger import Ledger, LedgerConfig
+from streams.log import PartitionLog, SourceRecord, TopicPartition
+from streams.metrics import Metrics
+from streams.names import SOURCE_TOPICS
+from streams.partitions import Partitions
+from streams.robot import Answer
+from streams.robot_request import RobotRequest
+from tests.simulation.broker import SimulatedPartitionLog, SimulatedReader
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+TICK_SECONDS = 0.25
+HEARTBEAT_SECONDS = 1.0
+POLL_SECONDS = 0.05
+PAYLOAD_CACHE_BYTES = 2_000
+
+
+class QuietJournal(Journal):
+    """Counts, but writes no lines."""
+
+    def info(self, *_args: Any, **_values: Any) -> None:
+        """Write nothing."""
+
+    warning = info
+
+
+class Host:
+    """What a worker runs on: it can die, or stand still, between any two steps that anybody else could notice."""
+
+    def __init__(self, world: "World", name: str) -> None:
+        self.world = world
+        self.name = name
+        self.dead = False
+        self.was_paused = False
+        self._running = asyncio.Event()
+        self._running.set()
+
+    async def io(self) -> None:
+        """Make a trip over the network."""
+        await asyncio.sleep(self.world.latency())
+        await self._end_if_dead()
+        while not self._running.is_set():
+            await self._running.wait()
+            await self._end_if_dead()
+
+    async def _end_if_dead(self) -> None:
+        if self.dead:
+            never = asyncio.get_running_loop().create_future()
+            # Held, or the garbage collector would wake up what waits for it.
+            self.world.graveyard.append(never)
+            await never
+
+    def die(self) -> None:
+        """Do nothing any more that the world could see."""
+        self.dead = True
+
+    def pause(self) -> None:
+        """Stand still, as a stopped process does."""
+        self.was_paused = True
+        self._running.clear()
+
+    def resume(self) -> None:
+        """Go on as if nothing had been."""
+        self._running.set()
+
+
+class SimulatedRobotClient:
+    """The robot as a worker sees it: the request travels, and the answer may be cut off by the host's death."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    async def create_batch(self, request: RobotRequest) -> Answer:
+        await self._host.io()
+        answer = await self._host.world.robot.receive(request, self._host)
+        await self._host.io()
+        return answer
+
+
+class SimulatedWorker:
+    """A member of the group. `run` lasts until it is stopped or its host dies."""
+
+    def __init__(self, world: "World", name: str, concurrency: int) -> None:
+        self.host = Host(world, name)
+        self._world = world
+        self._journal = QuietJournal(Metrics())
+        now = world.now
+        self.partitions = Partitions(self._make_ledger, now, self._journal, self._crash)
+        self._slots = CallSlots(concurrency, self.partitions.wake_waiting)
+        self._payloads = PayloadCache(PAYLOAD_CACHE_BYTES)
+        self._reader = SimulatedReader(world.broker, self.host.io)
+        self._scan = DeadlineScan(
+            self.partitions.open_ledgers, self.partitions.expire, ReadBarrier(self._reader), now, self._journal
+        )
+        self._dispatcher = Dispatcher(
+            SimulatedRobotClient(self.host),
+            self._slots,
+            world.deadlines,
+            "https://app.example/callback",
+            "callback-secret",
+            now,
+            self.partitions.report,
+            self._journal,
+            self._crash,
+        )
+        self._deciding: asyncio.Task[None] | None = None
+        self._generation = -1
+        self._fetchers: list[asyncio.Task[None]] = []
+        self._unacknowledged: dict[TopicPartition, set[int]] = {}
+        self._position: dict[TopicPartition, int] = {}
+        self._stopping = False
+        self.stopped = False
+        self.crashed_by: BaseException | None = None
+
+    @property
+    def gone(self) -> bool:
+        """Whether it is no more."""
+        return self.stopped or self.host.dead
+
+    def _crash(self, reason: BaseException) -> None:
+        self.crashed_by = self.crashed_by or reason
+        self.host.die()
+
+    def _make_ledger(self, partition: int) -> tuple[Ledger, PartitionLog]:
+        world = self._world
+        log = world.make_log(SimulatedPartitionLog(world.broker, self.host.io, world.app_id, partition))
+        config = LedgerConfig(
+            app_id=world.app_id,
+            worker_id=self.host.name,
+            partitions=world.broker.partitions,
+            jobs_per_workspace=world.jobs_per_workspace,
+            deadlines=world.deadlines,
+            max_bytes=world.max_bytes,
+        )
+        ledger = Ledger(
+            partition,
+            config,
+            log,
+            self._reader,
+            self._slots,
+            self._payloads,
+            self._dispatcher.start,
+            self._journal,
+        )
+        return ledger, log
+
+    def stop(self) -> None:
+        """Ask for a clean end, as SIGTERM does."""
+        self._stopping = True
+
+    async def run(self) -> None:
+        """Be a worker."""
+        loops = [asyncio.create_task(loop()) for loop in (self._tick_loop, self._commit_loop)]
+        try:
+            await self._rebalance()
+            while not self.gone:
+                await asyncio.sleep(HEARTBEAT_SECONDS * self._world.jitter())
+                await self.host.io()
+                if self._stopping:
+                    await self._leave()
+                elif self._world.group.heartbeat(self.host.name):
+                    await self._rebalance()
+        finally:
+            for loop in loops + self._fetchers:
+                loop.cancel()
+
+    async def _rebalance(self) -> None:
+        """Hand everything back, join, and begin anew with what is given out."""
+        await self._hand_back()
+        await self.partitions.suspend()
+        group, name = self._world.group, self.host.name
+        group.join(name)
+        while (given := group.assignment(name)) is None:
+            await asyncio.sleep(POLL_SECONDS)
+            await self.host.io()
+            if group.heartbeat(name):
+                group.join(name)
+        self._generation, numbers = given
+        await self.partitions.assign(numbers, self._generation)
+        self._unacknowledged.clear()
+        self._position.clear()
+        places = [TopicPartition(topic, number) for topic in SOURCE_TOPICS for number in sorted(numbers)]
+        for place in places:
+            self._unacknowledged[place] = set()
+            self._position[place] = self._world.broker.committed_offsets.get(place, 0)
+        self._fetchers = [asyncio.create_task(self._fetch(place)) for place in places]
+
+    async def _hand_back(self) -> None:
+        """Stop reading, let the ledgers finish what they were given, commit."""
+        for fetcher in self._fetchers:
+            fetcher.cancel()
+        self._fetchers = []
+        while any(self._unacknowledged.values()) and not self.host.dead:
+            await asyncio.sleep(POLL_SECONDS)
+            await self.host.io()
+        await self._commit_offsets()
+
+    async def _leave(self) -> None:
+        self.partitions.stop_admitting()
+        give_up = self._world.time() + self._world.drain_seconds
+        while self._world.time() < give_up and not (self._slots.in_flight == 0 and self.partitions.idle):
+            self.partitions.tick(self._world.now())
+            await asyncio.sleep(POLL_SECONDS)
+            await self.host.io()
+        await self._hand_back()
+        self._world.group.leave(self.host.name)
+        await self.partitions.close()
+        self.stopped = True
+
+    async def _fetch(self, place: TopicPartition) -> None:
+        while True:
+            await asyncio.sleep(self._world.latency())
+            await self.host.io()
+            records = self._world.broker.committed(place, self._position[place])
+            if not records:
+                await self._world.broker.change()
+            for record in records[: self._world.rng.randint(1, 20)]:
+                await self._deliver(place, record)
+
+    async def _deliver(self, place: TopicPartition, record: SourceRecord) -> None:
+        unacknowledged = self._unacknowledged[place]
+        unacknowledged.add(record.offset)
+        self._position[place] = record.offset + 1
+        await self.partitions.deliver(record, lambda: unacknowledged.discard(record.offset))
+
+    async def _commit_loop(self) -> None:
+        while not self.gone:
+            await asyncio.sleep(TICK_SECONDS)
+            await self._commit_offsets()
+
+    async def _commit_offsets(self) -> None:
+        await self.host.io()
+        for place, position in self._position.items():
+            offset = min(self._unacknowledged.get(place, ()), default=position)
+            if self._world.group.may_commit(self.host.name, self._generation, place):
+                self._world.broker.committed_offsets[place] = offset
+
+    async def _tick_loop(self) -> None:
+        while not self.gone:
+            await asyncio.sleep(TICK_SECONDS)
+            await self.host.io()
+            now = self._world.now()
+            self.partitions.tick(now)
+            if self._scan.collect(now) and (self._deciding is None or self._deciding.done()):
+                self._deciding = asyncio.create_task(self._scan.decide())

@@ -1,0 +1,296 @@
+"""A whole world in one seed: cluster, group, robot, producers, workers, and what goes wrong."""
+
+import asyncio
+import json
+import random
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from streams.core.deadlines import Deadlines
+from streams.core.job import JobKey
+from streams.dev.history import History, Post
+from streams.dev.history_check import Violation, check
+from streams.log import NewRecord, PartitionLog
+from streams.names import DLQ_OF, OUTCOME_TOPICS, SOURCE_TOPICS, Topic, changelog_topic
+from streams.placement import partition_of
+from streams.robot import Accepted, Answer, Rejected, Unknown, Unreachable
+from streams.robot_request import RobotRequest
+from tests.simulation.broker import SimulatedBroker, State
+from tests.simulation.group import SimulatedGroup
+from tests.simulation.loop import VirtualTimeLoop
+from tests.simulation.worker import Host, SimulatedWorker
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+SESSION_SECONDS = 6.0
+# By then every deadline has passed twice over, whatever went wrong.
+END_SECONDS = 600.0
+SETTLE_POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How large a world is, and how often what goes wrong in it."""
+
+    jobs: int = 10
+    workspaces: int = 5
+    partitions: int = 3
+    workers: int = 2
+    busy_seconds: float = 20.0
+    faults: int = 3
+
+
+@dataclass
+class SimulatedRobot:
+    """The robot service: one batch a workspace, let go of shortly after its last report."""
+
+    world: "World"
+    posts: list[Post] = field(default_factory=list)
+    busy: dict[str, str] = field(default_factory=dict)
+    # Second batches that an orchestrator whose workers never stood still should not have sent.
+    intrusions: list[str] = field(default_factory=list)
+
+    async def receive(self, request: RobotRequest, host: Host) -> Answer:
+        """Take a POST; what becomes of it is chance."""
+        world = self.world
+        key = JobKey(request.workspace_id, request.job_id)
+        if world.rng.random() < 0.03:
+            return Unreachable("no connection")
+        self.posts.append(Post(key, world.now()))
+        if request.workspace_id in self.busy:
+            if not host.was_paused and self.busy[request.workspace_id] not in world.doubtful:
+                self.intrusions.append(f"{request.job_id} while {self.busy[request.workspace_id]} was running")
+            return Rejected(409, "Robot service error 409: busy")
+        fate = world.rng.random()
+        if fate < 0.06:
+            return Rejected(400, "Robot service error 400: no")
+        orders = len(json.loads(request.body)["orders"])
+        self.busy[request.workspace_id] = request.job_id
+        work = orders * world.rng.uniform(0.1, 1.0)
+        if fate < 0.12:
+            # Slower than it may be: its completion comes late, or never.
+            world.doubtful.add(request.job_id)
+            work += world.rng.uniform(5, 40)
+        early = fate > 0.85
+        batch = world.spawn(self._work(key, orders, work * (0 if early else 1), lost=0.06 < fate < 0.08))
+        if early:
+            await batch
+        await asyncio.sleep(world.latency())
+        if world.rng.random() < 0.05:
+            world.doubtful.add(request.job_id)
+            return Unknown("the connection broke")
+        return Accepted()
+
+    async def _work(self, key: JobKey, orders: int, seconds: float, *, lost: bool) -> None:
+        world = self.world
+        await asyncio.sleep(seconds)
+        if not lost:
+            errors = world.rng.randint(0, orders)
+            for _ in range(2 if world.rng.random() < 0.1 else 1):
+                world.complete(key, orders - errors, errors)
+        await asyncio.sleep(world.rng.uniform(0, 0.8) * world.pause_seconds)
+        if self.busy.get(key.workspace_id) == key.job_id:
+            del self.busy[key.workspace_id]
+
+
+class World:
+    """One run. Everything that is left to chance comes from the seed."""
+
+    app_id = "simulated"
+    pause_seconds = 2.0
+    drain_seconds = 10.0
+    max_bytes: Mapping[str, int] = dict.fromkeys((*SOURCE_TOPICS, *OUTCOME_TOPICS, *DLQ_OF.values()), 1_000_000)
+
+    def __init__(
+        self, seed: int, plan: Plan, make_log: Callable[[PartitionLog], PartitionLog] = lambda log: log
+    ) -> None:
+        self.rng = random.Random(seed)
+        self.plan = plan
+        self.make_log = make_log
+        self.loop = VirtualTimeLoop()
+        self.deadlines = Deadlines(
+            per_order=timedelta(seconds=1),
+            base=timedelta(seconds=3),
+            call_timeout=timedelta(seconds=2),
+            workspace_pause=timedelta(seconds=self.pause_seconds),
+            retention=timedelta(days=7),
+        )
+        self.jobs_per_workspace = 1
+        self.broker = SimulatedBroker(plan.partitions, self.now)
+        self.broker.refuse_prefix = self.app_id
+        self.graveyard: list[asyncio.Future[None]] = []
+        self.group = SimulatedGroup(plan.partitions, SESSION_SECONDS, self.time)
+        self.robot = SimulatedRobot(self)
+        self.doubtful: set[str] = set()
+        self.workers: list[SimulatedWorker] = []
+        self.submitted: list[JobKey] = []
+        self._names = iter(range(10_000))
+
+    def time(self) -> float:
+        """Return the seconds since the start."""
+        return self.loop.time()
+
+    def now(self) -> datetime:
+        """Return the time as everybody's clock shows it."""
+        return START + timedelta(seconds=self.loop.time())
+
+    def latency(self) -> float:
+        """Return how long the next trip takes: milliseconds, seldom much more."""
+        return self.rng.uniform(0.001, 0.02) if self.rng.random() < 0.97 else self.rng.uniform(0.02, 0.8)
+
+    def jitter(self) -> float:
+        """Return a factor around 1."""
+        return self.rng.uniform(0.8, 1.2)
+
+    def spawn(self, work: Coroutine[None, None, None]) -> "asyncio.Task[None]":
+        """Let something happen at the same time."""
+        return self.loop.create_task(work)
+
+    def run(self) -> list[Violation]:
+        """Run to the end and return what is wrong."""
+        try:
+            self.loop.run_until_complete(self._main())
+        finally:
+            while tasks := asyncio.all_tasks(self.loop):
+                for task in tasks:
+                    task.cancel()
+                self.loop.run_until_complete(asyncio.wait(tasks))
+            self.loop.close()
+        topics = (*SOURCE_TOPICS, *OUTCOME_TOPICS, *DLQ_OF.values(), changelog_topic(self.app_id))
+        history = History(self.app_id, self.plan.partitions, {topic: self.broker.topic(topic) for topic in topics})
+        return check(history, self.robot.posts, ("the-password",))
+
+    async def _main(self) -> None:
+        for _ in range(self.plan.workers):
+            self.start_worker()
+        tasks = [self.spawn(self._produce()), self.spawn(self._cause_faults()), self.spawn(self._replace_workers())]
+        await asyncio.gather(*tasks[:2])
+        while self.time() < END_SECONDS and not self._settled():
+            await asyncio.sleep(SETTLE_POLL_SECONDS)
+        tasks[2].cancel()
+
+    def _settled(self) -> bool:
+        decided = {record.key for topic in OUTCOME_TOPICS for record in self.broker.topic(topic)}
+        behind = any(
+            self.broker.last_stable_offset(place) < self.broker.high_watermark(place)
+            or self.broker.committed(place, self.broker.committed_offsets.get(place, 0))
+            for place in self.broker.places(SOURCE_TOPICS)
+        )
+        return not behind and {key.job_id.encode() for key in self.submitted} <= decided
+
+    def start_worker(self) -> SimulatedWorker:
+        """Bring up one more worker."""
+        worker = SimulatedWorker(self, f"worker-{next(self._names)}", concurrency=self.rng.choice((1, 2, 32)))
+        self.workers.append(worker)
+        self.spawn(worker.run())
+        return worker
+
+    def live(self) -> list[SimulatedWorker]:
+        """Return the workers that are up."""
+        return [worker for worker in self.workers if not worker.gone]
+
+    async def _replace_workers(self) -> None:
+        """Do what a supervisor does: what has ended is started again."""
+        while True:
+            await asyncio.sleep(self.rng.uniform(0.5, 2))
+            while len(self.live()) < self.plan.workers:
+                self.start_worker()
+
+    async def _produce(self) -> None:
+        for number in range(self.plan.jobs):
+            await asyncio.sleep(self.rng.uniform(0, 2 * self.plan.busy_seconds / self.plan.jobs))
+            key = JobKey(f"workspace-{self.rng.randrange(self.plan.workspaces)}", f"job-{number}")
+            value = submission(key, orders=self.rng.randint(1, 3))
+            self.submitted.append(key)
+            for _ in range(2 if self.rng.random() < 0.2 else 1):
+                self.publish(Topic.SUBMITTED, key, value)
+            if self.rng.random() < 0.2:
+                self.spawn(self._leave_transaction_open(key))
+
+    async def _leave_transaction_open(self, key: JobKey) -> None:
+        """Be a foreign producer that dawdles in a transaction of its own and then gives it up."""
+        name = f"foreign-{next(self._names)}"
+        epoch = self.broker.fence(name)
+        stray = JobKey(key.workspace_id, f"never-{key.job_id}")
+        for topic, value in (
+            (Topic.SUBMITTED, submission(stray, 1)),
+            (Topic.BATCH_COMPLETED, completion(key, 77, 0)),
+        ):
+            place = partition_of(key.workspace_id, self.plan.partitions)
+            self.broker.produce(name, epoch, NewRecord(topic, place, None, value))
+        await asyncio.sleep(self.rng.uniform(0, 3))
+        self.broker.end_transaction(name, epoch, State.ABORTED)
+
+    def publish(self, topic: Topic, key: JobKey, value: bytes) -> None:
+        """Write a record where it belongs, or, as some producers do, anywhere."""
+        place = partition_of(key.workspace_id, self.plan.partitions)
+        if self.rng.random() < 0.25:
+            place = self.rng.randrange(self.plan.partitions)
+        self.broker.append(NewRecord(topic, place, key.workspace_id.encode(), value))
+
+    def complete(self, key: JobKey, success: int, error: int) -> None:
+        """Be the callback bridge."""
+        self.publish(Topic.BATCH_COMPLETED, key, completion(key, success, error))
+
+    async def _cause_faults(self) -> None:
+        for fault in self._faults():
+            await asyncio.sleep(self.rng.uniform(0, 2 * self.plan.busy_seconds / max(1, self.plan.faults)))
+            await fault()
+
+    def _faults(self) -> Iterator[Callable[[], Coroutine[None, None, None]]]:
+        kinds = (self._crash_one, self._crash_one, self._pause_one, self._stop_one, self._add_one, self._refuse)
+        for _ in range(self.plan.faults):
+            yield self.rng.choice((*kinds, self._read_again))
+
+    async def _crash_one(self) -> None:
+        if live := self.live():
+            self.rng.choice(live).host.die()
+
+    async def _pause_one(self) -> None:
+        if live := self.live():
+            host = self.rng.choice(live).host
+            host.pause()
+            await asyncio.sleep(self.rng.uniform(0.1, 2.5 * SESSION_SECONDS))
+            host.resume()
+
+    async def _stop_one(self) -> None:
+        if live := self.live():
+            self.rng.choice(live).stop()
+
+    async def _add_one(self) -> None:
+        self.start_worker()
+
+    async def _refuse(self) -> None:
+        self.broker.refusals = self.rng.randint(1, 2)
+
+    async def _read_again(self) -> None:
+        """Lose the group's offsets: everything is read again."""
+        for worker in self.live():
+            worker.host.die()
+        await asyncio.sleep(2 * SESSION_SECONDS)
+        self.broker.committed_offsets.clear()
+
+
+def submission(key: JobKey, orders: int) -> bytes:
+    """Return the bytes of a submission."""
+    return json.dumps(
+        {
+            "jobId": key.job_id,
+            "workspaceId": key.workspace_id,
+            "credentials": {"username": "somebody", "password": "the-password"},
+            "orders": [{"itemId": f"i{n}", "orderId": f"o{n}", "pedidoInput": {"n": n}} for n in range(orders)],
+        }
+    ).encode()
+
+
+def completion(key: JobKey, success: int, error: int) -> bytes:
+    """Return the bytes of a completion."""
+    return json.dumps(
+        {"jobId": key.job_id, "workspaceId": key.workspace_id, "successCount": success, "errorCount": error}
+    ).encode()
+
+
+def simulate(seed: int, plan: Plan | None = None) -> tuple[World, list[Violation]]:
+    """Run one world."""
+    world = World(seed, plan or Plan())
+    return world, world.run()
