@@ -50,16 +50,25 @@ def run_demo(console: Console) -> int:
     """Run the demo and return the exit code: 0 if every job ended as it must and no promise was broken."""
     folder = Path(tempfile.mkdtemp(prefix="robot-orchestrator-demo-"))
     console.print("[bold]robot-orchestrator demo[/]: a Kafka, a robot and two workers, all of them real processes\n")
+    try:
+        good = _run_in(folder, console)
+    except KeyboardInterrupt:
+        shutil.rmtree(folder)
+        raise
+    if good:
+        shutil.rmtree(folder)
+        return 0
+    console.print(f"[red]Not as it should be.[/] The data and logs of all parts are in {folder}", soft_wrap=True)
+    return 1
+
+
+def _run_in(folder: Path, console: Console) -> bool:
+    # What points to another Kafka or robot must not reach the children.
     with environment({}, without=("KAFKA_", "ROBOT_")), contextlib.ExitStack() as running:
         with shown_steps(console) as tell:
             stack = Stack(folder, robot=ROBOT, workers=WORKERS, variables=VARIABLES, tell=tell)
             running.enter_context(stack)
-        good = asyncio.run(_Demo(stack, console).run())
-    if good:
-        shutil.rmtree(folder)
-        return 0
-    console.print(f"[red]Not as it should be.[/] The logs of all parts are in {stack.logs}")
-    return 1
+        return asyncio.run(_Demo(stack, console).run())
 
 
 class _Demo:

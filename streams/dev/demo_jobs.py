@@ -46,14 +46,14 @@ class Case:
         return example_submission(self.key, self.orders, self.city, **changes)
 
 
-def example_submission(key: JobKey, orders: int, city: str = "MANIZALES (CDAS)", **changes: Any) -> bytes:
+def example_submission(key: JobKey, order_count: int, city: str = "MANIZALES (CDAS)", **changes: Any) -> bytes:
     """Return a submission; a `changes` value takes the place of the field of that name."""
     value: Mapping[str, Any] = {
         "jobId": key.job_id,
         "workspaceId": key.workspace_id,
         "carrier": "coordinadora",
         "credentials": {"username": USERNAME, "password": PASSWORD},
-        "orders": [_order(key, number, city) for number in range(1, orders + 1)],
+        "orders": [_order(key, number, city) for number in range(1, order_count + 1)],
     }
     return json.dumps({**value, **changes}, ensure_ascii=False).encode()
 

@@ -11,9 +11,9 @@ from rich.table import Table
 
 from streams.core.job import JobKey
 from streams.dev.demo_jobs import CASES, COMPLETED, POISON_STORY, Case
-from streams.dev.history import History, Post, job_key
+from streams.dev.history import History, Post
 from streams.dev.history_check import Violation
-from streams.names import DLQ_OF, DeadLetterReason, Header
+from streams.names import DeadLetterReason
 
 # Each column with the least width that it keeps on a narrow terminal.
 COLUMNS = {"job": 8, "what happened": 8, "POSTs": 5, "outcome": 9, "why": 8, "dead letter": 8, "as expected": 11}
@@ -73,14 +73,9 @@ def _line(case: Case, outcomes: Sequence[dict[str, Any]], posts: int, letters: S
 
 
 def _letters(history: History) -> dict[JobKey | None, list[str]]:
-    """Return the reasons of the dead letters by job, each letter once: a record that is read again has it again."""
-    letters: dict[bytes, tuple[JobKey | None, str]] = {}
-    for topic in DLQ_OF.values():
-        for record in history.of(topic):
-            headers = dict(record.headers)
-            letters[headers[Header.DLQ_ID]] = (job_key(record), headers[Header.DLQ_REASON].decode())
+    """Return the reasons of the dead letters by job."""
     found: dict[JobKey | None, list[str]] = defaultdict(list)
-    for key, reason in letters.values():
+    for key, reason in history.letters().values():
         found[key].append(reason)
     return found
 

@@ -17,11 +17,12 @@ from schemas import ID_MAX_LENGTH
 from streams.core.job import Job, JobKey
 from streams.kafka_log import source_record
 from streams.log import SourceRecord
-from streams.names import DLQ_OF, OUTCOME_TOPICS, SOURCE_TOPICS, Topic, changelog_topic
+from streams.names import DLQ_OF, OUTCOME_TOPICS, SOURCE_TOPICS, Header, Topic, changelog_topic
 from streams.rows import decode_row
 
 # A worker that was killed can leave a transaction open, which hides what lies behind it until it times out (20 s).
 READ_SECONDS = 60.0
+_LETTER_HEADERS = (Header.DLQ_ID, Header.DLQ_REASON)
 
 
 class Post(NamedTuple):
@@ -51,6 +52,15 @@ class History:
                 value = msgspec.json.decode(record.value or b"")
                 found[JobKey(value["workspaceId"], value["jobId"])].append(value)
         return dict(found)
+
+    def letters(self) -> dict[str, tuple[JobKey | None, str]]:
+        """Return the job and the reason of each dead letter by the position of its record, however often written."""
+        found = {}
+        for topic in DLQ_OF.values():
+            for record in self.of(topic):
+                headers = {name: (value or b"").decode() for name, value in record.headers if name in _LETTER_HEADERS}
+                found[headers[Header.DLQ_ID]] = (job_key(record), headers[Header.DLQ_REASON])
+        return found
 
     def rows(self) -> dict[JobKey, Job]:
         """Return the last row of every job in the changelog, those that were deleted since included."""

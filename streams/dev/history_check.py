@@ -19,7 +19,7 @@ from schemas import BatchCompleted, JobSubmitted
 from streams.core.job import FailureReason, JobKey
 from streams.dev.history import History, Post, job_key, position
 from streams.log import SourceRecord
-from streams.names import DLQ_OF, DeadLetterReason, Header, Topic
+from streams.names import DeadLetterReason, Topic
 from streams.placement import partition_of
 
 # Reasons that tell an operator that submitting the orders again is safe.
@@ -108,8 +108,7 @@ class _Facts:
         self.rows = history.rows()
         self.content = {position(record): _content(record) for record in self.submitted}
         self._partitions = history.partitions
-        letters = [dict(record.headers) for topic in DLQ_OF.values() for record in history.of(topic)]
-        self.letters = {letter[Header.DLQ_ID].decode(): letter[Header.DLQ_REASON].decode() for letter in letters}
+        self.letters = {where: reason for where, (_, reason) in history.letters().items()}
 
     def home(self, key: JobKey) -> int:
         """Return the partition where everything about a job belongs."""

@@ -1,0 +1,85 @@
+"""The demo's and the sandbox's own decisions; that they run is shown by running them."""
+
+import io
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from schemas import JobSubmitted
+from streams.core.job import FailureReason, Job, JobKey, Source, Status
+from streams.dev.batches import BatchRequest, Fate, fate_table
+from streams.dev.demo_jobs import CASES, PASSWORD, example_submission
+from streams.dev.sandbox import fates_of
+from streams.dev.table import explain, line, render
+
+NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+def job(status: Status, **values: Any) -> Job:
+    source = Source("robot.job.submitted", 0, 0)
+    known: dict[str, Any] = {"workspace_id": "w", "job_id": "j", "submitted_at": NOW, "source": source}
+    return Job(status=status, fingerprint="", order_count=2, **known, **values)
+
+
+def test_an_example_keeps_the_contract_and_its_password_out_of_sight() -> None:
+    submission = JobSubmitted.model_validate_json(example_submission(JobKey("w", "j"), 3))
+    assert (submission.workspaceId, submission.jobId, len(submission.orders)) == ("w", "j", 3)
+    assert PASSWORD not in repr(submission)
+
+
+def test_the_demos_jobs_have_ids_of_their_own() -> None:
+    assert len({case.key for case in CASES}) == len({case.job_id for case in CASES}) == len(CASES)
+
+
+def test_one_job_in_n_gets_a_fate() -> None:
+    table = fates_of({Fate.REFUSE: 3, Fate.LOSE: 2, Fate.ALL_FAIL: 0})
+    assert table == {"*": {"refuse": 2, "lose": 3, "complete": 1}}
+    assert fate_table(table)(BatchRequest("j", "w", "", "", [])) in (Fate.REFUSE, Fate.LOSE, Fate.COMPLETE)
+
+
+def test_every_job_may_get_a_fate_and_no_more_than_that() -> None:
+    assert fates_of({}) == {}
+    assert fates_of({Fate.REFUSE: 1}) == {"*": {"refuse": 1, "complete": 0}}
+    with pytest.raises(ValueError, match="more than every job"):
+        fates_of({Fate.REFUSE: 1, Fate.LOSE: 9})
+
+
+@pytest.mark.parametrize(
+    ("row", "text"),
+    [
+        (job(Status.PENDING), "waits for its workspace or a call slot"),
+        (job(Status.PROCESSING, deadline=NOW + timedelta(seconds=65)), "robot is being called, 1:05 left"),
+        (job(Status.PROCESSING, accepted_at=NOW, deadline=NOW), "robot at work, deadline has passed"),
+        (job(Status.COMPLETED, success_count=1, error_count=1), "1 done, 1 failed"),
+        (job(Status.COMPLETED, success_count=5, error_count=0), "5 done, 0 failed, which does not add up"),
+        (
+            job(Status.FAILED, reason=FailureReason.TIMEOUT, robot_may_have_received=True),
+            "timeout, robot may have it",
+        ),
+        (
+            job(Status.FAILED, reason=FailureReason.ROBOT_REJECTED, robot_status=409),
+            "robot_rejected 409, not taken by the robot",
+        ),
+    ],
+)
+def test_a_job_says_what_it_waits_for_or_how_it_ended(row: Job, text: str) -> None:
+    assert explain(row, NOW) == text
+    assert line(row, NOW).endswith(f"j of w: {text}")
+
+
+def test_ids_that_look_like_markup_are_shown_as_they_are() -> None:
+    console = Console(width=120, record=True, file=io.StringIO())
+    odd = Job(
+        workspace_id="[/]",
+        job_id="[red]x",
+        status=Status.PENDING,
+        submitted_at=NOW,
+        source=Source("t", 0, 0),
+        fingerprint="",
+    )
+    console.print(render([odd], NOW, 5))
+    shown = console.export_text()
+    assert "[red]x" in shown
+    assert "[/]" in shown

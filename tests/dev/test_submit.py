@@ -1,0 +1,114 @@
+"""What `submit` publishes, and what it refuses."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from streams.cli import cli
+from streams.core.job import JobKey
+from streams.dev.demo_jobs import PASSWORD, example_submission
+from streams.dev.history import read_history
+from streams.intake import SUBMISSION_MAX_BYTES
+from streams.names import Topic
+from streams.placement import partition_of
+from streams.submit import InvalidSubmissionError, parse_submission, read_lines
+from tests.support.kafka import Kafka
+
+VALID = example_submission(JobKey("w", "j"), 1)
+
+
+def broken(**changes: Any) -> bytes:
+    return example_submission(JobKey("w", "j"), 1, **changes)
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (b"", "record: Invalid JSON"),
+        (b"password: hunter2", "record: Invalid JSON"),
+        (b"[]", "record: "),
+        (broken(orders=[]), "orders: "),
+        (broken(credentials={"username": "u", "passwort": "hunter2"}), "credentials.password: Field required"),
+        (b" " * (SUBMISSION_MAX_BYTES + 1), "it has 4980001 bytes"),
+    ],
+)
+def test_an_invalid_submission_is_told_by_its_field_without_its_content(value: bytes, problem: str) -> None:
+    with pytest.raises(InvalidSubmissionError) as caught:
+        parse_submission(value)
+    assert str(caught.value).startswith(problem)
+    assert "\n" not in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_submission_keeps_its_bytes_and_hides_them() -> None:
+    odd = json.dumps(json.loads(VALID), indent=3).encode()
+    submission = parse_submission(odd)
+    assert submission.value == odd
+    assert PASSWORD not in repr(submission)
+
+
+def test_of_several_lines_the_valid_ones_are_taken_and_the_others_numbered() -> None:
+    problems: list[str] = []
+    taken = list(read_lines([VALID + b"\r\n", b"\n", b"nonsense\n", VALID], problems.append))
+    assert [submission.value for submission in taken] == [VALID, VALID]
+    assert [problem.split(":")[0] for problem in problems] == ["line 3"]
+
+
+async def records_of(kafka: Kafka, workspace: str) -> list[tuple[int, bytes | None, bytes | None]]:
+    history = await read_history({"bootstrap_servers": kafka.bootstrap_servers}, "robot-orchestrator")
+    key = workspace.encode()
+    return [(r.partition, r.key, r.value) for r in history.of(Topic.SUBMITTED) if r.key == key]
+
+
+@pytest.fixture
+def run(kafka: Kafka, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
+    """Return the command line on the running Kafka, with nothing of the robot set."""
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", kafka.bootstrap_servers)
+    for name in ("ROBOT_COORDINADORA_URL", "ROBOT_CALLBACK_SECRET", "NEXT_PUBLIC_APP_URL"):
+        # Set and taken away, so that what the command puts there is gone afterwards.
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    runner = CliRunner()
+    assert runner.invoke(cli, ["topics", "create", "--replication-factor", "1", "--partitions", "4"]).exit_code == 0
+    # A broker answers that a topic is created a moment before it knows the topic.
+    assert any(runner.invoke(cli, ["topics", "check"]).exit_code == 0 for _ in range(100))
+    return runner
+
+
+def test_a_file_is_published_as_it_is_to_its_workspaces_partition(run: CliRunner, kafka: Kafka, tmp_path: Path) -> None:
+    file = tmp_path / "job.json"
+    value = example_submission(JobKey("submit-file", "j-file"), 1) + b"\n"
+    file.write_bytes(value)
+    result = run.invoke(cli, ["submit", str(file)])
+    assert (result.exit_code, result.stdout) == (0, "j-file\n")
+    ((partition, _, written),) = asyncio.run(records_of(kafka, "submit-file"))
+    assert written == value
+    assert partition == partition_of("submit-file", 4)
+
+
+def test_an_invalid_file_is_not_published(run: CliRunner, tmp_path: Path) -> None:
+    file = tmp_path / "job.json"
+    file.write_bytes(broken(carrier=PASSWORD, orders=None))
+    result = run.invoke(cli, ["submit", str(file)])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == f"robot-orchestrator: {file}: orders: Input should be a valid array\n"
+
+
+def test_lines_go_on_after_an_invalid_one(run: CliRunner) -> None:
+    text = VALID + b"\n{}\n" + example_submission(JobKey("w", "k"), 1)
+    result = run.invoke(cli, ["submit", "-"], input=text)
+    assert (result.exit_code, result.stdout) == (1, "j\nk\n")
+    assert result.stderr.startswith("robot-orchestrator: line 2: ")
+
+
+def test_without_a_broker_there_is_one_clear_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9")
+    file = tmp_path / "job.json"
+    file.write_bytes(VALID)
+    result = CliRunner().invoke(cli, ["submit", str(file)])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "robot-orchestrator: no Kafka answers at 127.0.0.1:9 (KAFKA_BOOTSTRAP_SERVERS)\n"
