@@ -1,0 +1,1 @@
+"""What the worker costs and how fast it is: measured on a real Kafka, printed as one table, nothing asserted."""

@@ -1,0 +1,112 @@
+"""An application of a run's own: its group and changelog on the shared topics, its robot, its workers."""
+
+import contextlib
+import itertools
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, cast
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from streams.names import SOURCE_TOPICS, Topic, changelog_topic
+from streams.settings import Settings
+from streams.topics import create_topics
+from tests.benchmarks.children import Child, MeasuredWorker
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A Kafka with the topics' partition count; `folder` is for logs."""
+
+    bootstrap_servers: str
+    partitions: int
+    folder: Path
+
+
+async def existing_partitions(bootstrap_servers: str) -> int | None:
+    """Return the partition count that the topics of a cluster have already, None where there are none."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
+    await admin.start()
+    try:
+        described = {topic["topic"]: topic for topic in await admin.describe_topics()}
+    finally:
+        await admin.close()
+    return len(described[Topic.SUBMITTED]["partitions"]) if Topic.SUBMITTED in described else None
+
+
+class Application:
+    """Use as `async with`. `delay_seconds` is the robot's time from answer to completion; None: it never reports."""
+
+    def __init__(self, cluster: Cluster, delay_seconds: float | None) -> None:
+        self.cluster = cluster
+        self.app_id = f"bench-{uuid.uuid4().hex[:8]}"
+        self._delay_seconds = delay_seconds
+        self._stack = contextlib.AsyncExitStack()
+        self._numbers = itertools.count()
+
+    async def __aenter__(self) -> Self:
+        servers = self.cluster.bootstrap_servers
+        arguments = ["--bootstrap-servers", servers]
+        if self._delay_seconds is not None:
+            arguments += ["--delay-seconds", str(self._delay_seconds)]
+        async with contextlib.AsyncExitStack() as on_failure:
+            self.robot = await on_failure.enter_async_context(Child("tests.benchmarks.robot", *arguments))
+            self.variables = {
+                "ROBOT_COORDINADORA_URL": (await self.robot.read())["url"],
+                "ROBOT_CALLBACK_SECRET": "callback-secret",
+                "NEXT_PUBLIC_APP_URL": "https://app.example",
+                "KAFKA_BOOTSTRAP_SERVERS": servers,
+                "ROBOT_ORCHESTRATOR_APP_ID": self.app_id,
+                "ROBOT_ORCHESTRATOR_LOG_FORMAT": "json",
+            }
+            await create_topics(Settings(**cast(Any, self.variables)), self.cluster.partitions, 1)
+            on_failure.push_async_callback(self._delete_changelog)
+            await self._begin_at_the_end()
+            self._stack = on_failure.pop_all()
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        await self._stack.aclose()
+
+    async def start_worker(self) -> MeasuredWorker:
+        """Start a worker and return it when it is ready. One that still runs at the end is stopped then."""
+        log_path = self.cluster.folder / f"{self.app_id}-{next(self._numbers)}.log"
+        worker = MeasuredWorker(self.variables, log_path)
+
+        async def end() -> None:
+            # Killed, it would leave a transaction open that the readers of the next run had to wait for.
+            try:
+                if worker.running:
+                    await worker.stop()
+            finally:
+                worker.close()
+
+        self._stack.push_async_callback(end)
+        await worker.wait_ready()
+        return worker
+
+    async def robot_calls(self) -> dict[str, list[tuple[str, float]]]:
+        """End the robot; return its `posts` and `completions` as (job id, seconds since 1970)."""
+        self.robot.end_input()
+        return cast(dict[str, list[tuple[str, float]]], await self.robot.read())
+
+    async def _begin_at_the_end(self) -> None:
+        """Leave what earlier runs have published to them."""
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.cluster.bootstrap_servers, group_id=self.app_id, enable_auto_commit=False
+        )
+        async with consumer:
+            numbers = range(self.cluster.partitions)
+            sources = [TopicPartition(topic, number) for topic in SOURCE_TOPICS for number in numbers]
+            consumer.assign(sources)
+            await consumer.commit(dict(await consumer.end_offsets(sources)))
+
+    async def _delete_changelog(self) -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.cluster.bootstrap_servers)
+        await admin.start()
+        try:
+            await admin.delete_topics([changelog_topic(self.app_id)])
+        finally:
+            await admin.close()

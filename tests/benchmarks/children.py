@@ -1,0 +1,96 @@
+"""The processes beside ours: the robot and the load, which talk in JSON lines, and the measured worker."""
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any, Self
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support.worker import WorkerProcess
+
+# What a child prints at its end is one line: some hundred bytes a job.
+LINE_MAX_BYTES = 2**26
+END_SECONDS = 20.0
+_TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
+
+
+class Child:
+    """A process of `python -m MODULE` that ends when its standard input does; one whose output ends has failed."""
+
+    def __init__(self, module: str, *arguments: str) -> None:
+        self._module = module
+        self._arguments = arguments
+
+    async def __aenter__(self) -> Self:
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", self._module, *self._arguments),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=LINE_MAX_BYTES,
+            # A Ctrl-C reaches us only, and we end our children.
+            process_group=0,
+        )
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        self.end_input()
+        try:
+            async with asyncio.timeout(END_SECONDS):
+                await self._process.wait()
+        except TimeoutError:
+            self._process.kill()
+            await self._process.wait()
+
+    async def read(self, within_seconds: float = 60) -> Any:
+        """Return what the child says next."""
+        assert self._process.stdout is not None
+        async with asyncio.timeout(within_seconds):
+            line = await self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self._module} has ended")
+        return json.loads(line)
+
+    def go(self) -> None:
+        """Let a child begin that waits for a line."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(b"\n")
+
+    def end_input(self) -> None:
+        """Let the child say its result and end."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+
+
+class MeasuredWorker(WorkerProcess):
+    """A worker whose use of the machine can be read (Linux: from /proc)."""
+
+    def cpu_seconds(self) -> float:
+        """Return what it has used so far, in user and system mode, all threads together; in steps of 10 ms."""
+        # Behind the command's name, which may hold anything, the third field comes first.
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS_A_SECOND
+
+    def rss_bytes(self) -> int:
+        """Return the memory that it has resident now."""
+        fields = Path(f"/proc/{self._process.pid}/statm").read_text().split()
+        return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    async def metric(self, name: str, **labels: str) -> float:
+        """Return the value of a sample of its /metrics, 0 where there is none yet."""
+        assert self.running, f"the worker ended:\n{self.log_tail()}"
+        _, text = await self.get("/metrics")
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == f"robot_orchestrator_{name}" and labels.items() <= sample.labels.items():
+                    return sample.value
+        return 0.0
+
+    async def wait_for_metric(self, name: str, value: float, within_seconds: float = 120, **labels: str) -> None:
+        """Return when a sample has exactly this value."""
+        async with asyncio.timeout(within_seconds):
+            while await self.metric(name, **labels) != value:
+                await asyncio.sleep(0.1)
