@@ -1,5 +1,6 @@
 """The topics on the cluster: how they are created, and what a worker insists on before it starts."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,7 @@ _LETTER_BYTES = _SUBMISSION_BYTES + 1_000_000
 # The broker's default, for a topic whose configuration we may not read.
 _DEFAULT_MAX_BYTES = 1_048_588
 _MIN_IN_SYNC_AT = 3
+CREATED_POLL_SECONDS = 0.1
 
 
 class TopicsError(Exception):
@@ -81,6 +83,11 @@ async def create_topics(settings: Settings, partitions: int, replication_factor:
                 if error.errno and error is not TopicAlreadyExistsError:
                     raise error(f"{spec.name}: {message}")
             created.append(spec.name)
+        # The broker answers before every part of it knows: a worker started now would miss them.
+        missing = set(created)
+        while missing:
+            missing -= {name for name, count in (await _counts(admin)).items() if count}
+            await asyncio.sleep(CREATED_POLL_SECONDS)
         return created
     finally:
         await admin.close()
@@ -92,15 +99,14 @@ async def check_topics(settings: Settings) -> TopicsReport:
     admin = AIOKafkaAdminClient(**settings.kafka_client_options())
     await admin.start()
     try:
-        # All are asked for: asking for one by name would create it where brokers do that by themselves.
-        described = {topic["topic"]: topic for topic in await admin.describe_topics()}
-        counts = {name: len(described[name]["partitions"]) for name in names if name in described}
+        found = await _counts(admin)
+        counts = {name: found[name] for name in names if name in found}
         missing = [name for name in names if not counts.get(name)]
         if missing:
             raise TopicsError(f"missing topics: {', '.join(missing)} (robot-orchestrator topics create makes them)")
         if len(set(counts.values())) > 1:
-            found = ", ".join(f"{name} has {count}" for name, count in counts.items())
-            raise TopicsError(f"all topics need one partition count: {found}")
+            different = ", ".join(f"{name} has {count}" for name, count in counts.items())
+            raise TopicsError(f"all topics need one partition count: {different}")
         configs = await _configs(admin, names)
     finally:
         await admin.close()
@@ -109,6 +115,14 @@ async def check_topics(settings: Settings) -> TopicsReport:
         raise TopicsError(f"{changelog} must have cleanup.policy=compact only, or rows of waiting jobs are deleted")
     sizes = {name: int(configs[name].get("max.message.bytes", _DEFAULT_MAX_BYTES)) for name in names}
     return TopicsReport(partitions=counts[changelog], max_bytes=sizes)
+
+
+async def _counts(admin: AIOKafkaAdminClient) -> dict[str, int]:
+    """Return the partition count of every topic of the cluster.
+
+    All are asked for: asking for one by name would create it where brokers do that by themselves.
+    """
+    return {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
 
 
 async def _configs(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:

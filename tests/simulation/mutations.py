@@ -1,0 +1,134 @@
+"""The mechanisms of the engine, taken away one at a time: each must be missed."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from streams import intake
+from streams.core import transition as core
+from streams.core.deadlines import Deadlines
+from streams.core.events import JobSubmitted
+from streams.core.transition import State
+from streams.deadlines import ReadBarrier
+from streams.log import NewRecord
+from tests.simulation.broker import RefusedError, SimulatedBroker, SimulatedPartitionLog, SimulatedReader
+
+Mutation = Callable[[pytest.MonkeyPatch], None]
+
+
+def without_the_fence(patch: pytest.MonkeyPatch) -> None:
+    """A former owner's writes are taken as if it were the owner."""
+
+    def current(self: SimulatedBroker, transactional_id: str, _epoch: int) -> Any:
+        return self._transactions[transactional_id]
+
+    patch.setattr(SimulatedBroker, "_current", current)
+
+
+def effects_before_the_commit(patch: pytest.MonkeyPatch) -> None:
+    """The commit is under way when the acknowledgements and calls already happen."""
+    real = SimulatedPartitionLog.commit
+
+    async def commit(self: SimulatedPartitionLog, records: Sequence[NewRecord]) -> None:
+        before = self._pending if hasattr(self, "_pending") else None
+
+        async def later() -> None:
+            if before is not None:
+                await before
+            await real(self, records)
+
+        self._pending = asyncio.get_running_loop().create_task(later())  # type: ignore[attr-defined] # the mutation's
+
+    patch.setattr(SimulatedPartitionLog, "commit", commit)
+
+
+def deliveries_not_awaited(patch: pytest.MonkeyPatch) -> None:
+    """A record that the broker refuses is missing from a transaction that is committed all the same."""
+    real = SimulatedBroker.produce
+
+    def produce(self: SimulatedBroker, transactional_id: str, epoch: int, record: NewRecord) -> None:
+        try:
+            real(self, transactional_id, epoch, record)
+        except RefusedError:
+            return
+
+    patch.setattr(SimulatedBroker, "produce", produce)
+
+
+def no_read_barrier(patch: pytest.MonkeyPatch) -> None:
+    """A deadline is decided without looking at the completions that are in the log."""
+
+    async def nothing(*_args: Any) -> None:
+        return
+
+    patch.setattr(ReadBarrier, "check_forwarded", nothing)
+    patch.setattr(ReadBarrier, "check_applied", nothing)
+
+
+def no_wait_for_forwarding(patch: pytest.MonkeyPatch) -> None:
+    """A deadline is decided without waiting for the completions that lie in other partitions."""
+
+    async def nothing(*_args: Any) -> None:
+        return
+
+    patch.setattr(ReadBarrier, "check_forwarded", nothing)
+
+
+def ends_read_as_committed(patch: pytest.MonkeyPatch) -> None:
+    """The barrier asks for the last stable offset, which misses records that are in the log."""
+
+    async def end_offsets(self: SimulatedReader, topic: str) -> dict[int, int]:
+        await self._io()
+        return self._of_every_partition(topic, self._broker.last_stable_offset)
+
+    patch.setattr(SimulatedReader, "end_offsets", end_offsets)
+
+
+def no_duplicate_check(patch: pytest.MonkeyPatch) -> None:
+    """A submission of a job that has ended begins it anew."""
+    patch.setitem(core.TABLE, (State.COMPLETED, JobSubmitted), core.TABLE[State.ABSENT, JobSubmitted])
+
+
+def no_age_limit(patch: pytest.MonkeyPatch) -> None:
+    """A submission that is older than the table's memory is taken for a new one."""
+    patch.setattr(Deadlines, "row_may_be_gone", lambda *_args: False)
+    patch.setattr(Deadlines, "too_old_to_call", lambda *_args: False)
+
+
+def no_pause_of_the_workspace(patch: pytest.MonkeyPatch) -> None:
+    """The next batch is sent as soon as the last one has been reported."""
+
+    def deadlines(**durations: timedelta) -> Deadlines:
+        return Deadlines(**{**durations, "workspace_pause": timedelta(0)})
+
+    patch.setattr("tests.simulation.world.Deadlines", deadlines)
+
+
+def no_forwarding(patch: pytest.MonkeyPatch) -> None:
+    """A record is worked on wherever it was written."""
+
+    def interpret(record: Any, partitions: int, *more: Any) -> Any:
+        meaning = intake.interpret(record, partitions, *more)
+        if meaning.forward_to is None:
+            return meaning
+        return intake.interpret(replace(record, partition=meaning.forward_to), partitions, *more)
+
+    patch.setattr("streams.ledger.interpret", interpret)
+
+
+MUTATIONS: tuple[Mutation, ...] = (
+    without_the_fence,
+    effects_before_the_commit,
+    deliveries_not_awaited,
+    no_read_barrier,
+    no_wait_for_forwarding,
+    ends_read_as_committed,
+    no_duplicate_check,
+    no_age_limit,
+    no_pause_of_the_workspace,
+    no_forwarding,
+)

@@ -1,0 +1,40 @@
+"""Many small worlds, each from a seed: nothing is sent twice, lost, ended twice or failed after it was completed.
+
+A failure names its seed; `python -m tests.simulation SEED` runs that world again.
+"""
+
+import logging
+import os
+
+import pytest
+
+from tests.simulation.mutations import MUTATIONS, Mutation
+from tests.simulation.world import problems_of
+
+# Raise it for a longer search: SIMULATION_SEEDS=20000 pytest tests/simulation
+SEEDS = int(os.environ.get("SIMULATION_SEEDS", "1000"))
+# By then each mutation had shown itself, with room to spare.
+SEEDS_TO_FIND_A_MUTATION = 2000
+
+
+@pytest.fixture(autouse=True)
+def _quiet(caplog: pytest.LogCaptureFixture) -> None:
+    # Mutated engines die in tasks that nobody waits for; that is the point.
+    caplog.set_level(logging.CRITICAL, "asyncio")
+
+
+@pytest.mark.timeout(900)
+def test_no_world_breaks_a_guarantee() -> None:
+    broken = {seed: found for seed in range(SEEDS) if (found := problems_of(seed))}
+    assert broken == {}
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: str(mutation.__name__))
+def test_a_mechanism_that_is_taken_away_is_missed(mutation: Mutation, monkeypatch: pytest.MonkeyPatch) -> None:
+    mutation(monkeypatch)
+    assert any(problems_of(seed) for seed in range(SEEDS_TO_FIND_A_MUTATION))
+
+
+def test_a_seed_always_runs_the_same_way() -> None:
+    assert problems_of(5) == problems_of(5)
