@@ -24,7 +24,7 @@ class Journal:
     def __init__(self, metrics: Metrics) -> None:
         self.metrics = metrics
         self._skewed = False
-        self._log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("robot_orchestrator")
+        self._log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
     def info(self, event: LogEvent, **values: Any) -> None:
         """Write a line about the worker itself."""

@@ -2,11 +2,16 @@
 
 import logging.config
 import sys
+from collections.abc import MutableMapping
 from typing import Any
 
+import msgspec
 import structlog
 
 from streams.settings import LogFormat, LogLevel
+
+# The logger of our own lines.
+LOGGER = "robot_orchestrator"
 
 # Chatty at INFO about every connection and every rebalance step; their warnings matter.
 # At DEBUG aiokafka prints whole requests, and with them credentials, so libraries never log at DEBUG.
@@ -22,10 +27,8 @@ _SHARED: list[structlog.typing.Processor] = [
 
 def logging_config(log_format: LogFormat | None, level: LogLevel) -> dict[str, Any]:
     """Return the configuration for logging.config.dictConfig; without a format, what suits standard output."""
-    if log_format is None:
-        log_format = LogFormat.PRETTY if sys.stdout.isatty() else LogFormat.JSON
     finish: list[Any] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
-    if log_format is LogFormat.JSON:
+    if _format_for(log_format) is LogFormat.JSON:
         finish += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
     else:
         finish += [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())]
@@ -47,16 +50,39 @@ def logging_config(log_format: LogFormat | None, level: LogLevel) -> dict[str, A
 
 
 def configure_logging(log_format: LogFormat | None, level: LogLevel) -> None:
-    """Set up logging for this process."""
+    """Set up logging for this process.
+
+    Our own lines, several a job, are rendered without the detour through the standard library's logging,
+    which took a fifth of a worker's CPU time.
+    """
     logging.config.dictConfig(logging_config(log_format, level))
+    json_lines = _format_for(log_format) is LogFormat.JSON
+    render: Any = (
+        structlog.processors.JSONRenderer(serializer=lambda line, **_: msgspec.json.encode(line))
+        if json_lines
+        else structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())
+    )
     structlog.configure(
         processors=[
-            structlog.stdlib.filter_by_level,
-            structlog.contextvars.merge_contextvars,
-            *_SHARED,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+            structlog.processors.add_log_level,
+            _add_logger_name,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            render,
         ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.BytesLoggerFactory(sys.stdout.buffer)
+        if json_lines
+        else structlog.PrintLoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         cache_logger_on_first_use=True,
     )
+
+
+def _format_for(log_format: LogFormat | None) -> LogFormat:
+    if log_format is not None:
+        return log_format
+    return LogFormat.PRETTY if sys.stdout.isatty() else LogFormat.JSON
+
+
+def _add_logger_name(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    line["logger"] = LOGGER
+    return line

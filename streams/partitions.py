@@ -14,6 +14,8 @@ from streams.names import LogEvent
 
 # Records handed over and not yet committed, over all partitions; the agents wait while there are more.
 QUEUE_MAX_BYTES = 64_000_000
+# A transaction costs the same for one job as for many: while there is more to do, let it gather this long.
+GATHER_SECONDS = 0.01
 # How long to wait before a step that the log could not serve is tried again.
 RETRY_SECONDS = 0.25
 
@@ -192,8 +194,7 @@ class Partitions:
                 await self._may_step.wait()
             async with owned.stepping:
                 served = await owned.ledger.step(self._now())
-            if not served:
-                await asyncio.sleep(RETRY_SECONDS)
+            await asyncio.sleep(GATHER_SECONDS if served else RETRY_SECONDS)
 
     async def _close_all(self) -> None:
         for number in list(self._owned):

@@ -13,6 +13,7 @@ from streams.faust_hardening.events import hide_values
 from streams.faust_hardening.recovery import OrderedTableManager
 from streams.faust_hardening.transactions import shorten_transaction_backoff
 from streams.faust_hardening.versions import check_versions
+from streams.logs import LOGGER
 from streams.names import LogEvent
 
 # sysexits.h: EX_SOFTWARE, an internal error.
@@ -23,7 +24,7 @@ def exit_now(reason: BaseException | str, code: int = CRASH_EXIT_CODE) -> NoRetu
     """End the process with one last line, running no shutdown code that could commit anything."""
     text = reason if isinstance(reason, str) else f"{type(reason).__name__}: {reason}"
     trace = reason if isinstance(reason, BaseException) else None
-    logging.getLogger("robot_orchestrator").critical(
+    logging.getLogger(LOGGER).critical(
         LogEvent.WORKER_EXIT.value, extra={"error": text, "exit_code": code}, exc_info=trace
     )
     logging.shutdown()
