@@ -1,9 +1,10 @@
 # What people and CI call; each target says what it is for.
 PYTHON ?= python3
+MINUTES ?= 5
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo dev test lint bench lock clean
+.PHONY: setup demo dev test lint bench chaos lock clean
 
 setup: $(VENV)/installed  ## builds .venv; the command is then .venv/bin/robot-orchestrator
 
@@ -30,6 +31,9 @@ lint: setup  ## ruff and mypy --strict
 
 bench: setup  ## throughput, latency, CPU and memory, as a table
 	$(BIN)/python -m tests.benchmarks
+
+chaos: setup  ## keeps mixing faults on a real Kafka: make chaos MINUTES=30
+	$(BIN)/python -m tests.chaos --minutes $(MINUTES)
 
 lock:  ## renews requirements.lock (needs uv)
 	uv pip compile pyproject.toml --extra test --universal --python-version 3.11 --generate-hashes \

@@ -1,0 +1,135 @@
+"""The Kafka of a round: one broker or three, reached by the workers directly or through proxies."""
+
+import asyncio
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from random import Random
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from streams.dev.kafka import EmbeddedCluster, EmbeddedKafka
+from streams.dev.loopback import HOST, free_port
+from streams.names import Topic
+from streams.settings import Settings
+from streams.topics import create_topics, topic_specs
+from tests.chaos.proxy import Proxy
+
+PARTITIONS = 4
+# Workers are spread over the links, so that one of them is cut off while others are not.
+LINKS = ("LINKA", "LINKB")
+CONFIG = {
+    # Compaction and the end of an abandoned transaction must happen within a round.
+    "log.cleaner.backoff.ms": "500",
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
+}
+# Kafka's error codes of DeleteGroups that need no other attempt: done, and no such group.
+GROUP_IS_GONE = (0, 69)
+RESET_SECONDS = 40.0
+
+
+class Brokers:
+    """Starts, kills and restarts; `links` holds per link one proxy a broker, none without proxies."""
+
+    def __init__(self, folder: Path, count: int, *, proxied: bool) -> None:
+        self._cluster = EmbeddedCluster(folder, count, config=CONFIG) if count > 1 else None
+        self.all = self._cluster.brokers if self._cluster else [EmbeddedKafka(folder, config=CONFIG)]
+        self.links: list[list[Proxy]] = [self._add_link(name) for name in LINKS] if proxied else []
+        self.bootstrap_servers = ",".join(broker.bootstrap_servers for broker in self.all)
+
+    def _add_link(self, name: str) -> list[Proxy]:
+        proxies = []
+        for broker in self.all:
+            proxy = Proxy(free_port())
+            config = broker.config
+            config.setdefault("advertised.listeners", f"PLAINTEXT://{broker.bootstrap_servers}")
+            config["advertised.listeners"] += f",{name}://{HOST}:{proxy.port}"
+            config["listeners"] += f",{name}://{HOST}:{proxy.target}"
+            config["listener.security.protocol.map"] += f",{name}:PLAINTEXT"
+            config["inter.broker.listener.name"] = "PLAINTEXT"
+            proxies.append(proxy)
+        return proxies
+
+    def address(self, worker_number: int) -> str:
+        """Return the bootstrap servers for a worker: behind its link, if there are any."""
+        if not self.links:
+            return self.bootstrap_servers
+        return ",".join(f"{HOST}:{proxy.port}" for proxy in self.links[worker_number % len(self.links)])
+
+    async def start(self) -> None:
+        """Start every broker and proxy."""
+        await asyncio.to_thread(self._cluster.start if self._cluster else self.all[0].start)
+        for proxy in self.proxies:
+            await proxy.start()
+
+    async def stop(self) -> None:
+        """End everything at once: nobody reads on."""
+        for proxy in self.proxies:
+            await proxy.stop()
+        for broker in self.all:
+            broker.kill()
+
+    @property
+    def proxies(self) -> list[Proxy]:
+        """Every proxy of every link."""
+        return [proxy for link in self.links for proxy in link]
+
+    async def interrupt(self, rng: Random, *, gently: bool, seconds: float) -> None:
+        """Take a broker down, with SIGTERM or kill -9, and bring it back after a while."""
+        broker = rng.choice(self.all)
+        await asyncio.to_thread(broker.stop if gently else broker.kill)
+        await asyncio.sleep(seconds)
+        everyone = {int(other.config["node.id"]) for other in self.all}
+        broker.launch()
+        await asyncio.to_thread(broker.wait_until_ready, everyone)
+
+    async def create_topics(self, settings: Settings) -> None:
+        """Create the topics; completions are stamped when they come in, which is what 'in time' is judged by."""
+        specs = {spec.name: dict(spec.config) for spec in topic_specs(settings)}
+        config = specs[Topic.BATCH_COMPLETED] | {"message.timestamp.type": "LogAppendTime"}
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap_servers)
+        await admin.start()
+        try:
+            topic = NewTopic(Topic.BATCH_COMPLETED, PARTITIONS, len(self.all), topic_configs=config)
+            await admin.create_topics([topic])
+        finally:
+            await admin.close()
+        await create_topics(settings, PARTITIONS, len(self.all))
+
+    async def configure(self, settings: Settings, name: str, changes: Mapping[str, str]) -> None:
+        """Set a topic's configuration to the one it was created with and these changes."""
+        config = next(dict(spec.config) for spec in topic_specs(settings) if spec.name == name) | dict(changes)
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap_servers)
+        await admin.start()
+        try:
+            await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, config)])
+        finally:
+            await admin.close()
+
+    async def delete_group(self, group: str) -> None:
+        """Delete a group and its offsets, as soon as its last member is gone."""
+        give_up = time.monotonic() + RESET_SECONDS
+        while True:
+            codes = [await asyncio.to_thread(_delete_group, broker.port, group) for broker in self.all]
+            if any(code in GROUP_IS_GONE for code in codes):
+                return
+            if time.monotonic() > give_up:
+                raise TimeoutError(f"the group could not be deleted: error codes {codes}")
+            await asyncio.sleep(0.5)
+
+
+def _delete_group(port: int, group: str) -> int | None:
+    """Send DeleteGroups (version 0), which aiokafka does not have; return its error code, None if nobody answers."""
+    api_key, version, correlation_id, no_client_id, one_group = 42, 0, 0, -1, 1
+    fields = ((api_key, 2), (version, 2), (correlation_id, 4), (no_client_id, 2), (one_group, 4), (len(group), 2))
+    request = b"".join(value.to_bytes(width, "big", signed=True) for value, width in fields) + group.encode()
+    try:
+        with socket.create_connection((HOST, port), timeout=5) as peer, peer.makefile("rb") as stream:
+            peer.sendall(len(request).to_bytes(4, "big") + request)
+            body = stream.read(int.from_bytes(stream.read(4), "big"))
+    except OSError:
+        return None
+    # The one group's error code is the last of the answer's fields.
+    return int.from_bytes(body[-2:], "big", signed=True) if body else None

@@ -1,0 +1,195 @@
+"""The faults: each a function that does one bad thing to a running world, and sees that it can heal."""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from streams.names import SOURCE_TOPICS
+from tests.chaos.brokers import PARTITIONS, RESET_SECONDS
+from tests.chaos.load import completion
+from tests.chaos.tripping_worker import TripPoint
+from tests.chaos.workers import Slot
+from tests.chaos.world import World
+
+Run = Callable[[World], Awaitable[None]]
+TRIPPING = ("-m", "tests.chaos.tripping_worker")
+UNRELATED_COMPLETIONS = 5_000
+RETRY_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault, and what it needs: a broker of its own or a proxy between everybody."""
+
+    run: Run
+    cluster: bool = True
+    single: bool = True
+    proxied: bool = False
+
+
+async def kill_worker(world: World) -> None:
+    """Kill -9 at a random time."""
+    (await world.fleet.pick()).signal(signal.SIGKILL)
+
+
+async def kill_all_workers(world: World) -> None:
+    """Every worker at once, as when the machine goes."""
+    async with world.fleet_lock:
+        await world.fleet.all_down(signal.SIGKILL)
+        await world.fleet.release()
+
+
+async def kill_at_point(world: World) -> None:
+    """Kill -9 at a named point of the code, at a random passing."""
+    await _trip(world, "kill")
+
+
+async def stop_at_point(world: World) -> None:
+    """SIGSTOP at a named point for longer than the session: the sleeper goes on from there when it wakes up."""
+    world.fleet.sleep_seconds = world.plan.session_seconds + world.rng.uniform(1, 4)
+    await _trip(world, "stop")
+
+
+async def _trip(world: World, how: str) -> None:
+    point = world.rng.choice(list(TripPoint))
+    nth = 1 if point is TripPoint.DURING_RECOVERY else world.rng.randint(1, 12)
+    slot = await world.fleet.pick()
+    slot.next_command = (*TRIPPING, point.value, how, str(nth))
+    slot.signal(signal.SIGTERM)
+    await slot.ended()
+    while not slot.running:
+        await asyncio.sleep(RETRY_SECONDS)
+    slot.stops_itself = how == "stop"
+
+
+async def stop_worker(world: World) -> None:
+    """SIGSTOP for longer than the session, then SIGCONT."""
+    await _freeze(world, await world.fleet.pick(), world.plan.session_seconds + world.rng.uniform(1, 4))
+
+
+async def pause_worker(world: World) -> None:
+    """SIGSTOP for less than the session: nobody notices, and everything is late."""
+    await _freeze(world, await world.fleet.pick(), world.rng.uniform(0.3, world.plan.session_seconds * 0.8))
+
+
+async def _freeze(world: World, slot: Slot, seconds: float) -> None:
+    process = slot.process
+    slot.signal(signal.SIGSTOP)
+    slot.stopped_at = asyncio.get_running_loop().time()
+    await asyncio.sleep(seconds)
+    if slot.process is process:
+        slot.signal(signal.SIGCONT)
+        slot.stopped_at = None
+
+
+async def worker_joins(world: World) -> None:
+    """One more worker under load; where there are enough, one is replaced by a new one."""
+    if world.add_worker() is None:
+        await worker_leaves(world)
+
+
+async def worker_leaves(world: World) -> None:
+    """SIGTERM with calls in flight, and another worker in its place a while later."""
+    slot = await world.fleet.pick()
+    slot.wanted = False
+    slot.signal(signal.SIGTERM)
+    await slot.ended()
+    await asyncio.sleep(world.rng.uniform(1, 4))
+    slot.wanted = True
+
+
+async def rolling_restart(world: World) -> None:
+    """Each worker after the other, as a deployment does it."""
+    for slot in list(world.fleet.slots):
+        slot.signal(signal.SIGTERM)
+        await slot.ended()
+        while not slot.running:
+            await asyncio.sleep(RETRY_SECONDS)
+        await world.fleet.ready(slot)
+
+
+async def broker_killed(world: World) -> None:
+    """Kill -9 of a broker, and its restart: of the only one, or of one of three."""
+    await _interrupt(world, gently=False)
+
+
+async def broker_restarted(world: World) -> None:
+    """SIGTERM of a broker, and its restart."""
+    await _interrupt(world, gently=True)
+
+
+async def _interrupt(world: World, *, gently: bool) -> None:
+    # With three, the others must have noticed and taken over.
+    seconds = world.rng.uniform(0.2, 4) if world.plan.brokers == 1 else world.rng.uniform(4, 12)
+    async with world.broker_lock:
+        await world.kafka.interrupt(world.rng, gently=gently, seconds=seconds)
+
+
+async def offsets_deleted(world: World) -> None:
+    """The group is deleted while nobody is in it: everything is read again."""
+    async with world.fleet_lock:
+        await world.fleet.all_down(world.rng.choice((signal.SIGKILL, signal.SIGTERM)))
+        await world.kafka.delete_group(world.settings.app_id)
+        await world.fleet.release()
+
+
+async def offsets_to_beginning(world: World) -> None:
+    """The group's offsets are set back to where the topics begin."""
+    async with world.fleet_lock:
+        await world.fleet.all_down(world.rng.choice((signal.SIGKILL, signal.SIGTERM)))
+        async with asyncio.timeout(RESET_SECONDS):
+            while not await _commit_beginning(world):
+                await asyncio.sleep(RETRY_SECONDS)
+        await world.fleet.release()
+
+
+async def _commit_beginning(world: World) -> bool:
+    """Commit the beginning for the group; whether that was possible: not while a killed member counts as there."""
+    consumer = AIOKafkaConsumer(
+        **world.settings.kafka_client_options(), group_id=world.settings.app_id, enable_auto_commit=False
+    )
+    try:
+        await consumer.start()
+        sources = [TopicPartition(topic, number) for topic in SOURCE_TOPICS for number in range(PARTITIONS)]
+        consumer.assign(sources)
+        await consumer.commit(dict(await consumer.beginning_offsets(sources)))
+    except KafkaError:
+        return False
+    finally:
+        await consumer.stop()
+    return True
+
+
+async def down_past_deadline(world: World) -> None:
+    """All workers away until every deadline has passed, the completions behind thousands that concern nobody."""
+    async with world.fleet_lock:
+        await world.fleet.all_down(world.rng.choice((signal.SIGKILL, signal.SIGTERM)))
+        for number in range(UNRELATED_COMPLETIONS):
+            world.producers.publish(completion(f"nobody-{number}", f"nowhere-{number}", number % PARTITIONS))
+        # The longest batch has three orders.
+        await asyncio.sleep(world.plan.base_seconds + 2)
+        await world.fleet.release()
+
+
+ALL = {
+    "kill_worker": Fault(kill_worker),
+    "kill_at_point": Fault(kill_at_point),
+    "stop_worker": Fault(stop_worker),
+    "stop_at_point": Fault(stop_at_point),
+    "pause_worker": Fault(pause_worker, cluster=False),
+    "kill_all_workers": Fault(kill_all_workers),
+    "worker_joins": Fault(worker_joins),
+    "worker_leaves": Fault(worker_leaves),
+    "rolling_restart": Fault(rolling_restart, cluster=False),
+    "broker_killed": Fault(broker_killed),
+    "broker_restarted": Fault(broker_restarted),
+    "offsets_deleted": Fault(offsets_deleted),
+    "offsets_to_beginning": Fault(offsets_to_beginning),
+    "down_past_deadline": Fault(down_past_deadline),
+}
+SINGLE = [name for name, fault in ALL.items() if fault.single]
+CLUSTER = [name for name, fault in ALL.items() if fault.cluster]

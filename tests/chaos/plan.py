@@ -1,0 +1,91 @@
+"""What a round does, drawn from its seed alone: the same seed gives the same plan."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from streams.dev.batches import ANY_JOB, Fate
+from streams.dev.stack import RobotOptions
+
+# In a cluster round a broker's absence is noticed after a session of its own.
+CLUSTER_EVERY = 5
+ALONE_EVERY = 3
+BACKLOG_EVERY = 7
+BACKLOG_JOBS = 4_000
+# Not 409: that one would mean that a workspace's batch was sent while another one ran.
+REFUSE_STATUS = 422
+WEIGHTS = {
+    Fate.COMPLETE: 64,
+    Fate.COMPLETE_FIRST: 8,
+    Fate.PARTLY_FAIL: 8,
+    Fate.ALL_FAIL: 4,
+    Fate.REFUSE: 5,
+    Fate.CRASH_500: 3,
+    Fate.REDIRECT_307: 3,
+    Fate.ECHO_SECRETS: 2,
+    Fate.CUT: 1,
+    Fate.LOSE: 2,
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A round. `faults` are (seconds after the load has begun, name)."""
+
+    seed: int
+    brokers: int
+    workers: int
+    jobs: int
+    workspaces: int
+    load_seconds: float
+    backlog: bool
+    session_seconds: float
+    base_seconds: float
+    robot: RobotOptions
+    faults: Sequence[tuple[float, str]]
+
+    def variables(self) -> Mapping[str, str]:
+        """Return the workers' settings."""
+        values = {
+            "TIMEOUT_BASE": self.base_seconds,
+            "TIMEOUT_PER_ORDER": 0.5,
+            "ROBOT_TIMEOUT": 3,
+            "SESSION_TIMEOUT": self.session_seconds,
+            "WORKSPACE_PAUSE": 0.3,
+            "DRAIN": 10,
+        }
+        return {f"ROBOT_ORCHESTRATOR_{name}_SECONDS": str(value) for name, value in values.items()}
+
+
+def draw(seed: int, single: Sequence[str], cluster: Sequence[str], *, load_seconds: float = 16.0) -> Plan:
+    """Return the plan of a seed, out of the faults that one broker or three can have.
+
+    Consecutive seeds go through all faults in turn as the first one of a round.
+    """
+    rng = Random(seed)
+    brokers = 3 if seed % CLUSTER_EVERY == CLUSTER_EVERY - 1 else 1
+    backlog = seed % BACKLOG_EVERY == BACKLOG_EVERY - 1
+    names = cluster if brokers > 1 else single
+    first = names[seed % len(names)]
+    chosen = [first] * 3 if seed % ALONE_EVERY == 0 else [first, *rng.choices(names, k=rng.randint(2, 5))]
+    faults = sorted((round(rng.uniform(1.0, load_seconds), 1), name) for name in chosen)
+    jobs = BACKLOG_JOBS if backlog else rng.randint(200, 700)
+    robot = RobotOptions(
+        order_seconds=0.02 if backlog else rng.choice((0.05, 0.2, 0.4)),
+        answer_delay_seconds=0.0 if backlog else rng.choice((0.0, 0.1, 0.4)),
+        refuse_status=REFUSE_STATUS,
+        fates={ANY_JOB: {fate.value: weight for fate, weight in WEIGHTS.items()}},
+    )
+    return Plan(
+        seed=seed,
+        brokers=brokers,
+        workers=rng.randint(1, 4) if brokers == 1 else rng.randint(2, 3),
+        jobs=jobs,
+        workspaces=jobs if backlog else jobs // rng.randint(1, 3),
+        load_seconds=load_seconds,
+        backlog=backlog,
+        session_seconds=rng.choice((3.0, 4.0, 6.0)),
+        base_seconds=rng.choice((3.0, 5.0)),
+        robot=robot,
+        faults=faults,
+    )

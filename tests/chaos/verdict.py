@@ -1,0 +1,116 @@
+"""Waits until a round has come to rest, and judges what it has left behind."""
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from streams.core.job import FailureReason, JobKey
+from streams.dev.history import History, HistoryError, Post, job_key, read_history, read_posts
+from streams.dev.history_check import ViolationKind, check
+from streams.names import OUTCOME_TOPICS, Topic, changelog_topic
+from streams.placement import partition_of
+from tests.chaos.brokers import PARTITIONS
+from tests.chaos.load import SECRETS
+from tests.chaos.world import World
+
+# What a round that has not come to rest looks like.
+UNFINISHED = (ViolationKind.NO_OUTCOME, ViolationKind.UNACCOUNTED)
+# A claim that was never called waits for 37 s; a workspace can have several of them one after another.
+SETTLE_SECONDS = 180.0
+POLL_SECONDS = 1.0
+_REPORTS = Topic.BATCH_COMPLETED
+
+
+@dataclass
+class Verdict:
+    """What a round came to."""
+
+    jobs: int
+    posts: int
+    violations: list[str]
+    outcomes: Counter[str] = field(default_factory=Counter)
+    rows_left: int = 0
+
+
+async def settle(world: World) -> Verdict:
+    """Return the verdict as soon as nothing is missing, or when nothing more can be waited for."""
+    give_up = time.monotonic() + SETTLE_SECONDS
+    await _every_job_ended(world, give_up)
+    while True:
+        try:
+            history = await read_history(world.settings.kafka_client_options(), world.settings.app_id)
+        except HistoryError as error:
+            return Verdict(0, 0, [str(error)])
+        posts = read_posts(world.posts_file)
+        found = check(history, posts, SECRETS)
+        unfinished = any(violation.kind in UNFINISHED for violation in found)
+        if not unfinished or time.monotonic() > give_up:
+            violations = [*map(str, found), *_more(history), *_secrets_in_logs(world)]
+            return _verdict(history, posts, violations)
+        await asyncio.sleep(POLL_SECONDS)
+
+
+async def _every_job_ended(world: World, give_up: float) -> None:
+    """Read along until every submitted job has an outcome: cheaper than a whole history each time."""
+    consumer = AIOKafkaConsumer(**world.settings.kafka_client_options(), isolation_level="read_committed")
+    await consumer.start()
+    try:
+        sources = [TopicPartition(t, n) for t in (Topic.SUBMITTED, *OUTCOME_TOPICS) for n in range(PARTITIONS)]
+        consumer.assign(sources)
+        await consumer.seek_to_beginning()
+        submitted, ended = set[str](), set[str]()
+        while time.monotonic() < give_up:
+            batches = await consumer.getmany(timeout_ms=500)
+            for source, records in batches.items():
+                if source.topic == Topic.SUBMITTED:
+                    keys = (job_key(record) for record in records)
+                    submitted |= {key.job_id for key in keys if key is not None}
+                else:
+                    ended |= {record.key.decode() for record in records}
+            if not batches and submitted and submitted <= ended:
+                return
+    finally:
+        await consumer.stop()
+
+
+def _more(history: History) -> Iterator[str]:
+    """Check what the history checker leaves to those who know the run."""
+    reported = {(job_key(record), record.partition, _counts(record.value)) for record in history.of(_REPORTS)}
+    for key, outcomes in history.outcomes().items():
+        home = partition_of(key.workspace_id, history.partitions)
+        counts = (outcomes[0].get("successCount"), outcomes[0].get("errorCount"))
+        if outcomes[0]["status"] == "completed" and (key, home, counts) not in reported:
+            yield f"job {key.job_id}: completed, but no completion of it was ever committed"
+    for key, row in history.rows().items():
+        if row.reason is FailureReason.TIMEOUT and row.deadline and row.ended_at and row.ended_at < row.deadline:
+            yield f"job {key.job_id}: timed out at {row.ended_at}, before its deadline {row.deadline}"
+
+
+def _counts(value: bytes | None) -> tuple[object, object] | None:
+    try:
+        fields = json.loads(value or b"")
+        return fields["successCount"], fields["errorCount"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _secrets_in_logs(world: World) -> Iterator[str]:
+    for file in sorted(world.folder.glob("*.log")):
+        text = file.read_text(errors="replace")
+        if any(secret in text for secret in SECRETS):
+            yield f"{file.name}: a secret in a log"
+
+
+def _verdict(history: History, posts: list[Post], violations: list[str]) -> Verdict:
+    outcomes: dict[JobKey, list[dict[str, object]]] = history.outcomes()
+    kinds = Counter(str(values[0].get("reason") or values[0]["status"]) for values in outcomes.values())
+    busy = sum(values[0].get("robotStatus") == 409 for values in outcomes.values())
+    if busy:
+        kinds["(409: workspace busy)"] = busy
+    rows_left = len(history.of(changelog_topic(history.app_id)))
+    return Verdict(len(outcomes), len(posts), violations, kinds, rows_left)

@@ -1,0 +1,107 @@
+"""Everything of a round that runs: Kafka, the robot, the workers and the producers, under one folder."""
+
+import asyncio
+import contextlib
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any, Self, cast
+
+from streams.dev.loopback import HOST, free_port
+from streams.dev.robot import HEALTH_PATH
+from streams.dev.stack import Part
+from streams.settings import Settings
+from tests.chaos.brokers import Brokers
+from tests.chaos.load import CALLBACK_SECRET, Load, Producers
+from tests.chaos.plan import Plan
+from tests.chaos.proxy import Proxy
+from tests.chaos.workers import Fleet, Slot
+
+APP_ID = "chaos"
+MAX_WORKERS = 4
+
+
+class World:
+    """Use as `async with`; the workers are not started by that."""
+
+    def __init__(self, plan: Plan, folder: Path, *, proxied: bool) -> None:
+        self.plan = plan
+        self.folder = folder
+        self.rng = Random(plan.seed + 1_000_000)
+        self.kafka = Brokers(folder / "kafka", plan.brokers, proxied=proxied)
+        self.posts_file = folder / "robot-posts.jsonl"
+        self.robot = self._robot()
+        self.robot_link = Proxy(self.robot.port) if proxied else None
+        self.fleet = Fleet(folder, self.rng, self._variables_of)
+        self.load = Load(Random(plan.seed + 2_000_000), plan.jobs, plan.workspaces)
+        self.producers = Producers(self.kafka.bootstrap_servers)
+        self.settings = Settings(**cast(Any, self._variables_of(0) | self._direct()))
+        # A fault that needs the broker, or the whole fleet, for itself.
+        self.broker_lock = asyncio.Lock()
+        self.fleet_lock = asyncio.Lock()
+        self._stack = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(self.kafka.stop)
+            await self.kafka.start()
+            await self.kafka.create_topics(self.settings)
+            stack.callback(self.robot.kill)
+            await self._start_robot(stack)
+            await stack.enter_async_context(self.producers)
+            await stack.enter_async_context(self.fleet)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        await self._stack.aclose()
+
+    async def publish_load(self) -> None:
+        """Publish the load: at once for a backlog, else spread over the round's time."""
+        plan = self.plan
+        pause = 0.0 if plan.backlog else plan.load_seconds / plan.jobs
+        for record in self.load.records():
+            self.producers.publish(record)
+            await asyncio.sleep(pause)
+        await self.producers.flush()
+
+    def add_worker(self) -> Slot | None:
+        """Add a worker, unless there are enough."""
+        return self.fleet.add() if len(self.fleet.slots) < MAX_WORKERS else None
+
+    @property
+    def links(self) -> list[list[Proxy]]:
+        """What can be disturbed between workers and brokers."""
+        return self.kafka.links
+
+    async def _start_robot(self, stack: contextlib.AsyncExitStack) -> None:
+        self.robot.start()
+        await asyncio.to_thread(self.robot.wait_until_ready)
+        if self.robot_link is not None:
+            await self.robot_link.start()
+            stack.push_async_callback(self.robot_link.stop)
+
+    def _robot(self) -> Part:
+        port = free_port()
+        where = ("--port", str(port), "--log", str(self.posts_file))
+        kafka = ("--bootstrap-servers", self.kafka.bootstrap_servers)
+        # Everything else about it comes from the plan.
+        options = replace(self.plan.robot).arguments()
+        command = ("streams.dev.robot", *where, *kafka, *options)
+        return Part("robot", command, port, HEALTH_PATH, self.folder / "robot.log")
+
+    def _variables_of(self, number: int) -> dict[str, str]:
+        robot_port = self.robot.port if self.robot_link is None else self.robot_link.port
+        return {
+            **self.plan.variables(),
+            "ROBOT_COORDINADORA_URL": f"http://{HOST}:{robot_port}",
+            "ROBOT_CALLBACK_SECRET": CALLBACK_SECRET,
+            "NEXT_PUBLIC_APP_URL": "https://app.example/base",
+            "KAFKA_BOOTSTRAP_SERVERS": self.kafka.address(number),
+            "ROBOT_ORCHESTRATOR_APP_ID": APP_ID,
+            "ROBOT_ORCHESTRATOR_LOG_FORMAT": "json",
+        }
+
+    def _direct(self) -> dict[str, str]:
+        return {"KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers}
