@@ -3,7 +3,7 @@
 import logging.config
 import sys
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, TextIO, cast
 
 import msgspec
 import structlog
@@ -43,7 +43,9 @@ def logging_config(log_format: LogFormat | None, level: LogLevel) -> dict[str, A
                 "processors": finish,
             }
         },
-        "handlers": {"stdout": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout", "formatter": "line"}},
+        "handlers": {
+            "stdout": {"class": "logging.StreamHandler", "stream": "ext://sys.__stdout__", "formatter": "line"}
+        },
         "root": {"level": level.upper(), "handlers": ["stdout"]},
         "loggers": {name: {"level": library_level} for name in _LIBRARIES},
     }
@@ -69,7 +71,7 @@ def configure_logging(log_format: LogFormat | None, level: LogLevel) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             render,
         ],
-        logger_factory=structlog.BytesLoggerFactory(sys.stdout.buffer)
+        logger_factory=structlog.BytesLoggerFactory(cast(TextIO, sys.__stdout__).buffer)
         if json_lines
         else structlog.PrintLoggerFactory(),
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),

@@ -1,12 +1,17 @@
-"""Faust's consumer, where it commits too far, reads what was never committed or answers too slowly."""
+"""Faust's consumer, where it commits too far, drops records, reads what was never committed or is too slow."""
+
+from typing import Any
 
 import aiokafka
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import TP
+from mode.utils.locks import Event
 
 # While a fetch waits at the broker, aiokafka asks for nothing more from a partition it has just delivered,
 # so this is the worst delay of a record. Faust hard-codes 1500.
 FETCH_MAX_WAIT_MS = 50
+# How long a look for records may last, and so the worst wait until it can be told that there is a rebalance.
+LOOK_SECONDS = 0.25
 
 
 class HardenedConsumerThread(AIOKafkaConsumerThread):
@@ -24,7 +29,25 @@ class HardenedConsumerThread(AIOKafkaConsumerThread):
 
 
 class HardenedConsumer(Consumer):
-    """Never commits past a record that is still being worked on."""
+    """Never commits past a record that is still being worked on, and can be waited for to stand still."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.standing_still = Event()
+
+    async def _wait_next_records(self, timeout: float) -> Any:
+        """Say when nothing is being fetched any more because flow was stopped.
+
+        A look for records that began before a rebalance goes on in the consumer's thread. What it finds it
+        takes from aiokafka, whose position moves on; if its partition has not been resumed by then, Faust
+        drops it. After a seek that is for good: the records are never delivered, or the next ones make a
+        hole that is committed over. So the seek waits for this.
+        """
+        if not self.flow_active:
+            self.standing_still.set()
+            await self.wait(self.can_resume_flow)  # type: ignore[arg-type] # mode's type leaves out asyncio's events
+            self.standing_still.clear()
+        return await super()._wait_next_records(min(timeout, LOOK_SECONDS))
 
     def _new_consumer_thread(self) -> HardenedConsumerThread:
         return HardenedConsumerThread(self, loop=self.loop, beacon=self.beacon)
