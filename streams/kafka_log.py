@@ -153,6 +153,17 @@ def source_record(message: Any, timestamp_ms: int) -> SourceRecord:
     )
 
 
+_FENCED = (ProducerFenced, InvalidProducerEpoch)
+
+
+async def _any_fenced(deliveries: Sequence[asyncio.Future[Any]]) -> bool:
+    """Whether a record was refused because of the fence: aiokafka says so to the first, and nonsense to the rest."""
+    if not deliveries:
+        return False
+    done, _ = await asyncio.wait(deliveries, timeout=CLOSE_TIMEOUT_SECONDS)
+    return any(isinstance(delivery.exception(), _FENCED) for delivery in done if not delivery.cancelled())
+
+
 class KafkaPartitionLog:
     """One partition's transactional producer, and the reading of its changelog partition."""
 
@@ -218,16 +229,18 @@ class KafkaPartitionLog:
     async def commit(self, records: Sequence[NewRecord]) -> None:
         """Write the records in one transaction; see PartitionLog."""
         started = time.monotonic()
+        deliveries: list[asyncio.Future[Any]] = []
         try:
             await self._producer.begin_transaction()
-            deliveries = [await self._send(record) for record in records]
+            for record in records:
+                deliveries.append(await self._send(record))
             # aiokafka commits happily without a record that the broker refused: each delivery is awaited.
             delivered = await asyncio.gather(*deliveries)
             await self._producer.commit_transaction()
-        except (ProducerFenced, InvalidProducerEpoch) as error:
-            self._metrics.transactions.labels("fenced").inc()
-            raise FencedError(f"{self._changelog} was opened by another worker") from error
-        except BaseException:
+        except Exception as error:
+            if isinstance(error, _FENCED) or await _any_fenced(deliveries):
+                self._metrics.transactions.labels("fenced").inc()
+                raise FencedError(f"{self._changelog} was opened by another worker") from error
             self._metrics.transactions.labels("failed").inc()
             raise
         self._metrics.transactions.labels("committed").inc()

@@ -1,0 +1,215 @@
+"""What the engine expects of a log: one suite for the simulated one and for a real Kafka."""
+
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError
+
+from streams.clock import Clock
+from streams.journal import Journal
+from streams.kafka_log import KafkaPartitionLog, KafkaReader
+from streams.log import FencedError, LogReader, NewRecord, PartitionLog, TopicPartition, UnreadableError
+from streams.metrics import Metrics
+from streams.names import changelog_topic
+from tests.simulation.broker import RefusedError, SimulatedBroker, SimulatedPartitionLog, SimulatedReader, State
+
+PARTITIONS = 2
+MAX_BYTES = 50_000
+
+
+class Foreign(Protocol):
+    """Somebody else's transactional producer."""
+
+    async def write(self, value: bytes) -> None: ...
+    async def commit(self) -> None: ...
+    async def abort(self) -> None: ...
+
+
+@dataclass
+class Cluster:
+    """A log with one source topic and an application."""
+
+    app_id: str
+    source: TopicPartition
+    reader: LogReader
+    open_log: Callable[[], PartitionLog]
+    begin: Callable[[], "Any"]
+    # A record that the broker does not take.
+    refuse: Callable[[], NewRecord]
+
+    def row(self, key: bytes, value: bytes | None) -> NewRecord:
+        return NewRecord(changelog_topic(self.app_id), 0, key, value)
+
+    def record(self, value: bytes) -> NewRecord:
+        return NewRecord(*self.source, None, value)
+
+    async def values(self) -> list[bytes | None]:
+        end = (await self.reader.end_offsets(self.source.topic))[self.source.partition]
+        return [record.value for record in await self.reader.read(self.source, 0, end, limit=100)]
+
+
+class SimulatedForeign:
+    def __init__(self, broker: SimulatedBroker, place: TopicPartition) -> None:
+        self._broker, self._place, self._id = broker, place, uuid.uuid4().hex
+        self._epoch = broker.fence(self._id)
+
+    async def write(self, value: bytes) -> None:
+        self._broker.produce(self._id, self._epoch, NewRecord(*self._place, None, value))
+
+    async def commit(self) -> None:
+        self._broker.end_transaction(self._id, self._epoch)
+
+    async def abort(self) -> None:
+        self._broker.end_transaction(self._id, self._epoch, State.ABORTED)
+
+
+class KafkaForeign:
+    def __init__(self, producer: AIOKafkaProducer, place: TopicPartition) -> None:
+        self._producer, self._place = producer, place
+
+    async def write(self, value: bytes) -> None:
+        await self._producer.send_and_wait(self._place.topic, value, partition=self._place.partition)
+
+    async def commit(self) -> None:
+        await self._producer.commit_transaction()
+
+    async def abort(self) -> None:
+        await self._producer.abort_transaction()
+
+
+def simulated(stack: AsyncExitStack) -> Cluster:
+    broker = SimulatedBroker(PARTITIONS, lambda: datetime(2026, 1, 1, tzinfo=UTC))
+    place = TopicPartition("source", 1)
+
+    async def io() -> None:
+        """There is no way to go."""
+
+    async def begin() -> Foreign:
+        return SimulatedForeign(broker, place)
+
+    def refuse() -> NewRecord:
+        broker.refusals = 1
+        return NewRecord(*place, None, b"refused")
+
+    return Cluster(
+        "app", place, SimulatedReader(broker, io), lambda: SimulatedPartitionLog(broker, io, "app", 0), begin, refuse
+    )
+
+
+async def kafka(stack: AsyncExitStack, bootstrap_servers: str) -> Cluster:
+    app_id = f"contract-{uuid.uuid4().hex[:8]}"
+    place = TopicPartition(f"{app_id}-source", 1)
+    options = {"bootstrap_servers": bootstrap_servers}
+    admin = AIOKafkaAdminClient(**options)
+    await admin.start()
+    stack.push_async_callback(admin.close)
+    configs = {"max.message.bytes": str(MAX_BYTES)}
+    names = (place.topic, changelog_topic(app_id))
+    await admin.create_topics([NewTopic(name, PARTITIONS, 1, topic_configs=configs) for name in names])
+    reader = KafkaReader(options, app_id, PARTITIONS)
+    await reader.start()
+    stack.push_async_callback(reader.stop)
+
+    def open_log() -> PartitionLog:
+        changelog = TopicPartition(changelog_topic(app_id), 0)
+        log = KafkaPartitionLog(options, app_id, changelog, reader, Journal(Metrics()), Clock().now)
+        stack.push_async_callback(log.close)
+        return log
+
+    async def begin() -> Foreign:
+        producer = AIOKafkaProducer(**options, transactional_id=uuid.uuid4().hex)
+        await producer.start()
+        stack.push_async_callback(producer.stop)
+        await producer.begin_transaction()
+        return KafkaForeign(producer, place)
+
+    return Cluster(
+        app_id, place, reader, open_log, begin, lambda: NewRecord(*place, None, b"too large" * (MAX_BYTES // 9 + 1))
+    )
+
+
+@pytest.fixture(params=["simulated", "kafka"])
+async def cluster(request: pytest.FixtureRequest) -> AsyncIterator[Cluster]:
+    async with AsyncExitStack() as stack:
+        if request.param == "simulated":
+            yield simulated(stack)
+        else:
+            yield await kafka(stack, request.getfixturevalue("kafka_bootstrap"))
+
+
+async def test_what_was_committed_is_what_the_next_owner_loads(cluster: Cluster) -> None:
+    log = cluster.open_log()
+    assert list(await log.open()) == []
+    await log.commit([cluster.row(b"a", b"1"), cluster.row(b"b", b"2"), cluster.record(b"x")])
+    await log.commit([cluster.row(b"a", b"3"), cluster.row(b"b", None)])
+    assert list(await cluster.open_log().open()) == [(b"a", b"3")]
+    assert await cluster.values() == [b"x"]
+
+
+async def test_a_former_owner_is_fenced_and_nothing_of_its_write_is_seen(cluster: Cluster) -> None:
+    former, owner = cluster.open_log(), cluster.open_log()
+    await former.open()
+    await former.commit([cluster.row(b"a", b"1")])
+    await owner.open()
+    with pytest.raises(FencedError):
+        await former.commit([cluster.row(b"a", b"zombie"), cluster.record(b"zombie")])
+    await owner.commit([cluster.record(b"x")])
+    assert list(await cluster.open_log().open()) == [(b"a", b"1")]
+    assert await cluster.values() == [b"x"]
+
+
+async def test_a_refused_record_takes_its_whole_transaction_with_it(cluster: Cluster) -> None:
+    log = cluster.open_log()
+    await log.open()
+    with pytest.raises((RefusedError, KafkaError)):
+        await log.commit([cluster.row(b"a", b"1"), cluster.record(b"x"), cluster.refuse()])
+    assert list(await cluster.open_log().open()) == []
+    assert await cluster.values() == []
+
+
+async def test_an_end_counts_records_of_an_open_transaction_which_cannot_be_read_yet(cluster: Cluster) -> None:
+    foreign = await cluster.begin()
+    await foreign.write(b"undecided")
+    assert (await cluster.reader.end_offsets(cluster.source.topic))[cluster.source.partition] == 1
+    with pytest.raises(UnreadableError):
+        await cluster.reader.read(cluster.source, 0, 1, limit=1)
+    await foreign.commit()
+    assert await cluster.values() == [b"undecided"]
+
+
+async def test_markers_and_aborted_records_are_passed_over(cluster: Cluster) -> None:
+    aborted, committed = await cluster.begin(), await cluster.begin()
+    await aborted.write(b"aborted")
+    await aborted.abort()
+    await committed.write(b"committed")
+    await committed.commit()
+    # The aborted record, its marker, the committed record, its marker.
+    assert (await cluster.reader.end_offsets(cluster.source.topic))[cluster.source.partition] == 4
+    assert await cluster.reader.read(cluster.source, 0, 2, limit=1) == []
+    assert await cluster.reader.read(cluster.source, 3, 4, limit=1) == []
+    (record,) = await cluster.reader.read(cluster.source, 0, 4, limit=10)
+    assert (record.offset, record.value) == (2, b"committed")
+
+
+async def test_a_read_is_bounded_by_its_range_and_its_limit(cluster: Cluster) -> None:
+    log = cluster.open_log()
+    await log.open()
+    await log.commit([cluster.record(str(number).encode()) for number in range(5)])
+    read = [record.value for record in await cluster.reader.read(cluster.source, 1, 4, limit=10)]
+    assert read == [b"1", b"2", b"3"]
+    assert [r.value for r in await cluster.reader.read(cluster.source, 1, 4, limit=2)] == [b"1", b"2"]
+    assert await cluster.reader.read(cluster.source, 2, 2, limit=10) == []
+
+
+async def test_a_group_that_never_committed_stands_at_the_beginning(cluster: Cluster) -> None:
+    log = cluster.open_log()
+    await log.open()
+    await log.commit([cluster.record(b"x")])
+    assert await cluster.reader.committed_offsets(cluster.source.topic) == {0: 0, 1: 0}
