@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -38,6 +38,7 @@ from streams.probes import Probes
 from streams.robot import HttpRobot, Robot
 from streams.settings import Settings, SettingsError, load_settings
 from streams.topics import TopicsError, TopicsReport, check_topics
+from streams.watchdog import Watchdog, watch_loop
 
 # Payloads of waiting jobs held in memory; past it they are read again from their topic.
 PAYLOAD_CACHE_BYTES = 64_000_000
@@ -85,7 +86,9 @@ class Worker:
         self._deciding: asyncio.Task[None] | None = None
         self.dispatch: Callable[[Claim], None] = self._not_wired
         self._stack = contextlib.AsyncExitStack()
-        self._last_tick = time.monotonic()
+        self._last_turn = time.monotonic()
+        self._watchdog: Watchdog | None = None
+        self._background: list[asyncio.Task[None]] = []
         self._probes = Probes(
             settings.probe_host, settings.probe_port, self._live_checks, self._ready_checks, self.metrics
         )
@@ -93,6 +96,8 @@ class Worker:
     async def start(self) -> None:
         """Open the probes, check the topics, connect. Ends the process with one line if something is missing."""
         settings = self._settings
+        self._begin(self._turn())
+        watch_loop(lambda: self._last_turn, exit_now)
         try:
             await self._probes.start()
         except OSError as error:
@@ -114,6 +119,8 @@ class Worker:
         await self._barrier_reader.start()
         barrier = ReadBarrier(self._barrier_reader)
         self._scan = DeadlineScan(self.partitions.open_ledgers, self.partitions.expire, barrier, self.now, self.journal)
+        self._watchdog = Watchdog(self.partitions.open_ledgers, self._barrier_reader, self.now)
+        self._begin(self._watchdog.run())
         secret = settings.callback_secret.get_secret_value()
         robot = HttpRobot(settings.robot_endpoint, secret, settings.robot_timeout_seconds, settings.robot_concurrency)
         await self._stack.enter_async_context(robot.connect())
@@ -153,10 +160,9 @@ class Worker:
     def tick(self) -> None:
         """Do what the passing of time asks for: deadlines, pauses that are over, figures."""
         now = self.now()
-        self._last_tick = time.monotonic()
         self.partitions.tick(now)
         if self._scan.collect(now) and (self._deciding is None or self._deciding.done()):
-            self._deciding = asyncio.create_task(self._decide())
+            self._deciding = self._begin(self._scan.decide())
         self._show_figures()
 
     async def drain(self) -> None:
@@ -170,8 +176,8 @@ class Worker:
 
     async def stop(self) -> None:
         """Close everything; what is not committed is left to the next owner."""
-        if self._deciding is not None:
-            self._deciding.cancel()
+        for task in self._background:
+            task.cancel()
         await self.partitions.close()
         await self._stack.aclose()
         await self._reader.stop()
@@ -179,11 +185,25 @@ class Worker:
         await self._probes.stop()
         self.journal.info(LogEvent.WORKER_STOPPED)
 
-    async def _decide(self) -> None:
-        try:
-            await self._scan.decide()
-        except Exception as error:  # noqa: BLE001 # deadlines that nobody decides any more are lost jobs
-            exit_now(error)
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Let something run beside Faust; a failure of it ends the process."""
+
+        async def run() -> None:
+            try:
+                await work
+            except Exception as error:  # noqa: BLE001 # deadlines that nobody decides any more are lost jobs
+                exit_now(error)
+
+        task = asyncio.create_task(run())
+        self._background.append(task)
+        task.add_done_callback(self._background.remove)
+        return task
+
+    async def _turn(self) -> None:
+        """Show that the event loop turns."""
+        while True:
+            self._last_turn = time.monotonic()
+            await asyncio.sleep(1)
 
     def _make_ledger(self, partition: int) -> tuple[Ledger, PartitionLog]:
         changelog = TopicPartition(changelog_topic(self._settings.app_id), partition)
@@ -208,7 +228,8 @@ class Worker:
         raise RuntimeError("no dispatch agent is there to take the claim")
 
     def _live_checks(self) -> dict[str, bool]:
-        return {"timer": time.monotonic() - self._last_tick < STALLED_SECONDS or not self.partitions.ready}
+        turning = time.monotonic() - self._last_turn < STALLED_SECONDS
+        return {"event loop turns": turning, "partitions move": not (self._watchdog and self._watchdog.suspicious)}
 
     def _ready_checks(self) -> dict[str, bool]:
         return {"group joined, partitions loaded": self.partitions.ready}

@@ -233,7 +233,7 @@ class KafkaPartitionLog:
         try:
             await self._producer.begin_transaction()
             for record in records:
-                deliveries.append(await self._send(record))
+                deliveries.append(await self._send(record))  # noqa: PERF401 # a failure needs those sent before it
             # aiokafka commits happily without a record that the broker refused: each delivery is awaited.
             delivered = await asyncio.gather(*deliveries)
             await self._producer.commit_transaction()

@@ -14,7 +14,9 @@ from streams.core.deadlines import Deadlines
 from streams.core.events import JobSubmitted
 from streams.core.transition import State
 from streams.deadlines import ReadBarrier
+from streams.ledger import Ledger
 from streams.log import NewRecord
+from streams.watchdog import Watchdog
 from tests.simulation.broker import RefusedError, SimulatedBroker, SimulatedPartitionLog, SimulatedReader
 
 Mutation = Callable[[pytest.MonkeyPatch], None]
@@ -120,6 +122,24 @@ def no_forwarding(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("streams.ledger.interpret", interpret)
 
 
+def no_hole_check(patch: pytest.MonkeyPatch) -> None:
+    """Records that were dropped on their way are not missed when the next ones come."""
+
+    async def nothing(*_args: Any) -> None:
+        return
+
+    patch.setattr(Ledger, "_read_holes", nothing)
+
+
+def no_watchdog(patch: pytest.MonkeyPatch) -> None:
+    """Records that were dropped on their way are not missed when nothing comes after them."""
+
+    async def nothing(*_args: Any) -> None:
+        return
+
+    patch.setattr(Watchdog, "look", nothing)
+
+
 MUTATIONS: tuple[Mutation, ...] = (
     without_the_fence,
     effects_before_the_commit,
@@ -131,4 +151,6 @@ MUTATIONS: tuple[Mutation, ...] = (
     no_age_limit,
     no_pause_of_the_workspace,
     no_forwarding,
+    no_hole_check,
+    no_watchdog,
 )

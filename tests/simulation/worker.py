@@ -1,6 +1,7 @@
 """A simulated worker: the production engine above the port, driven as Faust drives it, on a host that can fail."""
 
 import asyncio
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from streams.claims import CallSlots, PayloadCache
@@ -14,6 +15,7 @@ from streams.names import SOURCE_TOPICS
 from streams.partitions import Partitions
 from streams.robot import Answer
 from streams.robot_request import RobotRequest
+from streams.watchdog import StuckPartitionError, Watchdog
 from tests.simulation.broker import SimulatedPartitionLog, SimulatedReader
 
 if TYPE_CHECKING:
@@ -113,12 +115,15 @@ class SimulatedWorker:
             self._journal,
             self._crash,
         )
+        self._watchdog = Watchdog(self.partitions.open_ledgers, self._reader, now)
         self._deciding: asyncio.Task[None] | None = None
         self._generation = -1
         self._fetchers: list[asyncio.Task[None]] = []
         self._unacknowledged: dict[TopicPartition, set[int]] = {}
         self._position: dict[TopicPartition, int] = {}
+        self._forgotten: dict[TopicPartition, set[int]] = defaultdict(set)
         self._stopping = False
+        self._forgetting = False
         self.stopped = False
         self.crashed_by: BaseException | None = None
 
@@ -160,7 +165,7 @@ class SimulatedWorker:
 
     async def run(self) -> None:
         """Be a worker."""
-        loops = [asyncio.create_task(loop()) for loop in (self._tick_loop, self._commit_loop)]
+        loops = [asyncio.create_task(loop()) for loop in (self._tick_loop, self._commit_loop, self._watch)]
         try:
             await self._rebalance()
             while not self.gone:
@@ -188,6 +193,7 @@ class SimulatedWorker:
         self._generation, numbers = given
         await self.partitions.assign(numbers, self._generation)
         self._unacknowledged.clear()
+        self._forgotten.clear()
         self._position.clear()
         places = [TopicPartition(topic, number) for topic in SOURCE_TOPICS for number in sorted(numbers)]
         for place in places:
@@ -225,13 +231,28 @@ class SimulatedWorker:
             if not records:
                 await self._world.broker.change()
             for record in records[: self._world.rng.randint(1, 20)]:
-                await self._deliver(place, record)
+                if self._forgetting:
+                    self._position[place] = record.offset + 1
+                    self._forgotten[place].add(record.offset)
+                else:
+                    await self._deliver(place, record)
+            self._forgetting = self._forgetting and not records
+
+    def forget_what_comes(self) -> None:
+        """Fetch the next records and drop them, as a client library with a race in it does."""
+        self._forgetting = True
 
     async def _deliver(self, place: TopicPartition, record: SourceRecord) -> None:
         unacknowledged = self._unacknowledged[place]
         unacknowledged.add(record.offset)
         self._position[place] = record.offset + 1
-        await self.partitions.deliver(record, lambda: unacknowledged.discard(record.offset))
+
+        def acknowledge() -> None:
+            unacknowledged.discard(record.offset)
+            # The client takes what was forgotten before for a gap of the log.
+            self._forgotten[place] = {offset for offset in self._forgotten[place] if offset > record.offset}
+
+        await self.partitions.deliver(record, acknowledge)
 
     async def _commit_loop(self) -> None:
         while not self.gone:
@@ -241,9 +262,15 @@ class SimulatedWorker:
     async def _commit_offsets(self) -> None:
         await self.host.io()
         for place, position in self._position.items():
-            offset = min(self._unacknowledged.get(place, ()), default=position)
+            offset = min({*self._unacknowledged.get(place, ()), *self._forgotten[place]}, default=position)
             if self._world.group.may_commit(self.host.name, self._generation, place):
                 self._world.broker.committed_offsets[place] = offset
+
+    async def _watch(self) -> None:
+        try:
+            await self._watchdog.run()
+        except StuckPartitionError as error:
+            self._crash(error)
 
     async def _tick_loop(self) -> None:
         while not self.gone:

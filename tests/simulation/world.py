@@ -244,7 +244,7 @@ class World:
             self.submitted.append(key)
             for _ in range(2 if self.rng.random() < 0.2 else 1):
                 self.publish(Topic.SUBMITTED, key, value)
-            if self.rng.random() < 0.2:
+            if self.rng.random() < 0.3:
                 self.spawn(self._leave_transaction_open(key))
 
     async def _leave_transaction_open(self, key: JobKey) -> None:
@@ -258,7 +258,7 @@ class World:
         ):
             place = partition_of(key.workspace_id, self.plan.partitions)
             self.broker.produce(name, epoch, NewRecord(topic, place, None, value))
-        await asyncio.sleep(self.rng.uniform(0, 3))
+        await asyncio.sleep(self.rng.uniform(0, 12))
         self.broker.end_transaction(name, epoch, State.ABORTED)
 
     def publish(self, topic: Topic, key: JobKey, value: bytes) -> None:
@@ -280,7 +280,7 @@ class World:
     def _faults(self) -> Iterator[Callable[[], Coroutine[None, None, None]]]:
         kinds = (
             *(self._crash_one, self._crash_one, self._pause_one, self._pause_one),
-            *(self._stop_one, self._add_one, self._refuse, self._read_again),
+            *(self._stop_one, self._add_one, self._refuse, self._read_again, self._forget),
         )
         for _ in range(self.plan.faults):
             yield self.rng.choice(kinds)
@@ -308,6 +308,10 @@ class World:
 
     async def _refuse(self) -> None:
         self.broker.refusals = self.rng.randint(1, 2)
+
+    async def _forget(self) -> None:
+        if live := self.live():
+            self.rng.choice(live).forget_what_comes()
 
     async def _read_again(self) -> None:
         """Lose the group's offsets: everything is read again."""
