@@ -8,6 +8,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self, TypeVar, cast
 
@@ -183,6 +184,10 @@ class Scene:
             return latest[0] if latest and matches(latest[0]) else None
 
         return await self.wait_for(look)
+
+    async def until(self, instant: datetime) -> None:
+        """Let an instant pass."""
+        await asyncio.sleep(max(0.0, (instant - datetime.now(UTC)).total_seconds()))
 
     def posts(self, job_id: str) -> int:
         """Return how often a job was POSTed."""

@@ -1,0 +1,48 @@
+"""A completion that was in the log before its job's failure was decided completes the job."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from schemas import JobCompleted, JobFailed
+from streams.dev.robot import Fate
+from streams.names import Topic
+from streams.placement import partition_of
+from tests.support.scene import PARTITIONS, Scene, submission
+
+SHORT = {
+    "ROBOT_ORCHESTRATOR_TIMEOUT_PER_ORDER_SECONDS": "0",
+    "ROBOT_ORCHESTRATOR_TIMEOUT_BASE_SECONDS": "3",
+    "ROBOT_ORCHESTRATOR_ROBOT_TIMEOUT_SECONDS": "2",
+}
+UNRELATED = 5_000
+
+
+@pytest.mark.parametrize("misplaced", [False, True], ids=["in its own partition", "in another partition"])
+async def test_a_completion_behind_thousands_of_others_counts_although_everybody_was_down_at_the_deadline(
+    kafka_bootstrap: str, tmp_path: Path, misplaced: bool
+) -> None:
+    async with Scene(kafka_bootstrap, tmp_path, SHORT) as scene:
+        worker = await scene.worker()
+        completed, lost = submission(), submission()
+        for payload in (completed, lost):
+            await scene.submit(payload, Fate.LOSE)
+        for payload in (completed, lost):
+            row = await scene.row(payload["jobId"], lambda row: row.accepted_at is not None)
+        assert row.deadline is not None
+        await worker.kill()
+        place = (partition_of(completed["workspaceId"], PARTITIONS) + misplaced) % PARTITIONS
+        noise = json.dumps({"jobId": "nobody", "workspaceId": "nobody", "successCount": 1, "errorCount": 0}).encode()
+        for _ in range(UNRELATED):
+            await scene.producer.send(Topic.BATCH_COMPLETED, noise, partition=place)
+        ids = {name: completed[name] for name in ("jobId", "workspaceId")}
+        value = json.dumps({**ids, "successCount": 2, "errorCount": 0}).encode()
+        await scene.write(Topic.BATCH_COMPLETED, value, place)
+        await scene.until(row.deadline)
+        await scene.worker()
+        assert isinstance(await scene.outcome(completed["jobId"]), JobCompleted)
+        # One whose completion never came still fails: the barrier is passed.
+        outcome = await scene.outcome(lost["jobId"])
+        assert isinstance(outcome, JobFailed)
+        assert outcome.reason == "timeout"
