@@ -3,6 +3,7 @@
 The points come in around the real parts through the composition root, so no production run can reach one.
 """
 
+import asyncio
 import os
 import signal
 import sys
@@ -20,11 +21,15 @@ from streams.robot_request import RobotRequest
 from streams.rows import decode_row
 from streams.settings import load_settings
 
+OFFSETS_COMMITTED_SECONDS = 1.0
+
 
 class Point(StrEnum):
     """Where the worker dies."""
 
     BEFORE_CLAIM_COMMIT = "before_claim_commit"
+    # Not killed but stopped, as a process that is frozen, until somebody lets it go on.
+    FROZEN_BEFORE_CLAIM_COMMIT = "frozen_before_claim_commit"
     AFTER_CLAIM_COMMIT = "after_claim_commit"  # before the acknowledgement and before the POST
     BEFORE_POST = "before_post"  # after the acknowledgement
     AFTER_ANSWER = "after_answer"  # before the answer is written down
@@ -54,7 +59,11 @@ class DyingLog:
         claim = any(self._is_claim(record) for record in records)
         outcome = any(record.topic in OUTCOME_TOPICS and record.key == self._job_id.encode() for record in records)
         if claim and self._point is Point.BEFORE_CLAIM_COMMIT:
+            # Long enough for the group's offsets to be committed, if the record was already acknowledged.
+            await asyncio.sleep(OFFSETS_COMMITTED_SECONDS)
             die()
+        if claim and self._point is Point.FROZEN_BEFORE_CLAIM_COMMIT:
+            os.kill(os.getpid(), signal.SIGSTOP)
         await self._log.commit(records)
         if claim and self._point is Point.AFTER_CLAIM_COMMIT:
             die()

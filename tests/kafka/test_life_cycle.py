@@ -132,6 +132,8 @@ async def test_the_same_submission_again_changes_nothing_and_another_payload_is_
     conflict = await scene.publish(Topic.SUBMITTED, payload, payload["workspaceId"])
     letter = await scene.dead_letter(Topic.SUBMITTED, conflict)
     assert dict(letter.headers)["robot.dlq.reason"] == b"conflict"
+    # The workspace's next job has its turn after anything that came before it.
+    await scene.outcome(await scene.submit(submission(workspace_id=payload["workspaceId"])))
     assert scene.posts(job_id) == 1
     assert len(await scene.outcomes_of(job_id)) == 1
 
