@@ -129,10 +129,16 @@ async def _interrupt(world: World, *, gently: bool) -> None:
         await world.kafka.interrupt(world.rng, gently=gently, seconds=seconds)
 
 
+async def _all_down_from_work(world: World) -> None:
+    """End every worker, one way or the other, once one of them has been at work: before that there is no group."""
+    await world.fleet.ready(await world.fleet.pick())
+    await world.fleet.all_down(world.rng.choice((signal.SIGKILL, signal.SIGTERM)))
+
+
 async def offsets_deleted(world: World) -> None:
     """The group is deleted while nobody is in it: everything is read again."""
     async with world.fleet_lock:
-        await world.fleet.all_down(world.rng.choice((signal.SIGKILL, signal.SIGTERM)))
+        await _all_down_from_work(world)
         await world.kafka.delete_group(world.settings.app_id)
         await world.fleet.release()
 
@@ -140,7 +146,7 @@ async def offsets_deleted(world: World) -> None:
 async def offsets_to_beginning(world: World) -> None:
     """The group's offsets are set back to where the topics begin."""
     async with world.fleet_lock:
-        await world.fleet.all_down(world.rng.choice((signal.SIGKILL, signal.SIGTERM)))
+        await _all_down_from_work(world)
         async with asyncio.timeout(RESET_SECONDS):
             while not await _commit_beginning(world):
                 await asyncio.sleep(RETRY_SECONDS)
@@ -167,7 +173,7 @@ async def _commit_beginning(world: World) -> bool:
 async def down_past_deadline(world: World) -> None:
     """All workers away until every deadline has passed, the completions behind thousands that concern nobody."""
     async with world.fleet_lock:
-        await world.fleet.all_down(world.rng.choice((signal.SIGKILL, signal.SIGTERM)))
+        await _all_down_from_work(world)
         for number in range(UNRELATED_COMPLETIONS):
             world.producers.publish(completion(f"nobody-{number}", f"nowhere-{number}", number % PARTITIONS))
         # The longest batch has three orders.

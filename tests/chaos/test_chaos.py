@@ -1,0 +1,41 @@
+"""The part of the chaos runs that every test run has: two rounds of a fixed plan, each of about 40 s."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.faults import CLUSTER, SINGLE
+from tests.chaos.plan import Plan, draw
+from tests.chaos.round import run_round
+
+LOAD_SECONDS = 10.0
+
+
+def plan(seed: int, *faults: tuple[float, str]) -> Plan:
+    drawn = draw(seed, SINGLE, CLUSTER, load_seconds=LOAD_SECONDS)
+    return replace(
+        drawn, brokers=1, workers=2, jobs=150, workspaces=100, backlog=False, session_seconds=3.0, faults=faults
+    )
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        plan(1, (1.0, "worker_joins"), (3.0, "kill_worker"), (5.0, "stop_worker"), (7.0, "broker_killed")),
+        plan(2, (2.0, "offsets_deleted"), (4.0, "kill_at_point"), (6.0, "worker_leaves"), (8.0, "kill_all_workers")),
+    ],
+    ids=lambda wanted: "+".join(name for _, name in wanted.faults),
+)
+async def test_a_round_of_mixed_faults_breaks_no_promise(wanted: Plan, tmp_path: Path) -> None:
+    finished = await run_round(wanted, tmp_path)
+    assert finished.done.total() == len(wanted.faults)
+    assert finished.verdict.jobs > 100
+    assert finished.verdict.violations == []
+
+
+def test_the_same_seed_gives_the_same_plan() -> None:
+    assert draw(17, SINGLE, CLUSTER) == draw(17, SINGLE, CLUSTER)
+    firsts = {draw(seed, SINGLE, SINGLE).faults[0][1] for seed in range(100)}
+    assert firsts == set(SINGLE)
