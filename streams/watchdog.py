@@ -49,8 +49,10 @@ class Watchdog:
         try:
             for topic in SOURCE_TOPICS:
                 ends = await self._reader.end_offsets(topic)
+                committed = await self._reader.committed_offsets(topic)
                 for ledger in self._ledgers():
-                    position = ledger.processed(topic)
+                    # What is done but never committed holds every deadline of the group up.
+                    position = min(ledger.processed(topic), committed[ledger.partition])
                     if position < ends[ledger.partition]:
                         before, since = self._standing.get((ledger, topic), (position, self._now()))
                         standing[ledger, topic] = (position, since if before == position else self._now())
@@ -67,10 +69,12 @@ class Watchdog:
         """Make sure that it is a record that nothing happens to, and not a marker or an open transaction."""
         try:
             end = (await self._reader.end_offsets(topic))[ledger.partition]
+            committed = (await self._reader.committed_offsets(topic))[ledger.partition]
             records = await self._reader.read(TopicPartition(topic, ledger.partition), position, end, limit=1)
         except UnreadableError:
             return
-        if records and ledger in self._ledgers() and ledger.processed(topic) == position:
+        now_at = min(ledger.processed(topic), committed)
+        if records and ledger in self._ledgers() and now_at == position:
             raise StuckPartitionError(f"{topic}-{ledger.partition} stands at {position}, with records behind it")
 
 

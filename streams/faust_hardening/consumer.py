@@ -1,5 +1,6 @@
 """Faust's consumer, where it commits too far, drops records, reads what was never committed or is too slow."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import aiokafka
@@ -34,6 +35,7 @@ class HardenedConsumer(Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.standing_still = Event()
+        self._lowest_in_flight: dict[TP, int] = {}
 
     async def _wait_next_records(self, timeout: float) -> Any:
         """Say when nothing is being fetched any more because flow was stopped.
@@ -52,23 +54,33 @@ class HardenedConsumer(Consumer):
     def _new_consumer_thread(self) -> HardenedConsumerThread:
         return HardenedConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
-    def _new_offset(self, tp: TP) -> int | None:
-        """Return the offset to commit, hiding acknowledgements behind the lowest unfinished record.
+    def _filter_committable_offsets(self, tps: Iterable[TP]) -> dict[TP, int]:
+        self._lowest_in_flight = {}
+        for message in self._unacked_messages:
+            if not message.acked:
+                lowest = self._lowest_in_flight.get(message.tp, message.offset)
+                self._lowest_in_flight[message.tp] = min(lowest, message.offset)
+        return super()._filter_committable_offsets(tps)
 
-        Stock Faust passes over one unacknowledged record at the head, and over any number as long as
-        nothing was committed (faust-streaming issue 606, open; its fix is PR 707).
+    def _new_offset(self, tp: TP) -> int | None:
+        """Return the offset to commit: that of the lowest unfinished record, else the one behind the last finished.
+
+        Stock Faust passes over one unacknowledged record at the head, and over any number as long as nothing
+        was committed (faust-streaming issue 606, open; its fix is PR 707). And it never commits again once
+        more than one offset behind the very first record of a partition holds none. It tries to tell gaps
+        of the log from records that were lost; the ledger has done that before it acknowledges anything.
         """
-        in_flight = [m.offset for m in self._unacked_messages if m.tp == tp and not m.acked]
-        if not in_flight:
-            return super()._new_offset(tp)
-        lowest = min(in_flight)
         acked = self._acked[tp]
-        hidden = [offset for offset in acked if offset >= lowest]
-        acked[:] = [offset for offset in acked if offset < lowest]
-        try:
-            return super()._new_offset(tp)
-        finally:
-            acked.extend(hidden)
+        if not acked:
+            return None
+        offset = self._lowest_in_flight.get(tp, max(acked) + 1)
+        finished = {number for number in acked if number < offset}
+        if not finished:
+            return None
+        acked[:] = [number for number in acked if number >= offset]
+        self._acked_index[tp] -= finished
+        self._gap.pop(tp, None)
+        return offset
 
 
 class HardenedTransport(Transport):
