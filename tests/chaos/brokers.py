@@ -9,10 +9,11 @@ from random import Random
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import for_code
 
 from streams.dev.kafka import EmbeddedCluster, EmbeddedKafka
 from streams.dev.loopback import HOST, free_port
-from streams.names import Topic
+from streams.names import Topic, changelog_topic
 from streams.settings import Settings
 from streams.topics import create_topics, topic_specs
 from tests.chaos.proxy import Proxy
@@ -24,6 +25,13 @@ CONFIG = {
     # Compaction and the end of an abandoned transaction must happen within a round.
     "log.cleaner.backoff.ms": "500",
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
+}
+# Everything but the newest half second of the changelog is compacted at once, and tombstones do not stay.
+COMPACTION = {
+    "segment.ms": "500",
+    "min.cleanable.dirty.ratio": "0.001",
+    "max.compaction.lag.ms": "1000",
+    "delete.retention.ms": "0",
 }
 # Kafka's error codes of DeleteGroups that need no other attempt: done, and no such group.
 GROUP_IS_GONE = (0, 69)
@@ -38,6 +46,7 @@ class Brokers:
         self.all = self._cluster.brokers if self._cluster else [EmbeddedKafka(folder, config=CONFIG)]
         self.links: list[list[Proxy]] = [self._add_link(name) for name in LINKS] if proxied else []
         self.bootstrap_servers = ",".join(broker.bootstrap_servers for broker in self.all)
+        self._changelog_config: Mapping[str, str] = {}
 
     def _add_link(self, name: str) -> list[Proxy]:
         proxies = []
@@ -85,7 +94,7 @@ class Brokers:
         broker.launch()
         await asyncio.to_thread(broker.wait_until_ready, everyone)
 
-    async def create_topics(self, settings: Settings) -> None:
+    async def create_topics(self, settings: Settings, *, compacted: bool) -> None:
         """Create the topics; completions are stamped when they come in, which is what 'in time' is judged by."""
         specs = {spec.name: dict(spec.config) for spec in topic_specs(settings)}
         config = specs[Topic.BATCH_COMPLETED] | {"message.timestamp.type": "LogAppendTime"}
@@ -97,14 +106,22 @@ class Brokers:
         finally:
             await admin.close()
         await create_topics(settings, PARTITIONS, len(self.all))
+        if compacted:
+            self._changelog_config = COMPACTION
+            await self.configure(settings, changelog_topic(settings.app_id), {})
 
     async def configure(self, settings: Settings, name: str, changes: Mapping[str, str]) -> None:
         """Set a topic's configuration to the one it was created with and these changes."""
         config = next(dict(spec.config) for spec in topic_specs(settings) if spec.name == name) | dict(changes)
+        if name == changelog_topic(settings.app_id):
+            config |= self._changelog_config
         admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap_servers)
         await admin.start()
         try:
-            await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, config)])
+            for response in await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, config)]):
+                for code, message, *_ in response.resources:
+                    if code:
+                        raise for_code(code)(message)
         finally:
             await admin.close()
 

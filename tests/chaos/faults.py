@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from streams.names import SOURCE_TOPICS
+from tests.chaos import disturbances
 from tests.chaos.brokers import PARTITIONS, RESET_SECONDS
 from tests.chaos.load import completion
 from tests.chaos.tripping_worker import TripPoint
@@ -23,11 +24,10 @@ RETRY_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault, and what it needs: a broker of its own or a proxy between everybody."""
+    """A fault, whether rounds of three brokers have it too, and whether it needs proxies between everybody."""
 
     run: Run
     cluster: bool = True
-    single: bool = True
     proxied: bool = False
 
 
@@ -196,6 +196,15 @@ ALL = {
     "offsets_deleted": Fault(offsets_deleted),
     "offsets_to_beginning": Fault(offsets_to_beginning),
     "down_past_deadline": Fault(down_past_deadline),
+    "robot_stalled": Fault(disturbances.robot_stalled, cluster=False, proxied=True),
+    "robot_cut": Fault(disturbances.robot_cut, cluster=False, proxied=True),
+    "robot_slow": Fault(disturbances.robot_slow, cluster=False, proxied=True),
+    "robot_restarted": Fault(disturbances.robot_restarted),
+    "kafka_stalled": Fault(disturbances.kafka_stalled, proxied=True),
+    "kafka_cut": Fault(disturbances.kafka_cut, proxied=True),
+    "kafka_slow": Fault(disturbances.kafka_slow, proxied=True),
+    "changelog_refused": Fault(disturbances.changelog_refused),
+    "outcome_refused": Fault(disturbances.outcome_refused),
 }
-SINGLE = [name for name, fault in ALL.items() if fault.single]
+SINGLE = list(ALL)
 CLUSTER = [name for name, fault in ALL.items() if fault.cluster]

@@ -12,6 +12,7 @@ CLUSTER_EVERY = 5
 ALONE_EVERY = 3
 BACKLOG_EVERY = 7
 BACKLOG_JOBS = 4_000
+COMPACTED = 0.5
 # Not 409: that one would mean that a workspace's batch was sent while another one ran.
 REFUSE_STATUS = 422
 WEIGHTS = {
@@ -39,6 +40,7 @@ class Plan:
     workspaces: int
     load_seconds: float
     backlog: bool
+    compacted: bool
     session_seconds: float
     base_seconds: float
     robot: RobotOptions
@@ -84,6 +86,7 @@ def draw(seed: int, single: Sequence[str], cluster: Sequence[str], *, load_secon
         workspaces=jobs if backlog else jobs // rng.randint(1, 3),
         load_seconds=load_seconds,
         backlog=backlog,
+        compacted=rng.random() < COMPACTED,
         session_seconds=rng.choice((3.0, 4.0, 6.0)),
         base_seconds=rng.choice((3.0, 5.0)),
         robot=robot,

@@ -33,9 +33,11 @@ class Round:
         exits = ", ".join(f"{reason} x{count}" for reason, count in sorted(self.exits.items()))
         outcomes = ", ".join(f"{kind} {count}" for kind, count in self.verdict.outcomes.most_common())
         plan = self.plan
+        changelog = f"changelog {'compacted to' if plan.compacted else 'of'} {self.verdict.rows_left} records"
         return (
             f"seed {plan.seed}: {len(self.verdict.violations)} violations; {self.verdict.jobs} jobs,"
-            f" {self.verdict.posts} POSTs, {self.seconds:.0f} s; {plan.brokers} brokers, {plan.workers} workers;"
+            f" {self.verdict.posts} POSTs, {self.seconds:.0f} s; {plan.brokers} brokers, {plan.workers} workers,"
+            f" {changelog}{', backlog' if plan.backlog else ''};"
             f" {faults or 'no faults'}\n    exits: {exits}\n    outcomes: {outcomes}"
         )
 

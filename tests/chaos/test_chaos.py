@@ -24,7 +24,7 @@ def plan(seed: int, *faults: tuple[float, str]) -> Plan:
     "wanted",
     [
         plan(1, (1.0, "worker_joins"), (3.0, "kill_worker"), (5.0, "stop_worker"), (7.0, "broker_killed")),
-        plan(2, (2.0, "offsets_deleted"), (4.0, "kill_at_point"), (6.0, "worker_leaves"), (8.0, "kill_all_workers")),
+        plan(2, (1.0, "kafka_stalled"), (3.0, "robot_cut"), (5.0, "changelog_refused"), (7.0, "offsets_deleted")),
     ],
     ids=lambda wanted: "+".join(name for _, name in wanted.faults),
 )

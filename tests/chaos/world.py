@@ -31,7 +31,7 @@ class World:
         self.kafka = Brokers(folder / "kafka", plan.brokers, proxied=proxied)
         self.posts_file = folder / "robot-posts.jsonl"
         self.robot = self._robot()
-        self.robot_link = Proxy(self.robot.port) if proxied else None
+        self.robot_links = [Proxy(self.robot.port)] if proxied else []
         self.fleet = Fleet(folder, self.rng, self._variables_of)
         self.load = Load(Random(plan.seed + 2_000_000), plan.jobs, plan.workspaces)
         self.producers = Producers(self.kafka.bootstrap_servers)
@@ -46,7 +46,7 @@ class World:
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self.kafka.stop)
             await self.kafka.start()
-            await self.kafka.create_topics(self.settings)
+            await self.kafka.create_topics(self.settings, compacted=self.plan.compacted)
             stack.callback(self.robot.kill)
             await self._start_robot(stack)
             await stack.enter_async_context(self.producers)
@@ -70,17 +70,12 @@ class World:
         """Add a worker, unless there are enough."""
         return self.fleet.add() if len(self.fleet.slots) < MAX_WORKERS else None
 
-    @property
-    def links(self) -> list[list[Proxy]]:
-        """What can be disturbed between workers and brokers."""
-        return self.kafka.links
-
     async def _start_robot(self, stack: contextlib.AsyncExitStack) -> None:
         self.robot.start()
         await asyncio.to_thread(self.robot.wait_until_ready)
-        if self.robot_link is not None:
-            await self.robot_link.start()
-            stack.push_async_callback(self.robot_link.stop)
+        for proxy in self.robot_links:
+            await proxy.start()
+            stack.push_async_callback(proxy.stop)
 
     def _robot(self) -> Part:
         port = free_port()
@@ -92,7 +87,7 @@ class World:
         return Part("robot", command, port, HEALTH_PATH, self.folder / "robot.log")
 
     def _variables_of(self, number: int) -> dict[str, str]:
-        robot_port = self.robot.port if self.robot_link is None else self.robot_link.port
+        robot_port = self.robot_links[0].port if self.robot_links else self.robot.port
         return {
             **self.plan.variables(),
             "ROBOT_COORDINADORA_URL": f"http://{HOST}:{robot_port}",
