@@ -83,11 +83,12 @@ class Slot:
                 await asyncio.sleep(POLL_SECONDS)
 
     def last_words(self) -> str:
-        """Return the error of the line with which it exited, empty without one."""
-        for line in reversed(self.log_file.read_bytes().splitlines()):
-            if line.startswith(b"{") and LogEvent.WORKER_EXIT.encode() in line:
+        """Return the error of the line with which it exited; without one, the event of the last line of all."""
+        lines = [line for line in self.log_file.read_bytes().splitlines() if line.startswith(b"{")]
+        for line in reversed(lines):
+            if LogEvent.WORKER_EXIT.encode() in line:
                 return str(json.loads(line).get("error", ""))
-        return ""
+        return str(json.loads(lines[-1])["event"]) if lines else ""
 
 
 class Fleet:
