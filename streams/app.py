@@ -100,6 +100,7 @@ class Worker:
         watch_loop(lambda: self._last_turn, exit_now)
         try:
             await self._probes.start()
+            self._stack.push_async_callback(self._probes.stop)
         except OSError as error:
             exit_now(f"the probes cannot listen: {error}", CONFIG_EXIT_CODE)
         report = await self._check_topics()
@@ -115,8 +116,9 @@ class Worker:
         self._reader = KafkaReader(options, settings.app_id, report.partitions)
         # One of its own: a completion in an open transaction keeps it waiting, and nobody else.
         self._barrier_reader = KafkaReader(options, settings.app_id, report.partitions)
-        await self._reader.start()
-        await self._barrier_reader.start()
+        for reader in (self._reader, self._barrier_reader):
+            await reader.start()
+            self._stack.push_async_callback(reader.stop)
         barrier = ReadBarrier(self._barrier_reader)
         self._scan = DeadlineScan(self.partitions.open_ledgers, self.partitions.expire, barrier, self.now, self.journal)
         self._watchdog = Watchdog(self.partitions.open_ledgers, self._barrier_reader, self.now)
@@ -180,9 +182,6 @@ class Worker:
             task.cancel()
         await self.partitions.close()
         await self._stack.aclose()
-        await self._reader.stop()
-        await self._barrier_reader.stop()
-        await self._probes.stop()
         self.journal.info(LogEvent.WORKER_STOPPED)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

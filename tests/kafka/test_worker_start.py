@@ -69,3 +69,4 @@ async def test_without_a_broker_a_worker_waits_and_says_so_and_can_be_stopped(sc
     assert (await worker.get("/readyz"))[0] == 503
     worker.signal(signal.SIGTERM)
     assert await worker.wait_ended() == 0
+    assert worker.log_lines()[-1]["event"] == "worker_stopped"
