@@ -11,14 +11,17 @@ __all__ = ["ID_MAX_LENGTH", "ORDERS_MAX", "Credentials", "JobSubmitted", "Order"
 ORDERS_MAX: Final = 10_000
 """Far above any batch seen (50): a bound on what one record can make a worker do."""
 
+CREDENTIAL_MAX_LENGTH: Final = 500
+"""Each is looked for, in many forms, in what the robot answers."""
+
 _REVEAL: Final = "reveal"
 
 
 class Credentials(Record):
     """The login at the courier's portal. Neither part shows in a repr, an error text or a plain dump."""
 
-    username: SecretStr
-    password: SecretStr
+    username: Annotated[SecretStr, Field(max_length=CREDENTIAL_MAX_LENGTH)]
+    password: Annotated[SecretStr, Field(max_length=CREDENTIAL_MAX_LENGTH)]
 
     @field_serializer("username", "password", when_used="json")
     def _serialize(self, secret: SecretStr, info: SerializationInfo) -> str:

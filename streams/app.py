@@ -36,7 +36,7 @@ from streams.names import SOURCE_TOPICS, Agent, LogEvent, changelog_topic
 from streams.partitions import Partitions
 from streams.probes import Probes
 from streams.robot import HttpRobot, Robot
-from streams.settings import Settings, SettingsError, load_settings
+from streams.settings import Settings, SettingsError, load_settings, variable_of
 from streams.topics import TopicsError, TopicsReport, check_topics
 from streams.watchdog import Watchdog, watch_loop
 
@@ -102,7 +102,7 @@ class Worker:
             await self._probes.start()
             self._stack.push_async_callback(self._probes.stop)
         except OSError as error:
-            exit_now(f"the probes cannot listen: {error}", CONFIG_EXIT_CODE)
+            exit_now(f"{variable_of('probe_port')}: the probes cannot listen: {error}", CONFIG_EXIT_CODE)
         report = await self._check_topics()
         self._config = LedgerConfig(
             app_id=settings.app_id,
@@ -121,7 +121,7 @@ class Worker:
             self._stack.push_async_callback(reader.stop)
         barrier = ReadBarrier(self._barrier_reader)
         self._scan = DeadlineScan(self.partitions.open_ledgers, self.partitions.expire, barrier, self.now, self.journal)
-        self._watchdog = Watchdog(self.partitions.open_ledgers, self._barrier_reader, self.now)
+        self._watchdog = Watchdog(self.partitions.open_ledgers, self._barrier_reader, self.now, self.journal)
         self._begin(self._watchdog.run())
         secret = settings.callback_secret.get_secret_value()
         robot = HttpRobot(settings.robot_endpoint, secret, settings.robot_timeout_seconds, settings.robot_concurrency)

@@ -2,6 +2,7 @@
 
 import logging.config
 import sys
+import time
 from collections.abc import MutableMapping
 from typing import Any, TextIO, cast
 
@@ -9,6 +10,9 @@ import msgspec
 import structlog
 
 from streams.settings import LogFormat, LogLevel
+
+# A library's line is not written again within this time.
+REPEAT_SECONDS = 10.0
 
 # The logger of our own lines.
 LOGGER = "robot_orchestrator"
@@ -31,7 +35,7 @@ def logging_config(log_format: LogFormat | None, level: LogLevel) -> dict[str, A
     if _format_for(log_format) is LogFormat.JSON:
         finish += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
     else:
-        finish += [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())]
+        finish += [_console()]
     library_level = logging.INFO if level is LogLevel.DEBUG else logging.WARNING
     return {
         "version": 1,
@@ -43,8 +47,14 @@ def logging_config(log_format: LogFormat | None, level: LogLevel) -> dict[str, A
                 "processors": finish,
             }
         },
+        "filters": {"once": {"()": OnceInAWhile}},
         "handlers": {
-            "stdout": {"class": "logging.StreamHandler", "stream": "ext://sys.__stdout__", "formatter": "line"}
+            "stdout": {
+                "class": "logging.StreamHandler",
+                "stream": "ext://sys.__stdout__",
+                "formatter": "line",
+                "filters": ["once"],
+            }
         },
         "root": {"level": level.upper(), "handlers": ["stdout"]},
         "loggers": {name: {"level": library_level} for name in _LIBRARIES},
@@ -62,7 +72,7 @@ def configure_logging(log_format: LogFormat | None, level: LogLevel) -> None:
     render: Any = (
         structlog.processors.JSONRenderer(serializer=lambda line, **_: msgspec.json.encode(line))
         if json_lines
-        else structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())
+        else _console()
     )
     structlog.configure(
         processors=[
@@ -77,6 +87,30 @@ def configure_logging(log_format: LogFormat | None, level: LogLevel) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         cache_logger_on_first_use=True,
     )
+
+
+def _console() -> structlog.dev.ConsoleRenderer:
+    # The default shows the local variables of every frame, and with them credentials.
+    return structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback)
+
+
+class OnceInAWhile(logging.Filter):
+    """Lets a library say the same thing once in a while: without a broker aiokafka writes 60 lines a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the line is new, or the last one like it was long ago."""
+        if record.name == LOGGER:
+            return True
+        line = (record.name, str(record.msg))
+        now = time.monotonic()
+        if now - self._said.get(line, -REPEAT_SECONDS) < REPEAT_SECONDS:
+            return False
+        self._said[line] = now
+        return True
 
 
 def _format_for(log_format: LogFormat | None) -> LogFormat:

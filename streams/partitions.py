@@ -49,6 +49,10 @@ class Partitions:
         self._owned: dict[int, _Owned] = {}
         self._assigned = False
         self._generation = -1
+        self._admitting = True
+        self._assigning = asyncio.Lock()
+        # How often everything was suspended.
+        self._interruptions = 0
         self._may_step = asyncio.Event()
         self._queued_bytes = 0
         self._room = asyncio.Event()
@@ -76,7 +80,15 @@ class Partitions:
         to a partition that others have written to, and a ledger that knows nothing of their jobs would
         let them lie until its next write found it fenced.
         """
-        wanted = set(numbers)
+        interruptions = self._interruptions
+        async with self._assigning:
+            await self._assign(set(numbers), generation)
+        # Another rebalance may have begun while ledgers were being closed.
+        if interruptions == self._interruptions:
+            self._assigned = True
+            self._may_step.set()
+
+    async def _assign(self, wanted: set[int], generation: int) -> None:
         if generation != self._generation + 1:
             await self._close_all()
         self._generation = generation
@@ -87,13 +99,13 @@ class Partitions:
                 self._crash(FencedError(f"partition {number} is ours, but was opened by another worker"))
         for number in sorted(wanted - self._owned.keys()):
             ledger, log = self._make(number)
+            ledger.admitting = self._admitting
             owned = self._owned[number] = _Owned(ledger, log)
             owned.task = asyncio.create_task(self._run(owned))
-        self._assigned = True
-        self._may_step.set()
 
     async def suspend(self) -> None:
         """Start no transaction until the next assignment, and wait for those under way."""
+        self._interruptions += 1
         self._assigned = False
         self._may_step.clear()
         for owned in list(self._owned.values()):
@@ -152,7 +164,8 @@ class Partitions:
                 owned.wake.set()
 
     def stop_admitting(self) -> None:
-        """Make no more claims: the worker is about to stop."""
+        """Make no more claims, in any partition that is here or comes: the worker is about to stop."""
+        self._admitting = False
         for owned in self._owned.values():
             owned.ledger.admitting = False
 

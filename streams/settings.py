@@ -68,6 +68,18 @@ def _plain_url(url: AnyHttpUrl) -> AnyHttpUrl:
     return url
 
 
+def _server_list(servers: str) -> str:
+    for server in servers.split(","):
+        host, _, port = server.strip().rpartition(":")
+        if (
+            not re.fullmatch(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]", host)
+            or not port.isdigit()
+            or not 0 < int(port) < 65536
+        ):
+            raise ValueError("must be host:port, several separated by commas")
+    return servers
+
+
 def _header_value(secret: SecretStr) -> SecretStr:
     if not re.fullmatch(r"[!-~]([ -~]*[!-~])?", secret.get_secret_value()):
         raise ValueError("must be printable ASCII, without spaces around it: it travels in an HTTP header")
@@ -91,7 +103,9 @@ class Settings(BaseSettings):
     callback_secret: HeaderSecret = Field(validation_alias=_variable("ROBOT_CALLBACK_SECRET"))
     app_url: BaseUrl = Field(validation_alias=_variable("NEXT_PUBLIC_APP_URL"))
 
-    bootstrap_servers: str = Field("localhost:9092", validation_alias=_variable("KAFKA_BOOTSTRAP_SERVERS"))
+    bootstrap_servers: Annotated[str, AfterValidator(_server_list)] = Field(
+        "localhost:9092", validation_alias=_variable("KAFKA_BOOTSTRAP_SERVERS")
+    )
     security_protocol: SecurityProtocol = Field(
         SecurityProtocol.PLAINTEXT, validation_alias=_variable("KAFKA_SECURITY_PROTOCOL")
     )

@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
+from streams.journal import Journal
 from streams.ledger import Ledger
 from streams.log import LogReader, TopicPartition, UnreadableError
-from streams.names import SOURCE_TOPICS
+from streams.names import SOURCE_TOPICS, LogEvent
 
 LOOK_SECONDS = 5.0
 # /livez turns before the process ends, so that a supervisor that asks it sees why.
@@ -24,10 +25,13 @@ class StuckPartitionError(Exception):
 class Watchdog:
     """Compares what the ledgers have done with what is in the log. Without a broker's answer it concludes nothing."""
 
-    def __init__(self, ledgers: Callable[[], Iterable[Ledger]], reader: LogReader, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, ledgers: Callable[[], Iterable[Ledger]], reader: LogReader, now: Callable[[], datetime], journal: Journal
+    ) -> None:
         self._ledgers = ledgers
         self._reader = reader
         self._now = now
+        self._journal = journal
         # Since when a partition has stood at an offset with something behind it.
         self._standing: dict[tuple[Ledger, str], tuple[int, datetime]] = {}
 
@@ -56,9 +60,10 @@ class Watchdog:
                     if position < ends[ledger.partition]:
                         before, since = self._standing.get((ledger, topic), (position, self._now()))
                         standing[ledger, topic] = (position, since if before == position else self._now())
-        except UnreadableError:
+        except UnreadableError as error:
             # No broker answers: that is no fault of ours, and ending would not help.
             self._standing.clear()
+            self._journal.warning(LogEvent.WAITING_FOR_BROKER, error=str(error))
             return
         self._standing = standing
         for (ledger, name), (position, since) in standing.items():

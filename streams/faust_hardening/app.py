@@ -22,15 +22,17 @@ CRASH_EXIT_CODE = 70
 
 def exit_now(reason: BaseException | str, code: int = CRASH_EXIT_CODE) -> NoReturn:
     """End the process with one last line, running no shutdown code that could commit anything."""
-    text = reason if isinstance(reason, str) else f"{type(reason).__name__}: {reason}"
-    trace = reason if isinstance(reason, BaseException) else None
-    logging.getLogger(LOGGER).critical(
-        LogEvent.WORKER_EXIT.value, extra={"error": text, "exit_code": code}, exc_info=trace
-    )
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    try:
+        text = reason if isinstance(reason, str) else f"{type(reason).__name__}: {reason}"
+        trace = reason if isinstance(reason, BaseException) else None
+        logging.getLogger(LOGGER).critical(
+            LogEvent.WORKER_EXIT.value, extra={"error": text, "exit_code": code}, exc_info=trace
+        )
+        logging.shutdown()
+        sys.stdout.flush()
+    finally:
+        # Whatever is wrong with the log, a process in doubt must not go on.
+        os._exit(code)
 
 
 class HardenedApp(faust.App):
@@ -70,7 +72,12 @@ class HardenedApp(faust.App):
 
 
 class HardenedWorker(faust.Worker):
-    """Faust's worker without the signal that stops everything for a debugger nobody has attached."""
+    """Faust's worker without its spinner, and without the signal that stops everything for a debugger."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        # It writes escape codes between the log lines.
+        self.spinner = None
 
     def _on_sigusr2(self) -> None:
         self.log.info("SIGUSR2 is ignored")

@@ -152,9 +152,7 @@ def test_the_wire_form_carries_the_credentials_and_reads_back_equal() -> None:
     assert JobSubmitted.model_validate_json(record.to_wire()) == record
 
 
-@pytest.mark.parametrize(
-    "value", [b'{"password": "demo-password"', b'{"credentials": "\xff demo-password"}', b""]
-)
+@pytest.mark.parametrize("value", [b'{"password": "demo-password"', b'{"credentials": "\xff demo-password"}', b""])
 def test_an_error_about_broken_json_quotes_nothing_of_it(value: bytes) -> None:
     with pytest.raises(ValidationError) as caught:
         JobSubmitted.model_validate_json(value)
@@ -166,9 +164,7 @@ def test_explain_says_where_and_what_in_one_line() -> None:
     del value["credentials"]["username"]
     with pytest.raises(ValidationError) as caught:
         JobSubmitted.model_validate(value)
-    assert (
-        explain(caught.value) == "jobId: Input should be a valid string; credentials.username: Field required"
-    )
+    assert explain(caught.value) == "jobId: Input should be a valid string; credentials.username: Field required"
 
 
 def test_explain_shows_three_errors_and_counts_the_others() -> None:
@@ -241,9 +237,7 @@ def test_a_dead_letter_header_that_is_missing_is_refused(name: str) -> None:
         DeadLetterHeaders.from_headers([pair for pair in headers() if pair[0] != name])
 
 
-@pytest.mark.parametrize(
-    "text", [b"", b" 3", b"+3", b"-1", b"3.0", b"1_0", "\u0663".encode(), b"9" * 19, b"\0\0\0\3"]
-)
+@pytest.mark.parametrize("text", [b"", b" 3", b"+3", b"-1", b"3.0", b"1_0", "\u0663".encode(), b"9" * 19, b"\0\0\0\3"])
 def test_numbers_in_dead_letter_headers_are_decimal_text(text: bytes) -> None:
     with pytest.raises(ValidationError):
         DeadLetterHeaders.from_headers([*headers(), ("__streams.errors.offset", text)])
@@ -259,9 +253,7 @@ def test_known_reasons_and_header_names_are_those_that_the_worker_uses() -> None
 
 def test_an_unknown_failure_reason_is_taken() -> None:
     assert (
-        JobFailed.model_validate(
-            load(EXAMPLES / Topic.FAILED / "valid" / "timeout.json") | {"reason": "new"}
-        ).reason
+        JobFailed.model_validate(load(EXAMPLES / Topic.FAILED / "valid" / "timeout.json") | {"reason": "new"}).reason
         == "new"
     )
 
@@ -308,10 +300,6 @@ def test_the_asyncapi_document_names_every_topic_once_and_all_its_references_lea
 
 
 def test_importing_the_contract_brings_in_nothing_of_the_worker() -> None:
-    code = (
-        "import schemas, sys; print([m for m in ('streams', 'yaml', 'faust', 'msgspec') if m in sys.modules])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT.parent
-    )
+    code = "import schemas, sys; print([m for m in ('streams', 'yaml', 'faust', 'msgspec') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT.parent)
     assert done.stdout.strip() == "[]"

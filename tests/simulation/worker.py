@@ -115,7 +115,7 @@ class SimulatedWorker:
             self._journal,
             self._crash,
         )
-        self._watchdog = Watchdog(self.partitions.open_ledgers, self._reader, now)
+        self._watchdog = Watchdog(self.partitions.open_ledgers, self._reader, now, self._journal)
         self._deciding: asyncio.Task[None] | None = None
         self._generation = -1
         self._fetchers: list[asyncio.Task[None]] = []
