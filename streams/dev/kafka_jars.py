@@ -11,7 +11,7 @@ from pathlib import Path
 KAFKA_VERSION = "4.1.1"
 # The version of the log4j-core that Kafka brings. Without this binding slf4j drops the broker's whole log.
 LOG_BINDING = "org.apache.logging.log4j:log4j-slf4j-impl:2.24.3"
-NEEDS_EXTRA = "the embedded Kafka needs the extra [dev]: pip install 'robot-orchestrator[dev]'"
+NEEDS_EXTRA = "the embedded Kafka needs the extra [dev]: in the project's folder, pip install '.[dev]'"
 
 Progress = Callable[[str], None]
 

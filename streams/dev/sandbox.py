@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import math
 import os
+import sys
 from collections.abc import Mapping
 
 from rich.console import Console
@@ -76,5 +77,5 @@ def _welcome(console: Console, stack: Stack) -> None:
     for name, text in lines:
         console.print(f"  [bold]{name:<10}[/]{text}", soft_wrap=True)
     console.print("\nSubmit a job from another terminal, a new one each time:")
-    console.print(f"  robot-orchestrator example | {say}robot-orchestrator submit -", style="cyan", soft_wrap=True)
+    console.print(f"  {sys.argv[0]} example | {say}{sys.argv[0]} submit -", style="cyan", soft_wrap=True)
     console.print("Ctrl-C stops everything.\n")
