@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import faust
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaError
 from faust.auth import SASLCredentials, SSLCredentials
 from faust.types import StreamT
 from yarl import URL
@@ -145,7 +145,7 @@ class Worker:
                 return await check_topics(self._settings)
             except (TopicsError, SettingsError) as error:
                 exit_now(str(error), CONFIG_EXIT_CODE)
-            except KafkaConnectionError as error:
+            except KafkaError as error:
                 self.journal.warning(LogEvent.WAITING_FOR_BROKER, error=str(error))
                 await asyncio.sleep(BROKER_RETRY_SECONDS)
 
@@ -262,7 +262,10 @@ class OrchestratorApp(HardenedApp):
     async def on_start(self) -> None:
         """Bring up the worker first: nothing may arrive before it can be taken."""
         configure_logging(self.worker._settings.log_format, self.worker._settings.log_level)
-        await self.worker.start()
+        try:
+            await self.worker.start()
+        except KafkaError as error:
+            exit_now(error)
         await super().on_start()
 
     async def stop(self) -> None:

@@ -5,6 +5,7 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -13,7 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import InvalidProducerEpoch, KafkaError, OffsetOutOfRangeError, ProducerFenced
 
 from streams.journal import Journal
-from streams.log import FencedError, NewRecord, SourceRecord, TopicPartition, UnreadableError
+from streams.log import FencedError, NewRecord, SourceRecord, TopicPartition, UnreadableError, until_readable
 from streams.names import transactional_id
 
 # The broker gives up a transaction of a dead worker after this; below the request time-out, so that a
@@ -211,7 +212,8 @@ class KafkaPartitionLog:
 
     async def _load(self, consumer: AIOKafkaConsumer) -> list[tuple[bytes, bytes]]:
         # Read after the fence, which has ended the former owner's transaction: only we write what comes after.
-        end = (await self._reader.end_offsets(self._changelog.topic))[self._changelog.partition]
+        ends = await until_readable(partial(self._reader.end_offsets, self._changelog.topic))
+        end = ends[self._changelog.partition]
         consumer.assign([self._changelog])
         await consumer.seek_to_beginning(self._changelog)
         rows: dict[bytes, bytes] = {}

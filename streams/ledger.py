@@ -5,6 +5,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 
 from streams.claims import CallSlots, Claim, PayloadCache
 from streams.core.admission import Admission, robot_free_at
@@ -26,7 +27,15 @@ from streams.core.transition import transition
 from streams.dead_letters import dead_letter, record_size
 from streams.intake import Intake, Rejection, fingerprint, interpret, read_submission
 from streams.journal import Journal
-from streams.log import LogReader, NewRecord, PartitionLog, SourceRecord, TopicPartition, UnreadableError
+from streams.log import (
+    LogReader,
+    NewRecord,
+    PartitionLog,
+    SourceRecord,
+    TopicPartition,
+    UnreadableError,
+    until_readable,
+)
 from streams.names import DLQ_OF, SOURCE_TOPICS, DeadLetterReason, Topic, changelog_topic
 from streams.outcomes import outcome_record
 from streams.rows import decode_row, encode_row, row_key
@@ -123,7 +132,8 @@ class Ledger:
         for job in sorted(pending, key=lambda job: job.source.offset):
             self._admission.wait(job.key)
         for topic in SOURCE_TOPICS:
-            offset = (await self._reader.committed_offsets(topic))[self.partition]
+            offsets = await until_readable(partial(self._reader.committed_offsets, topic))
+            offset = offsets[self.partition]
             self._expected[topic] = self._processed[topic] = offset
 
     def close(self) -> None:

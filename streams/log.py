@@ -1,9 +1,10 @@
 """The port through which the engine knows Kafka: open and fence, read, commit. Nothing here imports a client."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 # A header may have no value.
 Headers = tuple[tuple[str, bytes | None], ...]
@@ -55,6 +56,20 @@ class FencedError(Exception):
 
 class UnreadableError(Exception):
     """The log did not give a clear answer in time; nothing may be concluded from that."""
+
+
+T = TypeVar("T")
+# How long to wait before a question is asked again.
+RETRY_SECONDS = 0.5
+
+
+async def until_readable(ask: Callable[[], Awaitable[T]]) -> T:
+    """Return the answer of a read that may be repeated, as soon as the log gives one."""
+    while True:
+        try:
+            return await ask()
+        except UnreadableError:
+            await asyncio.sleep(RETRY_SECONDS)
 
 
 class LogReader(Protocol):

@@ -18,6 +18,7 @@ from streams.names import LogEvent
 
 # sysexits.h: EX_SOFTWARE, an internal error.
 CRASH_EXIT_CODE = 70
+METADATA_MAX_AGE_MS = 5_000
 
 
 def exit_now(reason: BaseException | str, code: int = CRASH_EXIT_CODE) -> NoReturn:
@@ -55,6 +56,9 @@ class HardenedApp(faust.App):
             consumer_auto_offset_reset="earliest",
             # A worker without partitions does not fetch, and aiokafka would take it out of the group for good.
             broker_max_poll_interval=1_000_000,
+            # aiokafka does not ask again after a metadata request that failed, and a leader that knows of no
+            # topic gives nobody any partition: by default the whole group stands still for five minutes.
+            consumer_metadata_max_age_ms=METADATA_MAX_AGE_MS,
             # The worker's own line about a bad day is enough; Faust would log every print.
             worker_redirect_stdouts=False,
             **options,
