@@ -13,6 +13,7 @@ from streams.settings import LogFormat, LogLevel
 
 # A library's line is not written again within this time.
 REPEAT_SECONDS = 10.0
+REMEMBERED_LINES = 1_000
 
 # The logger of our own lines.
 LOGGER = "robot_orchestrator"
@@ -109,6 +110,8 @@ class OnceInAWhile(logging.Filter):
         now = time.monotonic()
         if now - self._said.get(line, -REPEAT_SECONDS) < REPEAT_SECONDS:
             return False
+        if len(self._said) > REMEMBERED_LINES:
+            self._said.clear()
         self._said[line] = now
         return True
 

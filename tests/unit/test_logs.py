@@ -1,0 +1,46 @@
+"""Libraries that repeat themselves are heard once in a while, and no line tells what it must not."""
+
+import json
+import logging
+import subprocess
+import sys
+
+import pytest
+
+from streams.logs import LOGGER, OnceInAWhile
+
+CRASH = """
+from streams.faust_hardening.app import exit_now
+from streams.logs import configure_logging
+from streams.settings import LogFormat, LogLevel
+configure_logging(LogFormat("{format}"), LogLevel.INFO)
+def fail(password):
+    raise ValueError("it broke")
+try:
+    fail("hunter2")
+except ValueError as error:
+    exit_now(error)
+"""
+
+
+def line(name: str, message: str) -> logging.LogRecord:
+    return logging.LogRecord(name, logging.ERROR, __file__, 1, message, None, None)
+
+
+def test_a_library_says_the_same_thing_once_and_we_say_everything() -> None:
+    once = OnceInAWhile()
+    said = [once.filter(line("aiokafka", text)) for text in ("no broker", "no broker", "something else")]
+    assert said == [True, False, True]
+    assert all(once.filter(line(LOGGER, "worker_exit")) for _ in range(2))
+
+
+@pytest.mark.parametrize("log_format", ["json", "pretty"])
+def test_the_last_line_of_a_crash_tells_the_error_and_no_local_variable(log_format: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", CRASH.format(format=log_format)], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 70
+    assert "ValueError: it broke" in ended.stdout
+    assert "hunter2" not in ended.stdout.replace('fail("hunter2")', "")
+    if log_format == "json":
+        assert json.loads(ended.stdout.splitlines()[-1])["exit_code"] == 70
