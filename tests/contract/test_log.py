@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Protocol
 
 import pytest
@@ -15,7 +16,7 @@ from aiokafka.errors import KafkaError
 from streams.clock import Clock
 from streams.journal import Journal
 from streams.kafka_log import KafkaPartitionLog, KafkaReader
-from streams.log import FencedError, LogReader, NewRecord, PartitionLog, TopicPartition, UnreadableError
+from streams.log import FencedError, LogReader, NewRecord, PartitionLog, TopicPartition, UnreadableError, until_readable
 from streams.metrics import Metrics
 from streams.names import changelog_topic
 from tests.simulation.broker import RefusedError, SimulatedBroker, SimulatedPartitionLog, SimulatedReader, State
@@ -212,4 +213,6 @@ async def test_a_group_that_never_committed_stands_at_the_beginning(cluster: Clu
     log = cluster.open_log()
     await log.open()
     await log.commit([cluster.record(b"x")])
-    assert await cluster.reader.committed_offsets(cluster.source.topic) == {0: 0, 1: 0}
+    # On a new cluster the coordinator of a first group takes a moment.
+    offsets = await until_readable(partial(cluster.reader.committed_offsets, cluster.source.topic))
+    assert offsets == {0: 0, 1: 0}
