@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, cast
 
 import faust
@@ -26,6 +27,7 @@ from streams.deadlines import DeadlineScan, ReadBarrier
 from streams.dispatch import Dispatcher
 from streams.faust_hardening import DurableChannel, HardenedApp
 from streams.faust_hardening.app import exit_now
+from streams.faust_hardening.consumer import HardenedConsumer
 from streams.journal import Journal
 from streams.kafka_log import KafkaPartitionLog, KafkaReader, source_record
 from streams.ledger import Ledger, LedgerConfig
@@ -85,6 +87,7 @@ class Worker:
         self._payloads = PayloadCache(PAYLOAD_CACHE_BYTES)
         self._deciding: asyncio.Task[None] | None = None
         self.dispatch: Callable[[Claim], None] = self._not_wired
+        self.is_member: Callable[[], bool] = self._not_in_group
         self._stack = contextlib.AsyncExitStack()
         self._last_turn = time.monotonic()
         self._watchdog: Watchdog | None = None
@@ -121,7 +124,14 @@ class Worker:
             self._stack.push_async_callback(reader.stop)
         barrier = ReadBarrier(self._barrier_reader)
         self._scan = DeadlineScan(self.partitions.open_ledgers, self.partitions.expire, barrier, self.now, self.journal)
-        self._watchdog = Watchdog(self.partitions.open_ledgers, self._barrier_reader, self.now, self.journal)
+        self._watchdog = Watchdog(
+            lambda: self.partitions.assigned and self.is_member(),
+            timedelta(seconds=2 * settings.session_timeout_seconds),
+            self.partitions.open_ledgers,
+            self._barrier_reader,
+            self.now,
+            self.journal,
+        )
         self._begin(self._watchdog.run())
         secret = settings.callback_secret.get_secret_value()
         robot = HttpRobot(settings.robot_endpoint, secret, settings.robot_timeout_seconds, settings.robot_concurrency)
@@ -226,9 +236,17 @@ class Worker:
     def _not_wired(_claim: Claim) -> None:
         raise RuntimeError("no dispatch agent is there to take the claim")
 
+    @staticmethod
+    def _not_in_group() -> bool:
+        return False
+
     def _live_checks(self) -> dict[str, bool]:
-        turning = time.monotonic() - self._last_turn < STALLED_SECONDS
-        return {"event loop turns": turning, "partitions move": not (self._watchdog and self._watchdog.suspicious)}
+        watchdog = self._watchdog
+        return {
+            "event loop turns": time.monotonic() - self._last_turn < STALLED_SECONDS,
+            "partitions move": watchdog is None or watchdog.partitions_move,
+            "in the group, or joining": watchdog is None or watchdog.in_group,
+        }
 
     def _ready_checks(self) -> dict[str, bool]:
         return {"group joined, partitions loaded": self.partitions.ready}
@@ -302,6 +320,7 @@ def build_app(settings: Settings, parts: Parts | None = None) -> OrchestratorApp
         app.agent(channel, name=name.value)(_intake_agent(worker))
     claims = DurableChannel(app)
     worker.dispatch = claims.put_nowait
+    worker.is_member = lambda: cast(HardenedConsumer, app.consumer).is_member
 
     @app.agent(claims, name=Agent.DISPATCH.value)
     async def dispatch(stream: StreamT[Claim]) -> None:

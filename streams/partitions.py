@@ -59,6 +59,11 @@ class Partitions:
         self._room.set()
 
     @property
+    def assigned(self) -> bool:
+        """Whether the group has given us our partitions, be they none."""
+        return self._assigned
+
+    @property
     def ready(self) -> bool:
         """Whether the group has given us our partitions and all of them are loaded."""
         return self._assigned and all(owned.opened for owned in self._owned.values())

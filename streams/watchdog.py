@@ -15,6 +15,9 @@ LOOK_SECONDS = 5.0
 # /livez turns before the process ends, so that a supervisor that asks it sees why.
 SUSPECT_AFTER = timedelta(seconds=15)
 STUCK_AFTER = timedelta(seconds=40)
+# A rebalance may wait for the slowest member, which has at least 30 s, and a frozen one must time out before.
+OUTSIDE_SUSPECT_AFTER = timedelta(seconds=60)
+OUTSIDE_AFTER = timedelta(seconds=120)
 LOOP_BLOCKED_SECONDS = 60.0
 
 
@@ -22,33 +25,60 @@ class StuckPartitionError(Exception):
     """A partition of ours has records that have not been worked on for too long."""
 
 
+class LostMembershipError(Exception):
+    """The group has not counted on this worker for too long, and no rebalance brings it back."""
+
+
 class Watchdog:
-    """Compares what the ledgers have done with what is in the log. Without a broker's answer it concludes nothing."""
+    """Compares what the ledgers have done with what is in the log. Without a broker's answer it concludes nothing.
+
+    `joined` says whether this worker is a member of its group and has its assignment; `patience` is added to the
+    time that it may be without.
+    """
 
     def __init__(
-        self, ledgers: Callable[[], Iterable[Ledger]], reader: LogReader, now: Callable[[], datetime], journal: Journal
+        self,
+        joined: Callable[[], bool],
+        patience: timedelta,
+        ledgers: Callable[[], Iterable[Ledger]],
+        reader: LogReader,
+        now: Callable[[], datetime],
+        journal: Journal,
     ) -> None:
+        self._joined = joined
+        self._patience = patience
         self._ledgers = ledgers
         self._reader = reader
         self._now = now
         self._journal = journal
         # Since when a partition has stood at an offset with something behind it.
         self._standing: dict[tuple[Ledger, str], tuple[int, datetime]] = {}
+        self._outside_since: datetime | None = None
 
     @property
-    def suspicious(self) -> bool:
-        """Whether a partition has stood still for so long that somebody should look."""
+    def partitions_move(self) -> bool:
+        """Whether no partition has stood still for so long that somebody should look."""
         now = self._now()
-        return any(now - since > SUSPECT_AFTER for _, since in self._standing.values())
+        return all(now - since <= SUSPECT_AFTER for _, since in self._standing.values())
+
+    @property
+    def in_group(self) -> bool:
+        """Whether the group has not been without this worker for so long that somebody should look."""
+        since = self._outside_since
+        return since is None or self._now() - since <= OUTSIDE_SUSPECT_AFTER + self._patience
 
     async def run(self) -> None:
-        """Look again and again. Raises StuckPartitionError."""
+        """Look again and again. Raises StuckPartitionError or LostMembershipError."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             await self.look()
 
     async def look(self) -> None:
-        """Look once. Raises StuckPartitionError if records lie where nothing has moved for too long."""
+        """Look once.
+
+        Raises StuckPartitionError if records lie where nothing has moved for too long, LostMembershipError if
+        the group goes on without this worker.
+        """
         standing: dict[tuple[Ledger, str], tuple[int, datetime]] = {}
         try:
             for topic in SOURCE_TOPICS:
@@ -63,12 +93,22 @@ class Watchdog:
         except UnreadableError as error:
             # No broker answers: that is no fault of ours, and ending would not help.
             self._standing.clear()
+            self._outside_since = None
             self._journal.warning(LogEvent.WAITING_FOR_BROKER, error=str(error))
             return
         self._standing = standing
+        self._look_at_group()
         for (ledger, name), (position, since) in standing.items():
             if self._now() - since > STUCK_AFTER:
                 await self._check(ledger, name, position)
+
+    def _look_at_group(self) -> None:
+        if self._joined():
+            self._outside_since = None
+            return
+        self._outside_since = self._outside_since or self._now()
+        if self._now() - self._outside_since > OUTSIDE_AFTER + self._patience:
+            raise LostMembershipError(f"not in the group since {self._outside_since:%H:%M:%S} UTC, and no rebalance")
 
     async def _check(self, ledger: Ledger, topic: str, position: int) -> None:
         """Make sure that it is a record that nothing happens to, and not a marker or an open transaction."""

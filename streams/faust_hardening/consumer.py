@@ -1,7 +1,7 @@
 """Faust's consumer, where it commits too far, drops records, reads what was never committed or is too slow."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import aiokafka
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
@@ -28,6 +28,21 @@ class HardenedConsumerThread(AIOKafkaConsumerThread):
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
         return consumer
 
+    @property
+    def is_member(self) -> bool:
+        """Whether this consumer keeps up its place in the group.
+
+        aiokafka hands an error of its coordination to whoever asks for records next, and does nothing more until
+        then. Faust does not ask without partitions, so a worker in reserve would be out of the group unnoticed.
+        """
+        coordinator = self._consumer and self._consumer._coordinator
+        return (
+            coordinator is not None
+            and coordinator.generation > 0
+            and coordinator._pending_exception is None
+            and not coordinator._coordination_task.done()
+        )
+
 
 class HardenedConsumer(Consumer):
     """Never commits past a record that is still being worked on, and can be waited for to stand still."""
@@ -36,6 +51,11 @@ class HardenedConsumer(Consumer):
         super().__init__(*args, **kwargs)
         self.standing_still = Event()
         self._lowest_in_flight: dict[TP, int] = {}
+
+    @property
+    def is_member(self) -> bool:
+        """Whether this consumer keeps up its place in the group."""
+        return cast(HardenedConsumerThread, self._thread).is_member
 
     async def _wait_next_records(self, timeout: float) -> Any:
         """Say when nothing is being fetched any more because flow was stopped.

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import defaultdict
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from streams.claims import CallSlots, PayloadCache
@@ -115,7 +116,14 @@ class SimulatedWorker:
             self._journal,
             self._crash,
         )
-        self._watchdog = Watchdog(self.partitions.open_ledgers, self._reader, now, self._journal)
+        self._watchdog = Watchdog(
+            lambda: self.partitions.assigned,
+            timedelta(0),
+            self.partitions.open_ledgers,
+            self._reader,
+            now,
+            self._journal,
+        )
         self._deciding: asyncio.Task[None] | None = None
         self._generation = -1
         self._fetchers: list[asyncio.Task[None]] = []
