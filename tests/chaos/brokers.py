@@ -1,19 +1,23 @@
 """The Kafka of a round: one broker or three, reached by the workers directly or through proxies."""
 
 import asyncio
+import resource
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import for_code
+from aiokafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest
 
 from streams.dev.kafka import EmbeddedCluster, EmbeddedKafka
 from streams.dev.loopback import HOST, free_port
-from streams.names import Topic, changelog_topic
+from streams.names import OUTCOME_TOPICS, Topic, changelog_topic
 from streams.settings import Settings
 from streams.topics import create_topics, topic_specs
 from tests.chaos.proxy import Proxy
@@ -25,6 +29,9 @@ CONFIG = {
     # Compaction and the end of an abandoned transaction must happen within a round.
     "log.cleaner.backoff.ms": "500",
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
+    # So that a topic can be denied for a while.
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "allow.everyone.if.no.acl.found": "true",
 }
 # Everything but the newest half second of the changelog is compacted at once, and tombstones do not stay.
 COMPACTION = {
@@ -35,7 +42,11 @@ COMPACTION = {
 }
 # Kafka's error codes of DeleteGroups that need no other attempt: done, and no such group.
 GROUP_IS_GONE = (0, 69)
+FULL_DISK_SECONDS = 60.0
+RETRY_SECONDS = 0.5
 RESET_SECONDS = 40.0
+# Kafka's codes of (operation, permission): everything is allowed, and writing is denied.
+ACL_RULES = ((2, 3), (4, 2))
 
 
 class Brokers:
@@ -90,21 +101,71 @@ class Brokers:
         broker = rng.choice(self.all)
         await asyncio.to_thread(broker.stop if gently else broker.kill)
         await asyncio.sleep(seconds)
+        await self._bring_back(broker)
+
+    async def fill_disk(self, rng: Random, *, seconds: float) -> None:
+        """Let a broker's files grow no more: it gives up by itself. Bring it back a while after that."""
+        broker = rng.choice(self.all)
+        # As on a full disk a write fails or is cut short; the files that are there are far larger than this.
+        resource.prlimit(broker.pid, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
+        async with asyncio.timeout(FULL_DISK_SECONDS):
+            while broker.running:
+                await asyncio.sleep(RETRY_SECONDS)
+        await asyncio.sleep(seconds)
+        await self._bring_back(broker)
+
+    async def outage(self, *, seconds: float) -> None:
+        """Kill every broker, and bring all of them back after a while."""
+        for broker in self.all:
+            broker.kill()
+        await asyncio.sleep(seconds)
+        for broker in self.all:
+            broker.launch()
+        everyone = {int(broker.config["node.id"]) for broker in self.all}
+        await asyncio.to_thread(self.all[0].wait_until_ready, everyone)
+
+    async def _bring_back(self, broker: EmbeddedKafka) -> None:
         everyone = {int(other.config["node.id"]) for other in self.all}
         broker.launch()
         await asyncio.to_thread(broker.wait_until_ready, everyone)
 
-    async def create_topics(self, settings: Settings, *, compacted: bool) -> None:
-        """Create the topics; completions are stamped when they come in, which is what 'in time' is judged by."""
-        specs = {spec.name: dict(spec.config) for spec in topic_specs(settings)}
-        config = specs[Topic.BATCH_COMPLETED] | {"message.timestamp.type": "LogAppendTime"}
+    async def deny_writes(self, topic: str) -> None:
+        """Let nobody write to a topic."""
+        for rule in ACL_RULES:
+            async with self._admin() as admin:
+                response = await admin._send_request(CreateAclsRequest(*_acl(topic), *rule))
+            _raise_any(response.creation_responses)
+
+    async def allow_writes(self, topic: str) -> None:
+        """Let everybody write again."""
+        for rule in ACL_RULES:
+            async with self._admin() as admin:
+                response = await admin._send_request(DeleteAclsRequest(*_acl(topic), *rule))
+            _raise_any(response.filter_responses)
+
+    @asynccontextmanager
+    async def _admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
         admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap_servers)
         await admin.start()
         try:
-            topic = NewTopic(Topic.BATCH_COMPLETED, PARTITIONS, len(self.all), topic_configs=config)
-            await admin.create_topics([topic])
+            yield admin
         finally:
             await admin.close()
+
+    async def create_topics(self, settings: Settings, *, compacted: bool) -> None:
+        """Create the topics; completions and outcomes are judged by the time when the broker had them."""
+        specs = {spec.name: dict(spec.config) for spec in topic_specs(settings)}
+        stamped = [
+            NewTopic(
+                name,
+                PARTITIONS,
+                len(self.all),
+                topic_configs=specs[name] | {"message.timestamp.type": "LogAppendTime"},
+            )
+            for name in (Topic.BATCH_COMPLETED, *OUTCOME_TOPICS)
+        ]
+        async with self._admin() as admin:
+            await admin.create_topics(stamped)
         await create_topics(settings, PARTITIONS, len(self.all))
         if compacted:
             self._changelog_config = COMPACTION
@@ -115,15 +176,9 @@ class Brokers:
         config = next(dict(spec.config) for spec in topic_specs(settings) if spec.name == name) | dict(changes)
         if name == changelog_topic(settings.app_id):
             config |= self._changelog_config
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap_servers)
-        await admin.start()
-        try:
+        async with self._admin() as admin:
             for response in await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, config)]):
-                for code, message, *_ in response.resources:
-                    if code:
-                        raise for_code(code)(message)
-        finally:
-            await admin.close()
+                _raise_any(response.resources)
 
     async def delete_group(self, group: str) -> None:
         """Delete a group and its offsets, as soon as its last member is gone."""
@@ -134,7 +189,20 @@ class Brokers:
                 return
             if time.monotonic() > give_up:
                 raise TimeoutError(f"the group could not be deleted: error codes {codes}")
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(RETRY_SECONDS)
+
+
+def _acl(topic: str) -> tuple[Any, ...]:
+    """Return an ACL's first fields: this very topic, everybody, from everywhere."""
+    topic_type, literal = 2, 3
+    return topic_type, topic, literal, "User:*", "*"
+
+
+def _raise_any(answers: Iterable[tuple[Any, ...]]) -> None:
+    """Raise the first error of answers that begin with a code and a message."""
+    for code, message, *_ in answers:
+        if code:
+            raise for_code(code)(message)
 
 
 def _delete_group(port: int, group: str) -> int | None:

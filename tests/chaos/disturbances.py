@@ -62,6 +62,15 @@ async def outcome_refused(world: World) -> None:
     await _refuse(world, world.rng.choice(OUTCOME_TOPICS))
 
 
+async def writes_denied(world: World) -> None:
+    """Nobody is allowed to write to a topic that transactions have a part in, for a while."""
+    topic = world.rng.choice((changelog_topic(world.settings.app_id), *OUTCOME_TOPICS))
+    async with world.broker_lock:
+        await world.kafka.deny_writes(topic)
+        await asyncio.sleep(world.rng.uniform(0.5, 4))
+        await world.kafka.allow_writes(topic)
+
+
 async def _stall(world: World, links: Sequence[Proxy], seconds: float) -> None:
     directions = world.rng.choice(DIRECTIONS)
     for proxy in links:

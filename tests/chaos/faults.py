@@ -18,7 +18,10 @@ from tests.chaos.world import World
 
 Run = Callable[[World], Awaitable[None]]
 TRIPPING = ("-m", "tests.chaos.tripping_worker")
-UNRELATED_COMPLETIONS = 5_000
+STEPPING = ("-m", "tests.chaos.stepping_worker")
+# Longer than anything in a worker waits for a broker: nobody is left who remembers.
+OUTAGE_SECONDS = 60.0
+UNRELATED_COMPLETIONS = 20_000
 RETRY_SECONDS = 0.5
 
 
@@ -57,13 +60,19 @@ async def stop_at_point(world: World) -> None:
 async def _trip(world: World, how: str) -> None:
     point = world.rng.choice(list(TripPoint))
     nth = 1 if point is TripPoint.DURING_RECOVERY else world.rng.randint(1, 12)
+    slot = await _replace(world, *TRIPPING, point.value, how, str(nth))
+    slot.stops_itself = how == "stop"
+
+
+async def _replace(world: World, *command: str) -> Slot:
+    """Stop a worker and let the supervisor run another command in its place, once."""
     slot = await world.fleet.pick()
-    slot.next_command = (*TRIPPING, point.value, how, str(nth))
+    slot.next_command = command
     slot.signal(signal.SIGTERM)
     await slot.ended()
     while not slot.running:
         await asyncio.sleep(RETRY_SECONDS)
-    slot.stops_itself = how == "stop"
+    return slot
 
 
 async def stop_worker(world: World) -> None:
@@ -127,6 +136,23 @@ async def _interrupt(world: World, *, gently: bool) -> None:
     seconds = world.rng.uniform(0.2, 4) if world.plan.brokers == 1 else world.rng.uniform(4, 12)
     async with world.broker_lock:
         await world.kafka.interrupt(world.rng, gently=gently, seconds=seconds)
+
+
+async def disk_full(world: World) -> None:
+    """A broker cannot write any more, gives up, and comes back with room on its disk."""
+    async with world.broker_lock:
+        await world.kafka.fill_disk(world.rng, seconds=world.rng.uniform(0.2, 4))
+
+
+async def brokers_gone(world: World) -> None:
+    """All brokers are gone for longer than anybody waits, and come back: nobody but the supervisor does anything."""
+    async with world.broker_lock:
+        await world.kafka.outage(seconds=world.rng.uniform(0.6, 1.2) * OUTAGE_SECONDS)
+
+
+async def clock_steps(world: World) -> None:
+    """One worker's wall clock goes back and forth by minutes from now on."""
+    await _replace(world, *STEPPING)
 
 
 async def _all_down_from_work(world: World) -> None:
@@ -196,6 +222,9 @@ ALL = {
     "offsets_deleted": Fault(offsets_deleted),
     "offsets_to_beginning": Fault(offsets_to_beginning),
     "down_past_deadline": Fault(down_past_deadline),
+    "disk_full": Fault(disk_full),
+    "brokers_gone": Fault(brokers_gone, cluster=False),
+    "clock_steps": Fault(clock_steps),
     "robot_stalled": Fault(disturbances.robot_stalled, cluster=False, proxied=True),
     "robot_cut": Fault(disturbances.robot_cut, cluster=False, proxied=True),
     "robot_slow": Fault(disturbances.robot_slow, cluster=False, proxied=True),
@@ -205,6 +234,7 @@ ALL = {
     "kafka_slow": Fault(disturbances.kafka_slow, proxied=True),
     "changelog_refused": Fault(disturbances.changelog_refused),
     "outcome_refused": Fault(disturbances.outcome_refused),
+    "writes_denied": Fault(disturbances.writes_denied),
 }
 SINGLE = list(ALL)
 CLUSTER = [name for name, fault in ALL.items() if fault.cluster]

@@ -6,9 +6,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from schemas import JobFailed
+from streams.core.deadlines import Deadlines
 from streams.core.job import FailureReason, JobKey
 from streams.dev.history import History, HistoryError, Post, job_key, read_history, read_posts
 from streams.dev.history_check import ViolationKind, check
@@ -23,6 +26,8 @@ UNFINISHED = (ViolationKind.NO_OUTCOME, ViolationKind.UNACCOUNTED)
 # A claim that was never called waits for 37 s; a workspace can have several of them one after another.
 SETTLE_SECONDS = 180.0
 POLL_SECONDS = 1.0
+# Two processes on one machine read one clock; what is left is rounding.
+CLOCK_TOLERANCE = timedelta(seconds=0.5)
 _REPORTS = Topic.BATCH_COMPLETED
 
 
@@ -50,7 +55,7 @@ async def settle(world: World) -> Verdict:
         found = check(history, posts, SECRETS)
         unfinished = any(violation.kind in UNFINISHED for violation in found)
         if not unfinished or time.monotonic() > give_up:
-            violations = [*map(str, found), *_more(history), *_secrets_in_logs(world)]
+            violations = [*map(str, found), *_more(history, posts, world.settings.deadlines), *_secrets_in_logs(world)]
             return _verdict(history, posts, violations)
         await asyncio.sleep(POLL_SECONDS)
 
@@ -78,8 +83,9 @@ async def _every_job_ended(world: World, give_up: float) -> None:
         await consumer.stop()
 
 
-def _more(history: History) -> Iterator[str]:
+def _more(history: History, posts: list[Post], deadlines: Deadlines) -> Iterator[str]:
     """Check what the history checker leaves to those who know the run."""
+    yield from _early_timeouts(history, posts, deadlines)
     reported = {(job_key(record), record.partition, _counts(record.value)) for record in history.of(_REPORTS)}
     for key, outcomes in history.outcomes().items():
         home = partition_of(key.workspace_id, history.partitions)
@@ -89,6 +95,18 @@ def _more(history: History) -> Iterator[str]:
     for key, row in history.rows().items():
         if row.reason is FailureReason.TIMEOUT and row.deadline and row.ended_at and row.ended_at < row.deadline:
             yield f"job {key.job_id}: timed out at {row.ended_at}, before its deadline {row.deadline}"
+
+
+def _early_timeouts(history: History, posts: list[Post], deadlines: Deadlines) -> Iterator[str]:
+    """Compare the robot's clock and the broker's, whatever the workers' clocks have shown."""
+    posted = {post.key: post.received_at for post in posts}
+    for record in history.of(Topic.FAILED):
+        outcome = JobFailed.model_validate_json(record.value or b"")
+        if outcome.reason == FailureReason.TIMEOUT and outcome.orderCount is not None:
+            key = JobKey(outcome.workspaceId, outcome.jobId)
+            earliest = posted[key] + deadlines.work(outcome.orderCount) - CLOCK_TOLERANCE
+            if record.timestamp < earliest:
+                yield f"job {key.job_id}: timed out {earliest - record.timestamp} too early"
 
 
 def _counts(value: bytes | None) -> tuple[object, object] | None:
