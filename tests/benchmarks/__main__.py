@@ -12,6 +12,7 @@ from pathlib import Path
 from tests.benchmarks.application import Cluster, existing_partitions
 from tests.benchmarks.memory import memory
 from tests.benchmarks.report import Row, describe_machine, print_table
+from tests.benchmarks.takeover import takeover
 from tests.benchmarks.throughput import burst, paced
 from tests.benchmarks.ticks import ticks
 from tests.support.kafka import Source, running_kafka, source
@@ -27,6 +28,7 @@ class Benchmark(StrEnum):
     PACED = "paced"
     MEMORY = "memory"
     TICK = "tick"
+    TAKEOVER = "takeover"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +38,11 @@ class Sizes:
     burst_jobs: int
     paced_seconds: float
     waiting_jobs: int
+    takeovers: int
 
 
-FULL = Sizes(burst_jobs=2_000, paced_seconds=20, waiting_jobs=5_000)
-QUICK = Sizes(burst_jobs=400, paced_seconds=5, waiting_jobs=1_000)
+FULL = Sizes(burst_jobs=2_000, paced_seconds=20, waiting_jobs=5_000, takeovers=5)
+QUICK = Sizes(burst_jobs=400, paced_seconds=5, waiting_jobs=1_000, takeovers=1)
 
 
 def main() -> None:
@@ -54,7 +57,7 @@ def main() -> None:
     sizes = QUICK if arguments.quick else FULL
     wanted = {arguments.only} if arguments.only else set(Benchmark)
     rows: dict[Benchmark, list[Row]] = {benchmark: [] for benchmark in Benchmark}
-    if wanted - {Benchmark.TICK}:
+    if wanted - {Benchmark.TICK, Benchmark.TAKEOVER}:
         # A topic's partition count is for good, so each count gets a broker of its own.
         for partitions in PARTITIONS[:1] if source() is Source.GIVEN or wanted == {Benchmark.MEMORY} else PARTITIONS:
             with tempfile.TemporaryDirectory() as folder, running_kafka(Path(folder)) as kafka:
@@ -63,6 +66,10 @@ def main() -> None:
                     rows[benchmark] += found
     if Benchmark.TICK in wanted:
         rows[Benchmark.TICK] = ticks()
+    if Benchmark.TAKEOVER in wanted:
+        with tempfile.TemporaryDirectory() as folder, running_kafka(Path(folder)) as kafka:
+            figures = takeover(kafka.bootstrap_servers, Path(folder), sizes.takeovers)
+            rows[Benchmark.TAKEOVER] = asyncio.run(figures)
     print_table([row for benchmark in Benchmark for row in rows[benchmark]], f"{machine}, {source()}")
 
 
