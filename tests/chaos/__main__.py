@@ -8,9 +8,10 @@ import shutil
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
-from tests.chaos.faults import CLUSTER, SINGLE
+from tests.chaos.faults import ALL, CLUSTER, SINGLE
 from tests.chaos.plan import draw
 from tests.chaos.report import table
 from tests.chaos.round import Round, run_round
@@ -27,6 +28,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=5.0, help="begin no round after this time")
     parser.add_argument("--rounds", type=int, default=10_000, help="at most so many rounds")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1_000_000), help="of the first round")
+    parser.add_argument("--only", choices=list(ALL), metavar="FAULT", help="this fault alone: see faults.py")
+    parser.add_argument("--outage-seconds", type=float, help="how long brokers_gone lasts; about a minute by default")
     parser.add_argument("--folder", type=Path, help="where data and logs go; a temporary folder by default")
     parser.add_argument("--keep", action="store_true", help="keep data and logs of clean rounds too")
     arguments = parser.parse_args()
@@ -37,6 +40,10 @@ def main() -> None:
     end = time.monotonic() + arguments.minutes * 60
     while len(rounds) < arguments.rounds and time.monotonic() < end:
         plan = draw(arguments.seed + len(rounds), SINGLE, CLUSTER)
+        if arguments.only:
+            plan = replace(plan, faults=((2.0, arguments.only),))
+        if arguments.outage_seconds:
+            plan = replace(plan, outage_seconds=arguments.outage_seconds)
         place = folder / f"seed-{plan.seed}"
         one = asyncio.run(run_round(plan, place))
         rounds.append(one)

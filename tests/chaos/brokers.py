@@ -29,7 +29,9 @@ CONFIG = {
     # Compaction and the end of an abandoned transaction must happen within a round.
     "log.cleaner.backoff.ms": "500",
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
-    # So that a topic can be denied for a while.
+}
+# So that a topic can be denied for a while. Brokers of a cluster would need to be super users, as which everybody comes.
+AUTHORIZER = {
     "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
     "allow.everyone.if.no.acl.found": "true",
 }
@@ -54,7 +56,7 @@ class Brokers:
 
     def __init__(self, folder: Path, count: int, *, proxied: bool) -> None:
         self._cluster = EmbeddedCluster(folder, count, config=CONFIG) if count > 1 else None
-        self.all = self._cluster.brokers if self._cluster else [EmbeddedKafka(folder, config=CONFIG)]
+        self.all = self._cluster.brokers if self._cluster else [EmbeddedKafka(folder, config=CONFIG | AUTHORIZER)]
         self.links: list[list[Proxy]] = [self._add_link(name) for name in LINKS] if proxied else []
         self.bootstrap_servers = ",".join(broker.bootstrap_servers for broker in self.all)
         self._changelog_config: Mapping[str, str] = {}

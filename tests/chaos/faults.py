@@ -19,8 +19,6 @@ from tests.chaos.world import World
 Run = Callable[[World], Awaitable[None]]
 TRIPPING = ("-m", "tests.chaos.tripping_worker")
 STEPPING = ("-m", "tests.chaos.stepping_worker")
-# Longer than anything in a worker waits for a broker: nobody is left who remembers.
-OUTAGE_SECONDS = 60.0
 UNRELATED_COMPLETIONS = 20_000
 RETRY_SECONDS = 0.5
 
@@ -147,7 +145,7 @@ async def disk_full(world: World) -> None:
 async def brokers_gone(world: World) -> None:
     """All brokers are gone for longer than anybody waits, and come back: nobody but the supervisor does anything."""
     async with world.broker_lock:
-        await world.kafka.outage(seconds=world.rng.uniform(0.6, 1.2) * OUTAGE_SECONDS)
+        await world.kafka.outage(seconds=world.plan.outage_seconds)
 
 
 async def clock_steps(world: World) -> None:
@@ -234,7 +232,7 @@ ALL = {
     "kafka_slow": Fault(disturbances.kafka_slow, proxied=True),
     "changelog_refused": Fault(disturbances.changelog_refused),
     "outcome_refused": Fault(disturbances.outcome_refused),
-    "writes_denied": Fault(disturbances.writes_denied),
+    "writes_denied": Fault(disturbances.writes_denied, cluster=False),
 }
 SINGLE = list(ALL)
 CLUSTER = [name for name, fault in ALL.items() if fault.cluster]

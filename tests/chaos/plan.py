@@ -43,6 +43,7 @@ class Plan:
     compacted: bool
     session_seconds: float
     base_seconds: float
+    outage_seconds: float
     robot: RobotOptions
     faults: Sequence[tuple[float, str]]
 
@@ -89,6 +90,8 @@ def draw(seed: int, single: Sequence[str], cluster: Sequence[str], *, load_secon
         compacted=rng.random() < COMPACTED,
         session_seconds=rng.choice((3.0, 4.0, 6.0)),
         base_seconds=rng.choice((3.0, 5.0)),
+        # Longer than anything in a worker waits for a broker: nobody is left who remembers.
+        outage_seconds=rng.uniform(35, 75),
         robot=robot,
         faults=faults,
     )

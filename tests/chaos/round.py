@@ -13,7 +13,7 @@ from tests.chaos.plan import Plan
 from tests.chaos.verdict import Verdict, settle
 from tests.chaos.world import World
 
-# Every fault ends by itself before that, or something stands still that should not.
+# Every fault ends by itself before that, an outage aside, or something stands still that should not.
 FAULTS_SECONDS = 180.0
 
 
@@ -52,7 +52,7 @@ async def run_round(plan: Plan, folder: Path) -> Round:
             await world.publish_load()
         for _ in range(plan.workers):
             world.add_worker()
-        async with asyncio.timeout(FAULTS_SECONDS), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(FAULTS_SECONDS + plan.outage_seconds), asyncio.TaskGroup() as tasks:
             if not plan.backlog:
                 tasks.create_task(world.publish_load())
             for at, name in plan.faults:
