@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.chaos.faults import ALL, CLUSTER, SINGLE
-from tests.chaos.plan import draw
-from tests.chaos.report import table
+from tests.chaos.plan import draw, five_kills
+from tests.chaos.report import five_kills_line, table
 from tests.chaos.round import Round, run_round
 
 
@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10_000, help="at most so many rounds")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1_000_000), help="of the first round")
     parser.add_argument("--only", choices=list(ALL), metavar="FAULT", help="this fault alone: see faults.py")
+    parser.add_argument("--five-kills", action="store_true", help="500 jobs, their worker killed five times")
     parser.add_argument("--outage-seconds", type=float, help="how long brokers_gone lasts; about a minute by default")
     parser.add_argument("--folder", type=Path, help="where data and logs go; a temporary folder by default")
     parser.add_argument("--keep", action="store_true", help="keep data and logs of clean rounds too")
@@ -39,7 +40,8 @@ def main() -> None:
     rounds: list[Round] = []
     end = time.monotonic() + arguments.minutes * 60
     while len(rounds) < arguments.rounds and time.monotonic() < end:
-        plan = draw(arguments.seed + len(rounds), SINGLE, CLUSTER)
+        seed = arguments.seed + len(rounds)
+        plan = five_kills(seed) if arguments.five_kills else draw(seed, SINGLE, CLUSTER)
         if arguments.only:
             plan = replace(plan, faults=((2.0, arguments.only),))
         if arguments.outage_seconds:
@@ -54,7 +56,10 @@ def main() -> None:
             _say(f"    data and logs: {place}; again: --seed {plan.seed} --rounds 1")
         elif not arguments.keep:
             shutil.rmtree(place)
-    _say(f"\n{table(rounds)}")
+    if arguments.five_kills:
+        _say(f"\n{five_kills_line(rounds)}")
+    else:
+        _say(f"\n{table(rounds)}")
     sys.exit(any(one.verdict.violations for one in rounds))
 
 

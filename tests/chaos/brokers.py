@@ -30,7 +30,7 @@ CONFIG = {
     "log.cleaner.backoff.ms": "500",
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
 }
-# So that a topic can be denied for a while. Brokers of a cluster would need to be super users, as which everybody comes.
+# So that a topic can be denied for a while. A cluster's brokers would need to be super users, as which all come here.
 AUTHORIZER = {
     "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
     "allow.everyone.if.no.acl.found": "true",

@@ -31,6 +31,11 @@ class Fault:
     cluster: bool = True
     proxied: bool = False
 
+    @property
+    def what(self) -> str:
+        """What is done, in words."""
+        return (self.run.__doc__ or "").strip().rstrip(".")
+
 
 async def kill_worker(world: World) -> None:
     """Kill -9 at a random time."""

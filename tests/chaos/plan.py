@@ -95,3 +95,23 @@ def draw(seed: int, single: Sequence[str], cluster: Sequence[str], *, load_secon
         robot=robot,
         faults=faults,
     )
+
+
+def five_kills(seed: int) -> Plan:
+    """Return the round that other systems were measured with: 500 jobs, the worker killed five times meanwhile."""
+    return Plan(
+        seed=seed,
+        brokers=1,
+        workers=1,
+        jobs=500,
+        workspaces=500,
+        load_seconds=45.0,
+        backlog=False,
+        compacted=False,
+        session_seconds=6.0,
+        # Nothing fails because of the time that the worker is away.
+        base_seconds=60.0,
+        outage_seconds=0.0,
+        robot=RobotOptions(order_seconds=0.2, answer_delay_seconds=0.2),
+        faults=[(at, "kill_worker") for at in (5.0, 14.0, 23.0, 32.0, 41.0)],
+    )

@@ -3,11 +3,12 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from tests.chaos.faults import ALL
 from tests.chaos.round import Round
 
 
 def table(rounds: Sequence[Round]) -> str:
-    """Return fault, how often, jobs of the rounds it happened in, violations of these rounds."""
+    """Return a Markdown table: fault, what was done, how often, jobs and violations of the rounds it happened in."""
     times: Counter[str] = Counter()
     jobs: Counter[str] = Counter()
     violations: Counter[str] = Counter()
@@ -16,11 +17,22 @@ def table(rounds: Sequence[Round]) -> str:
         for name in one.done:
             jobs[name] += one.verdict.jobs
             violations[name] += len(one.verdict.violations)
-    lines = [f"{'fault':<26}{'times':>7}{'jobs meanwhile':>16}{'violations':>12}"]
-    lines += [f"{name:<26}{times[name]:>7}{jobs[name]:>16}{violations[name]:>12}" for name in sorted(times)]
+    lines = ["| fault | what was done | times | jobs meanwhile | violations |", "|---|---|---|---|---|"]
+    for name, fault in ALL.items():
+        if times[name]:
+            lines.append(f"| {name} | {fault.what} | {times[name]} | {jobs[name]} | {violations[name]} |")
     every = sum(len(one.verdict.violations) for one in rounds)
-    lines.append(f"{'all':<26}{times.total():>7}{sum(one.verdict.jobs for one in rounds):>16}{every:>12}")
+    lines.append(f"| all | | {times.total()} | {sum(one.verdict.jobs for one in rounds)} | {every} |")
     return "\n".join([*lines, "", _details(rounds)])
+
+
+def five_kills_line(rounds: Sequence[Round]) -> str:
+    """Return what other systems are compared by, per round."""
+    return "\n".join(
+        f"{one.verdict.jobs} jobs, {sum(one.done.values())} kills: {one.verdict.resent} calls re-sent, "
+        f"{one.verdict.lost} jobs lost, {one.verdict.finished_but_failed} finished jobs reported as failed"
+        for one in rounds
+    )
 
 
 def _details(rounds: Sequence[Round]) -> str:

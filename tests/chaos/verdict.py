@@ -18,7 +18,7 @@ from streams.dev.history_check import ViolationKind, check
 from streams.names import OUTCOME_TOPICS, Topic, changelog_topic
 from streams.placement import partition_of
 from tests.chaos.brokers import PARTITIONS
-from tests.chaos.load import SECRETS
+from tests.chaos.load import ODD_COUNTS, SECRETS
 from tests.chaos.world import World
 
 # What a round that has not come to rest looks like.
@@ -37,6 +37,11 @@ class Verdict:
 
     jobs: int
     posts: int
+    # Of these, more than one for a job.
+    resent: int
+    # Accepted jobs without an outcome, and failed ones of which the robot has reported the end.
+    lost: int
+    finished_but_failed: int
     violations: list[str]
     outcomes: Counter[str] = field(default_factory=Counter)
     rows_left: int = 0
@@ -50,13 +55,14 @@ async def settle(world: World) -> Verdict:
         try:
             history = await read_history(world.settings.kafka_client_options(), world.settings.app_id)
         except HistoryError as error:
-            return Verdict(0, 0, [str(error)])
+            return Verdict(0, 0, 0, 0, 0, [str(error)])
         posts = read_posts(world.posts_file)
         found = check(history, posts, SECRETS)
         unfinished = any(violation.kind in UNFINISHED for violation in found)
         if not unfinished or time.monotonic() > give_up:
             violations = [*map(str, found), *_more(history, posts, world.settings.deadlines), *_secrets_in_logs(world)]
-            return _verdict(history, posts, violations)
+            lost = sum(violation.kind is ViolationKind.NO_OUTCOME for violation in found)
+            return _verdict(history, posts, lost, violations)
         await asyncio.sleep(POLL_SECONDS)
 
 
@@ -124,11 +130,14 @@ def _secrets_in_logs(world: World) -> Iterator[str]:
             yield f"{file.name}: a secret in a log"
 
 
-def _verdict(history: History, posts: list[Post], violations: list[str]) -> Verdict:
+def _verdict(history: History, posts: list[Post], lost: int, violations: list[str]) -> Verdict:
     outcomes: dict[JobKey, list[dict[str, object]]] = history.outcomes()
     kinds = Counter(str(values[0].get("reason") or values[0]["status"]) for values in outcomes.values())
     busy = sum(values[0].get("robotStatus") == 409 for values in outcomes.values())
     if busy:
         kinds["(409: workspace busy)"] = busy
     rows_left = len(history.of(changelog_topic(history.app_id)))
-    return Verdict(len(outcomes), len(posts), violations, kinds, rows_left)
+    failed = {key for key, values in outcomes.items() if values[0]["status"] == "failed"}
+    finished = {job_key(record) for record in history.of(_REPORTS) if _counts(record.value) not in (None, ODD_COUNTS)}
+    resent = len(posts) - len({post.key for post in posts})
+    return Verdict(len(outcomes), len(posts), resent, lost, len(failed & finished), violations, kinds, rows_left)
