@@ -11,9 +11,16 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka import TopicPartition as KafkaTopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import InvalidProducerEpoch, KafkaError, OffsetOutOfRangeError, ProducerFenced
+from aiokafka.errors import (
+    InvalidProducerEpoch,
+    KafkaError,
+    OffsetOutOfRangeError,
+    ProducerFenced,
+    TransactionalIdAuthorizationFailed,
+)
 
 from streams.journal import Journal
+from streams.kafka_access import AccessError, Operation
 from streams.log import FencedError, NewRecord, SourceRecord, TopicPartition, UnreadableError, until_readable
 from streams.names import transactional_id
 
@@ -183,9 +190,10 @@ class KafkaPartitionLog:
         self._reader = reader
         self._changelog = KafkaTopicPartition(*changelog)
         self._metrics = journal.metrics
+        self._transactional_id = transactional_id(app_id, changelog.partition)
         self._producer = AIOKafkaProducer(
             **client_options,
-            transactional_id=transactional_id(app_id, changelog.partition),
+            transactional_id=self._transactional_id,
             transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
             request_timeout_ms=REQUEST_TIMEOUT_MS,
             max_request_size=MAX_REQUEST_BYTES,
@@ -194,7 +202,10 @@ class KafkaPartitionLog:
 
     async def open(self) -> list[tuple[bytes, bytes]]:
         """Fence every former writer, then return the live rows; see PartitionLog."""
-        await self._producer.start()
+        try:
+            await self._producer.start()
+        except TransactionalIdAuthorizationFailed as error:
+            raise AccessError((Operation.WRITE, f"transactional id {self._transactional_id}")) from error
         consumer = AIOKafkaConsumer(
             **self._options,
             isolation_level="read_committed",
