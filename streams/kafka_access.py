@@ -12,6 +12,8 @@ from aiokafka.errors import (
     GroupAuthorizationFailedError,
     KafkaError,
     SaslAuthenticationFailed,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
     UnsupportedSaslMechanismError,
     for_code,
 )
@@ -48,7 +50,7 @@ class AccessError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class DescribedTopic:
-    """A topic that we may see: its partition count, and what else we may do (a bit an operation)."""
+    """A topic: its partition count, and what we may do with it (a bit an operation)."""
 
     partitions: int
     operations: int
@@ -62,13 +64,17 @@ def _allows(operations: int, operation: Operation) -> bool:
     return operations == UNKNOWN_OPERATIONS or bool(operations >> operation & 1)
 
 
-async def describe_topics(admin: AIOKafkaAdminClient) -> dict[str, DescribedTopic]:
-    """Return every topic of the cluster that we may describe.
-
-    All are asked for: asking for one by name would create it where brokers do that by themselves.
-    """
-    response = await admin._send_request(_Metadata())
-    return {name: DescribedTopic(len(partitions), operations) for _, name, _, partitions, operations in response.topics}
+async def describe_topics(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, DescribedTopic]:
+    """Return those of the topics that are there, and those that we may not even describe, which allow nothing."""
+    response = await admin._send_request(_Metadata(names))
+    topics = {}
+    for code, name, _, partitions, operations in response.topics:
+        error = for_code(code)
+        if error is TopicAuthorizationFailedError:
+            topics[name] = DescribedTopic(0, 0)
+        elif error is not UnknownTopicOrPartitionError:
+            topics[name] = DescribedTopic(len(partitions), operations)
+    return topics
 
 
 async def check_group(admin: AIOKafkaAdminClient, group: str) -> None:
@@ -93,7 +99,8 @@ async def connection_problem(settings: Settings) -> str:
     servers = [(host, port) for host, port, _ in collect_hosts(options.pop("bootstrap_servers"), randomize=False)]
     problems = await asyncio.gather(*(_attempt(host, port, options) for host, port in servers))
     lines = (
-        f"no Kafka answers at {host}:{port}: {problem}" for (host, port), problem in zip(servers, problems, strict=True)
+        f"no connection to Kafka at {host}:{port}: {problem}"
+        for (host, port), problem in zip(servers, problems, strict=True)
     )
     return "; ".join(lines)
 
@@ -107,17 +114,15 @@ async def _attempt(host: str, port: int, options: dict[str, Any]) -> str:
         return f"it does not know this way to log in ({_names('sasl_mechanism')})"
     except ssl.SSLCertVerificationError as error:
         return f"its certificate is not trusted: {error.verify_message} ({_names('ssl_ca_file')})"
-    except (ssl.SSLError, KafkaError, ConnectionResetError, TimeoutError) as error:
+    except (ssl.SSLError, KafkaError, ConnectionResetError) as error:
         # As a TLS listener and a client without, or the other way round, or without the certificate it wants.
-        return f"it breaks off: {_text(error)} ({_names('security_protocol', 'ssl_cert_file')})"
+        cause = error if isinstance(error, ssl.SSLError) else error.__cause__
+        alert = f": {cause.reason}" if isinstance(cause, ssl.SSLError) else ""
+        return f"it breaks off{alert} ({_names('security_protocol', 'ssl_cert_file')})"
     except OSError as error:
-        return f"{_text(error)} ({_names('bootstrap_servers')})"
+        return f"{error.strerror or 'no answer in time'} ({_names('bootstrap_servers')})"
     await connection.close()
-    return "it did just now"
-
-
-def _text(error: BaseException) -> str:
-    return getattr(error, "strerror", None) or str(error.__cause__ or error) or type(error).__name__
+    return "it is back"
 
 
 def _names(*fields: str) -> str:
@@ -170,12 +175,16 @@ class _MetadataStruct(RequestStruct):  # type: ignore[misc] # aiokafka has no ty
 
 
 class _Metadata(Request[_MetadataStruct]):  # type: ignore[misc] # aiokafka has no types
-    """Every topic and what we may do with it; aiokafka's own requests are older than that question."""
+    """Topics and what we may do with them; aiokafka's own requests are older than that question."""
 
     API_KEY = 3
 
+    def __init__(self, names: list[str]) -> None:
+        self._names = names
+
     def build(self, request_struct_class: type[_MetadataStruct]) -> _MetadataStruct:
-        return request_struct_class(None, False, False, True)
+        create = False  # Brokers may do that by themselves when somebody asks.
+        return request_struct_class(self._names, create, False, True)
 
 
 class _DescribeGroupStruct(DescribeGroupsRequest_v3):  # type: ignore[misc] # aiokafka has no types

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ from aiokafka.errors import (
     KafkaError,
     OffsetOutOfRangeError,
     ProducerFenced,
+    TopicAuthorizationFailedError,
     TransactionalIdAuthorizationFailed,
 )
 
@@ -172,6 +173,11 @@ async def _any_fenced(deliveries: Sequence[asyncio.Future[Any]]) -> bool:
     return any(isinstance(delivery.exception(), _FENCED) for delivery in done if not delivery.cancelled())
 
 
+def _topics_of(error: TopicAuthorizationFailedError) -> Iterable[str]:
+    """Return the topics that a refused write names: one of them, or all of the transaction's."""
+    return [error.args[0]] if isinstance(error.args[0], str) else error.args[0]
+
+
 class KafkaPartitionLog:
     """One partition's transactional producer, and the reading of its changelog partition."""
 
@@ -255,6 +261,9 @@ class KafkaPartitionLog:
                 self._metrics.transactions.labels("fenced").inc()
                 raise FencedError(f"{self._changelog} was opened by another worker") from error
             self._metrics.transactions.labels("failed").inc()
+            if isinstance(error, TopicAuthorizationFailedError):
+                refused = set(_topics_of(error))
+                raise AccessError(*((Operation.WRITE, f"topic {name}") for name in sorted(refused))) from error
             raise
         self._metrics.transactions.labels("committed").inc()
         self._metrics.transaction_duration.observe(time.monotonic() - started)

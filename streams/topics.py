@@ -1,8 +1,7 @@
 """The topics on the cluster: how they are created, and what a worker insists on before it starts."""
 
 import asyncio
-import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
 
 from streams.intake import COMPLETION_MAX_BYTES, SUBMISSION_MAX_BYTES
-from streams.kafka_access import AccessError, Operation, check_group, describe_topics
+from streams.kafka_access import AccessError, DescribedTopic, Operation, check_group, describe_topics
 from streams.names import Topic, changelog_topic
 from streams.settings import Settings
 
@@ -21,7 +20,6 @@ _SUBMISSION_BYTES = SUBMISSION_MAX_BYTES + 1_000_000
 _LETTER_BYTES = _SUBMISSION_BYTES + 1_000_000
 _MIN_IN_SYNC_AT = 3
 CREATED_POLL_SECONDS = 0.1
-CREATED_WAIT_SECONDS = 15.0
 
 
 class TopicsError(Exception):
@@ -79,11 +77,13 @@ async def create_topics(settings: Settings, partitions: int, replication_factor:
     await admin.start()
     try:
         created = []
-        existing = await describe_topics(admin)
-        ours = {existing[spec.name].partitions for spec in topic_specs(settings) if spec.name in existing}
-        if len(ours) == 1:
+        names = [spec.name for spec in topic_specs(settings)]
+        existing = await describe_topics(admin, names)
+        _check_access(dict.fromkeys(names, (Operation.DESCRIBE,)), existing)
+        counts = {topic.partitions for topic in existing.values()}
+        if len(counts) == 1:
             # What is there decides: all topics need one partition count.
-            partitions = ours.pop()
+            partitions = counts.pop()
         for spec in topic_specs(settings):
             if spec.name in existing:
                 continue
@@ -99,19 +99,26 @@ async def create_topics(settings: Settings, partitions: int, replication_factor:
                 if error.errno and error is not TopicAlreadyExistsError:
                     raise error(f"{spec.name}: {message}")
             created.append(spec.name)
-        await _wait_until_visible(admin, set(created))
+        # The broker answers before every part of it knows: a worker started now would miss them.
+        missing = set(created)
+        while missing:
+            missing -= {name for name, topic in (await describe_topics(admin, names)).items() if topic.partitions}
+            await asyncio.sleep(CREATED_POLL_SECONDS)
         return created
     finally:
         await admin.close()
 
 
-async def _wait_until_visible(admin: AIOKafkaAdminClient, missing: set[str]) -> None:
-    """Wait until every part of the broker knows the topics: a worker started before would miss them."""
-    give_up = time.monotonic() + CREATED_WAIT_SECONDS
-    while missing := missing - {name for name, topic in (await describe_topics(admin)).items() if topic.partitions}:
-        if time.monotonic() > give_up:
-            raise AccessError(*((Operation.DESCRIBE, _resource(name)) for name in sorted(missing)))
-        await asyncio.sleep(CREATED_POLL_SECONDS)
+def _check_access(needed: Mapping[str, Iterable[Operation]], found: Mapping[str, DescribedTopic]) -> None:
+    """Raise AccessError if this user may not do with a topic what it needs."""
+    lacks = [
+        (operation, _resource(name))
+        for name, topic in found.items()
+        for operation in needed[name]
+        if not topic.allows(operation)
+    ]
+    if lacks:
+        raise AccessError(*lacks)
 
 
 async def check_topics(settings: Settings, *, worker: bool = False) -> TopicsReport:
@@ -124,25 +131,16 @@ async def check_topics(settings: Settings, *, worker: bool = False) -> TopicsRep
     admin = AIOKafkaAdminClient(**settings.kafka_client_options())
     await admin.start()
     try:
-        found = await describe_topics(admin)
-        counts = {name: found[name].partitions for name in names if name in found}
+        found = await describe_topics(admin, names)
+        _check_access({spec.name: spec.worker if worker else (Operation.DESCRIBE,) for spec in specs}, found)
+        counts = {name: topic.partitions for name, topic in found.items()}
         missing = [name for name in names if not counts.get(name)]
         if missing:
-            raise TopicsError(
-                f"missing topics: {', '.join(missing)} (robot-orchestrator topics create makes them; "
-                "those without ACLs for this user look missing)"
-            )
+            raise TopicsError(f"missing topics: {', '.join(missing)} (robot-orchestrator topics create makes them)")
         if len(set(counts.values())) > 1:
             different = ", ".join(f"{name} has {count}" for name, count in counts.items())
             raise TopicsError(f"all topics need one partition count: {different}")
-        lacks = [
-            (operation, _resource(spec.name))
-            for spec in specs
-            for operation in (*(spec.worker if worker else ()), Operation.DESCRIBE_CONFIGS)
-            if not found[spec.name].allows(operation)
-        ]
-        if lacks:
-            raise AccessError(*lacks)
+        _check_access(dict.fromkeys(names, (Operation.DESCRIBE_CONFIGS,)), found)
         if worker:
             await check_group(admin, settings.app_id)
         configs = await _configs(admin, names)

@@ -1,14 +1,14 @@
-"""The one Kafka of these tests, and the README's ACLs."""
+"""The Kafka of these tests."""
 
-import asyncio
-import re
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
 
-from tests.support.scene import PARTITIONS
-from tests.support.secure_kafka import Acl, SecureKafka, secure_kafka
+from tests.support.secure_kafka import SecureKafka, secure_kafka
 
-CLI = (sys.executable, "-m", "streams.cli")
+
+@pytest.fixture(scope="package")
+def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKafka]:
+    """Run a Kafka with TLS, SASL and ACLs; nobody may do anything yet."""
+    with secure_kafka(tmp_path_factory.mktemp("secure")) as running:
+        yield running

@@ -76,6 +76,7 @@ class SecureKafka:
     other_ca_file: Path
     cert_file: Path
     key_file: Path
+    data_dir: Path
 
     def login(self, user: str, mechanism: str = "SCRAM-SHA-512") -> dict[str, str]:
         """Return the variables with which a program logs in as a user, over TLS."""
@@ -185,8 +186,15 @@ def secure_kafka(folder: Path) -> Iterator[SecureKafka]:
     broker = EmbeddedKafka(folder / "broker", port=ports["PLAINTEXT"], config=config, format_options=options)
     with broker:
         yield SecureKafka(
-            *(address[name] for name in ("PLAINTEXT", "SASL", "PLAIN", "TLS")),
-            *(folder / name for name in ("ca.pem", "other-ca.pem", "client.pem", "client-key.pem")),
+            bootstrap_servers=address["PLAINTEXT"],
+            sasl_servers=address["SASL"],
+            plain_servers=address["PLAIN"],
+            tls_servers=address["TLS"],
+            ca_file=folder / "ca.pem",
+            other_ca_file=folder / "other-ca.pem",
+            cert_file=folder / "client.pem",
+            key_file=folder / "client-key.pem",
+            data_dir=Path(broker.config["log.dirs"]),
         )
 
 
