@@ -91,7 +91,10 @@ def worker() -> None:
 
     settings = _settings()
     configure_logging(settings.log_format, settings.log_level)
-    app = build_app(settings)
+    try:
+        app = build_app(settings)
+    except SettingsError as error:
+        _fail(error)
     app.finalize()
     HardenedWorker(app, quiet=True, loglevel=settings.log_level.upper()).execute_from_commandline()
 
