@@ -268,6 +268,9 @@ async def _aborted_starts(scene: Scene, secure: SecureKafka) -> None:
     for variables in mistakes.values():
         worker = await scene.worker(ready=False, **cast(Any, variables))
         assert await worker.wait_ended() != 0
+        # One line of the program's own, after those of connecting.
+        said = worker.log_path.read_text().splitlines()
+        assert not [line for line in said[:-1] if "Authenticated" not in line]
 
 
 def _commands(
