@@ -5,6 +5,9 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
+from tests.support.scene import PARTITIONS
+
+CREATE_TOPICS = f"topics create --partitions {PARTITIONS} --replication-factor 1"
 OURS = ("ROBOT_", "KAFKA_", "NEXT_PUBLIC_")
 
 
