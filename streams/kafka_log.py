@@ -165,17 +165,20 @@ def source_record(message: Any, timestamp_ms: int) -> SourceRecord:
 _FENCED = (ProducerFenced, InvalidProducerEpoch)
 
 
-async def _any_fenced(deliveries: Sequence[asyncio.Future[Any]]) -> bool:
-    """Whether a record was refused because of the fence: aiokafka says so to the first, and nonsense to the rest."""
+async def _failures(deliveries: Sequence[asyncio.Future[Any]]) -> list[BaseException]:
+    """Return what went wrong with the records: aiokafka says why to one of them, and nonsense to the rest."""
     if not deliveries:
-        return False
+        return []
     done, _ = await asyncio.wait(deliveries, timeout=CLOSE_TIMEOUT_SECONDS)
-    return any(isinstance(delivery.exception(), _FENCED) for delivery in done if not delivery.cancelled())
+    return [error for delivery in done if not delivery.cancelled() and (error := delivery.exception())]
 
 
-def _topics_of(error: TopicAuthorizationFailedError) -> Iterable[str]:
-    """Return the topics that a refused write names: one of them, or all of the transaction's."""
-    return [error.args[0]] if isinstance(error.args[0], str) else error.args[0]
+def _refused_topics(failure: BaseException) -> Iterable[str]:
+    """Return the topics that this user may not write to, as a failed write names them: one, or all of a request's."""
+    if not isinstance(failure, TopicAuthorizationFailedError) or not failure.args:
+        return ()
+    named = failure.args[0]
+    return (named,) if isinstance(named, str) else named
 
 
 class KafkaPartitionLog:
@@ -257,12 +260,13 @@ class KafkaPartitionLog:
             delivered = await asyncio.gather(*deliveries)
             await self._producer.commit_transaction()
         except Exception as error:
-            if isinstance(error, _FENCED) or await _any_fenced(deliveries):
+            failures = [error] if isinstance(error, _FENCED) else [error, *await _failures(deliveries)]
+            if any(isinstance(failure, _FENCED) for failure in failures):
                 self._metrics.transactions.labels("fenced").inc()
                 raise FencedError(f"{self._changelog} was opened by another worker") from error
             self._metrics.transactions.labels("failed").inc()
-            if isinstance(error, TopicAuthorizationFailedError):
-                refused = set(_topics_of(error))
+            refused = {name for failure in failures for name in _refused_topics(failure)}
+            if refused:
                 raise AccessError(*((Operation.WRITE, f"topic {name}") for name in sorted(refused))) from error
             raise
         self._metrics.transactions.labels("committed").inc()
