@@ -83,10 +83,15 @@ def forms_of(secret: str) -> dict[str, str]:
     }
 
 
-def searched(secret: str) -> dict[str, str]:
-    """Return what is looked for: each form as it is and inside a JSON string, of base64 what no neighbour decides."""
+def searched(secret: str) -> dict[str, bytes]:
+    """Return what is looked for: each form, of base64 what no neighbour decides."""
     forms = {name: form[4:-4] if name.startswith("base64") else form for name, form in forms_of(secret).items()}
-    return forms | {f"{name}, in JSON": json.dumps(form)[1:-1] for name, form in forms.items()}
+    return {name: unescaped(form.encode()) for name, form in forms.items()}
+
+
+def unescaped(content: bytes) -> bytes:
+    """Return a text without backslashes: there are any number of them in a text in JSON in a repr in JSON."""
+    return content.replace(b"\\", b"").lower()
 
 
 class EchoingRobot(SimulatedRobot):
@@ -101,6 +106,7 @@ class EchoingRobot(SimulatedRobot):
         told = [*request["credentials"].values(), request["callbackSecret"]]
         forms = [form for secret in told for form in forms_of(secret).values()]
         text = "\n".join((*forms, str(dict(http.headers)), str(request), body.decode(), json.dumps(body.decode())))
+        escaped = json.dumps(json.dumps(body.decode()))
         line = quote(" ".join(forms), safe=" \"\\&<>/+=%;#'")
         answer = self.answers.get(request["jobId"], OK)
         status = answer if answer[0].isdigit() else REFUSED
@@ -111,8 +117,9 @@ class EchoingRobot(SimulatedRobot):
         sent = {
             CUT: "",
             CUT_IN_HEAD: head,
-            BAD_HEADER: f"{head}{told} {text}\r\n\r\n",
-            NO_HTTP: f"{told} {text}\r\n\r\n",
+            # What the HTTP client quotes of these it escapes once more, and then again.
+            BAD_HEADER: f"{head}{escaped} {told}\r\n\r\n",
+            NO_HTTP: f"{escaped} {told}\r\n\r\n",
         }.get(answer, f"{head}Connection: close\r\n\r\n{text}")
         assert http.transport is not None
         http.transport.write(sent.encode())
@@ -138,9 +145,10 @@ class Everything:
         return [
             (where, name, form)
             for where, content in self.written.items()
+            for plain in [unescaped(content)]
             for name, secret in SECRETS.items()
             for form, text in searched(secret).items()
-            if text.encode().lower() in content.lower()
+            if text in plain
         ]
 
 
