@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import Any, cast
 
 import faust
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from faust.auth import SASLCredentials, SSLCredentials
 from faust.types import StreamT
 from yarl import URL
@@ -29,6 +29,7 @@ from streams.faust_hardening import DurableChannel, HardenedApp
 from streams.faust_hardening.app import exit_now
 from streams.faust_hardening.consumer import HardenedConsumer
 from streams.journal import Journal
+from streams.kafka_access import AccessError, connection_problem
 from streams.kafka_log import KafkaPartitionLog, KafkaReader, source_record
 from streams.ledger import Ledger, LedgerConfig
 from streams.log import PartitionLog, TopicPartition
@@ -152,12 +153,14 @@ class Worker:
         """Return what the cluster has, as soon as a broker answers."""
         while True:
             try:
-                return await check_topics(self._settings)
-            except (TopicsError, SettingsError) as error:
+                return await check_topics(self._settings, worker=True)
+            except (TopicsError, AccessError, SettingsError) as error:
                 exit_now(str(error), CONFIG_EXIT_CODE)
+            except KafkaConnectionError:
+                self.journal.warning(LogEvent.WAITING_FOR_BROKER, error=await connection_problem(self._settings))
             except KafkaError as error:
                 self.journal.warning(LogEvent.WAITING_FOR_BROKER, error=str(error))
-                await asyncio.sleep(BROKER_RETRY_SECONDS)
+            await asyncio.sleep(BROKER_RETRY_SECONDS)
 
     async def assign(self, numbers: set[int], generation: int) -> None:
         """Take over the partitions that a generation of the group has given us."""

@@ -49,16 +49,19 @@ def _client_settings() -> Settings:
     return _settings()
 
 
-def _run(work: Coroutine[Any, Any, T]) -> T:
+def _run(current: Settings, work: Coroutine[Any, Any, T]) -> T:
     """Run a command's work on Kafka; what goes wrong there is one line."""
-    from aiokafka.errors import KafkaError
+    from aiokafka.errors import KafkaConnectionError, KafkaError
 
+    from streams.kafka_access import AccessError, connection_problem
     from streams.topics import TopicsError
 
     try:
         return asyncio.run(work)
-    except (SettingsError, TopicsError) as error:
+    except (SettingsError, TopicsError, AccessError) as error:
         _fail(error)
+    except KafkaConnectionError:
+        _fail(asyncio.run(connection_problem(current)))
     except KafkaError as error:
         _fail(f"Kafka ({variable_of('bootstrap_servers')}): {error}")
 
@@ -88,7 +91,10 @@ def worker() -> None:
 
     settings = _settings()
     configure_logging(settings.log_format, settings.log_level)
-    app = build_app(settings)
+    try:
+        app = build_app(settings)
+    except SettingsError as error:
+        _fail(error)
     app.finalize()
     HardenedWorker(app, quiet=True, loglevel=settings.log_level.upper()).execute_from_commandline()
 
@@ -124,7 +130,7 @@ def submit(
             submissions = read_lines(sys.stdin.buffer, complain)
         else:
             submissions = iter([parse_submission(Path(source).read_bytes())])
-        for job_id in publish(_client_settings().kafka_client_options(), submissions):
+        for job_id in publish(_client_settings(), submissions):
             typer.echo(job_id)
     except InvalidSubmissionError as error:
         _fail(f"{source}: {error}")
@@ -201,7 +207,8 @@ def create(
     """Create the topics that are missing."""
     from streams.topics import create_topics
 
-    created = _run(create_topics(_client_settings(), partitions, replication_factor))
+    current = _client_settings()
+    created = _run(current, create_topics(current, partitions, replication_factor))
     typer.echo("\n".join(f"created {name}" for name in created) or "all topics are there")
 
 
@@ -211,7 +218,7 @@ def check() -> None:
     from streams.topics import check_topics, describe
 
     current = _client_settings()
-    report = _run(check_topics(current))
+    report = _run(current, check_topics(current))
     for name, partitions, max_bytes in describe(report, current):
         typer.echo(f"{name}: {partitions} partitions, records up to {max_bytes} bytes")
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -11,9 +11,17 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka import TopicPartition as KafkaTopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import InvalidProducerEpoch, KafkaError, OffsetOutOfRangeError, ProducerFenced
+from aiokafka.errors import (
+    InvalidProducerEpoch,
+    KafkaError,
+    OffsetOutOfRangeError,
+    ProducerFenced,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)
 
 from streams.journal import Journal
+from streams.kafka_access import AccessError, Operation
 from streams.log import FencedError, NewRecord, SourceRecord, TopicPartition, UnreadableError, until_readable
 from streams.names import transactional_id
 
@@ -157,12 +165,20 @@ def source_record(message: Any, timestamp_ms: int) -> SourceRecord:
 _FENCED = (ProducerFenced, InvalidProducerEpoch)
 
 
-async def _any_fenced(deliveries: Sequence[asyncio.Future[Any]]) -> bool:
-    """Whether a record was refused because of the fence: aiokafka says so to the first, and nonsense to the rest."""
+async def _failures(deliveries: Sequence[asyncio.Future[Any]]) -> list[BaseException]:
+    """Return what went wrong with the records: aiokafka says why to one of them, and nonsense to the rest."""
     if not deliveries:
-        return False
+        return []
     done, _ = await asyncio.wait(deliveries, timeout=CLOSE_TIMEOUT_SECONDS)
-    return any(isinstance(delivery.exception(), _FENCED) for delivery in done if not delivery.cancelled())
+    return [error for delivery in done if not delivery.cancelled() and (error := delivery.exception())]
+
+
+def _refused_topics(failure: BaseException) -> Iterable[str]:
+    """Return the topics that this user may not write to, as a failed write names them: one, or all of a request's."""
+    if not isinstance(failure, TopicAuthorizationFailedError) or not failure.args:
+        return ()
+    named = failure.args[0]
+    return (named,) if isinstance(named, str) else named
 
 
 class KafkaPartitionLog:
@@ -183,9 +199,10 @@ class KafkaPartitionLog:
         self._reader = reader
         self._changelog = KafkaTopicPartition(*changelog)
         self._metrics = journal.metrics
+        self._transactional_id = transactional_id(app_id, changelog.partition)
         self._producer = AIOKafkaProducer(
             **client_options,
-            transactional_id=transactional_id(app_id, changelog.partition),
+            transactional_id=self._transactional_id,
             transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
             request_timeout_ms=REQUEST_TIMEOUT_MS,
             max_request_size=MAX_REQUEST_BYTES,
@@ -194,7 +211,10 @@ class KafkaPartitionLog:
 
     async def open(self) -> list[tuple[bytes, bytes]]:
         """Fence every former writer, then return the live rows; see PartitionLog."""
-        await self._producer.start()
+        try:
+            await self._producer.start()
+        except TransactionalIdAuthorizationFailed as error:
+            raise AccessError((Operation.WRITE, f"transactional id {self._transactional_id}")) from error
         consumer = AIOKafkaConsumer(
             **self._options,
             isolation_level="read_committed",
@@ -240,10 +260,14 @@ class KafkaPartitionLog:
             delivered = await asyncio.gather(*deliveries)
             await self._producer.commit_transaction()
         except Exception as error:
-            if isinstance(error, _FENCED) or await _any_fenced(deliveries):
+            failures = [error] if isinstance(error, _FENCED) else [error, *await _failures(deliveries)]
+            if any(isinstance(failure, _FENCED) for failure in failures):
                 self._metrics.transactions.labels("fenced").inc()
                 raise FencedError(f"{self._changelog} was opened by another worker") from error
             self._metrics.transactions.labels("failed").inc()
+            refused = {name for failure in failures for name in _refused_topics(failure)}
+            if refused:
+                raise AccessError(*((Operation.WRITE, f"topic {name}") for name in sorted(refused))) from error
             raise
         self._metrics.transactions.labels("committed").inc()
         self._metrics.transaction_duration.observe(time.monotonic() - started)

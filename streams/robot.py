@@ -117,8 +117,10 @@ class HttpRobot:
     def _unanswered(self, error: Exception, request: RobotRequest) -> Answer:
         if isinstance(error, TimeoutError):
             return Unknown(f"The robot did not answer within {self._timeout_seconds:g} s")
-        detail = scrub(str(error) or type(error).__name__, request.secrets)
-        if isinstance(error.__cause__, _NEVER_LEFT):
+        cause = error.__cause__ or error
+        # The network's errors explain themselves; the client's quote what the robot sent, escaped over and over.
+        detail = scrub(str(cause), request.secrets) if isinstance(cause, OSError) else type(cause).__name__
+        if isinstance(cause, _NEVER_LEFT):
             return Unreachable(f"No connection to the robot: {detail}"[:ERROR_MAX_LENGTH])
         return Unknown(f"The connection broke before the robot's answer: {detail}"[:ERROR_MAX_LENGTH])
 

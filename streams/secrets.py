@@ -7,8 +7,10 @@ from html.entities import codepoint2name
 
 MASK = "***"
 
-# The longest a single character gets: four percent-encoded bytes, or an escaped surrogate pair.
-_LONGEST_CHARACTER = 12
+# A text that was escaped and escaped again: JSON in a JSON string, or a bytes object's repr in it.
+_MOST_BACKSLASHES = 4
+# The longest a single character gets: four bytes as \xNN with so many backslashes.
+_LONGEST_CHARACTER = 4 * (_MOST_BACKSLASHES + 3)
 _XML_NAMES = {"'": "apos"}
 _SHORT_ESCAPES = {"\b": "b", "\f": "f", "\n": "n", "\r": "r", "\t": "t"}
 
@@ -30,27 +32,45 @@ def longest_form(secrets: Iterable[str]) -> int:
 def _pattern(secret: str) -> str:
     """Return what finds a secret, each of its characters escaped in whatever way."""
     raw = secret.encode()
-    whole = ["".join(_character(character) for character in secret), re.escape(raw.hex())]
+    # A row of backslashes is one thing: escaping makes it a longer row, and takes in what escapes the next character.
+    pieces = re.findall(r"\\+|[^\\]", secret)
+    after_backslash = [False, *(piece[0] == "\\" for piece in pieces)]
+    whole = ["".join(map(_piece, pieces, after_backslash)), re.escape(raw.hex())]
     return "|".join([*whole, *(_base64(text) for text in _base64_forms(raw))])
 
 
-def _character(character: str) -> str:
+def _piece(piece: str, after_backslash: bool) -> str:
+    # Taken for good (+): a long row of backslashes could else be divided in countless ways.
+    escape = rf"\\{{{0 if after_backslash else 1},{_MOST_BACKSLASHES}}}+"
+    character, count = piece[0], len(piece)
+    forms = [f"(?:{form}){{{count}}}" for form in _escapes(character, escape)]
+    if character == "\\":
+        forms.append(rf"\\{{{count},{count * _MOST_BACKSLASHES}}}+")
+    else:
+        forms.append(rf"\\{{0,{_MOST_BACKSLASHES}}}+{re.escape(character)}")
+    return f"(?:{'|'.join(forms)})"
+
+
+def _escapes(character: str, escape: str) -> list[str]:
     code = ord(character)
-    utf16 = character.encode("utf-16-be").hex()
+    utf16, utf8 = character.encode("utf-16-be").hex(), character.encode()
     forms = [
-        "".join(rf"\\u{utf16[i : i + 4]}" for i in range(0, len(utf16), 4)),
-        "".join(f"%{byte:02x}" for byte in character.encode()),
+        "".join(f"{escape}u{utf16[i : i + 4]}" for i in range(0, len(utf16), 4)),
+        f"{escape}u{code:08x}",
+        "".join(f"{escape}x{byte:02x}" for byte in utf8),
+        "".join(f"%{byte:02x}" for byte in utf8),
         f"&#0*{code};",
         f"&#x0*{code:x};",
-        rf"\\?{re.escape(character)}",
     ]
+    if code < 256:
+        forms.append(f"{escape}x{code:02x}")
     if name := _XML_NAMES.get(character) or codepoint2name.get(code):
         forms.append(f"&{name};")
     if character in _SHORT_ESCAPES:
-        forms.append(rf"\\{_SHORT_ESCAPES[character]}")
+        forms.append(escape + _SHORT_ESCAPES[character])
     if character == " ":
         forms.append(r"\+")
-    return f"(?:{'|'.join(forms)})"
+    return forms
 
 
 def _base64_forms(raw: bytes) -> set[str]:

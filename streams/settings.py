@@ -10,11 +10,15 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, AliasChoices, AnyHttpUrl, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadableSourceError
 
 from streams.core.deadlines import Deadlines
 
 # Secrets may lie in files of this folder, named as their variables (the mount point of container secrets).
 SECRETS_DIR_VARIABLE = "ROBOT_ORCHESTRATOR_SECRETS_DIR"
+
+_SASL_FIELDS = ("sasl_mechanism", "sasl_username", "sasl_password")
+_TLS_FIELDS = ("ssl_ca_file", "ssl_cert_file", "ssl_key_file")
 
 
 class SettingsError(Exception):
@@ -173,7 +177,8 @@ class Settings(BaseSettings):
         try:
             context = ssl.create_default_context(cafile=self.ssl_ca_file)
             if self.ssl_cert_file is not None:
-                context.load_cert_chain(self.ssl_cert_file, self.ssl_key_file)
+                # Without a password OpenSSL would ask for one on the terminal.
+                context.load_cert_chain(self.ssl_cert_file, self.ssl_key_file, password="")
         except OSError as error:
             raise SettingsError(f"the KAFKA_SSL_* files cannot be used: {error}") from error
         return context
@@ -214,21 +219,35 @@ def load_settings() -> Settings:
     except ValidationError as error:
         problems = {str(problem["loc"][0]): problem["msg"] for problem in error.errors(include_input=False)}
         text = "; ".join(
-            f"{name} is not set" if message == "Field required" else f"{name}: {message}"
+            f"{name} is not set" if message == "Field required" else f"{name}: {_in_our_words(message)}"
             for name, message in problems.items()
         )
         raise SettingsError(text) from None
-    _check_sasl(settings)
+    except UnreadableSourceError:
+        # The cause may quote the file.
+        raise SettingsError(f"{SECRETS_DIR_VARIABLE}: a file in {secrets_dir} cannot be read as text") from None
+    _check_security(settings)
     return settings
 
 
-def _check_sasl(settings: Settings) -> None:
-    if not settings.security_protocol.startswith("SASL"):
-        return
-    for field in ("sasl_mechanism", "sasl_username", "sasl_password"):
-        if getattr(settings, field) is None:
-            protocol = variable_of("security_protocol")
-            raise SettingsError(f"{variable_of(field)} is not set, but {protocol} is {settings.security_protocol}")
+def _in_our_words(message: str) -> str:
+    """Return pydantic's message as one about a variable."""
+    return re.sub(r"^(Value error, |Input |String )", "", message).replace("should", "must", 1)
+
+
+def _check_security(settings: Settings) -> None:
+    """Raise SettingsError for a setting that the protocol needs and lacks, or that it does not use."""
+    protocol = settings.security_protocol
+    because = f"but {variable_of('security_protocol')} is {protocol}"
+    for fields, used in ((_SASL_FIELDS, protocol.startswith("SASL")), (_TLS_FIELDS, protocol.endswith("SSL"))):
+        for field in fields:
+            given = getattr(settings, field) is not None
+            if used and not given and field in _SASL_FIELDS:
+                raise SettingsError(f"{variable_of(field)} is not set, {because}")
+            if given and not used:
+                raise SettingsError(f"{variable_of(field)} is set, {because}")
+    if settings.ssl_key_file is not None and settings.ssl_cert_file is None:
+        raise SettingsError(f"{variable_of('ssl_key_file')} is set, but {variable_of('ssl_cert_file')} is not")
 
 
 def effective(settings: Settings) -> list[tuple[str, str, str]]:

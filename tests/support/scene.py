@@ -62,6 +62,7 @@ class Scene:
     folder: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     behaviour: RobotBehaviour = field(default_factory=RobotBehaviour)
+    robot_class: type[SimulatedRobot] = SimulatedRobot
     fates: dict[str, Fate] = field(default_factory=dict)
     records: dict[str, list[ConsumerRecord]] = field(default_factory=lambda: defaultdict(list))
     workers: list[WorkerProcess] = field(default_factory=list)
@@ -69,7 +70,7 @@ class Scene:
     async def __aenter__(self) -> Self:
         self.app_id = f"scene-{uuid.uuid4().hex[:8]}"
         self._stack = contextlib.AsyncExitStack()
-        self.robot = SimulatedRobot(
+        self.robot = self.robot_class(
             behaviour=self.behaviour,
             fate_of=self._fate_of,
             report=self._report,

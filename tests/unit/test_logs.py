@@ -22,6 +22,15 @@ except ValueError as error:
     exit_now(error)
 """
 
+DEBUG = """
+import logging
+from streams.logs import LOGGER, configure_logging
+from streams.settings import LogFormat, LogLevel
+configure_logging(LogFormat.JSON, LogLevel.DEBUG)
+for name in (LOGGER, "aiokafka.conn", "faust.app", "mode", "httpx", "asyncio", "aiohttp.client"):
+    logging.getLogger(name).debug("%s tells everything", name)
+"""
+
 
 def line(name: str, message: str) -> logging.LogRecord:
     return logging.LogRecord(name, logging.ERROR, __file__, 1, message, None, None)
@@ -44,3 +53,9 @@ def test_the_last_line_of_a_crash_tells_the_error_and_no_local_variable(log_form
     assert "hunter2" not in ended.stdout.replace('fail("hunter2")', "")
     if log_format == "json":
         assert json.loads(ended.stdout.splitlines()[-1])["exit_code"] == 70
+
+
+def test_at_debug_libraries_are_still_silent_about_their_details() -> None:
+    """Aiokafka's are whole requests: a login, a submission."""
+    ended = subprocess.run([sys.executable, "-c", DEBUG], capture_output=True, text=True, check=True)
+    assert [json.loads(text)["event"] for text in ended.stdout.splitlines()] == [f"{LOGGER} tells everything"]

@@ -1,7 +1,6 @@
 """The README's tables say what the code does."""
 
 import re
-from pathlib import Path
 
 import pytest
 
@@ -19,8 +18,8 @@ from streams.core.job import FailureReason
 from streams.core.transition import TABLE, State
 from streams.names import DeadLetterReason, Topic
 from streams.settings import Settings, variable_of
+from tests.support.readme import README, table
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
 EVENTS = (
     JobSubmitted,
     InvalidSubmission,
@@ -31,13 +30,6 @@ EVENTS = (
     BatchCompleted,
     DeadlinePassed,
 )
-
-
-def table(first_cell: str) -> list[list[str]]:
-    """Return the cells of the table whose head begins with a cell."""
-    lines = README[README.index(f"\n| {first_cell} |") + 1 :].splitlines()
-    end = next(i for i, line in enumerate(lines) if not line.startswith("|"))
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[:end]]
 
 
 @pytest.mark.parametrize("row", table("state")[2:], ids=lambda row: row[0])

@@ -25,6 +25,10 @@ FORMS: dict[str, Callable[[str], str]] = {
     "percent-encoded path": quote,
     "percent-encoded form": quote_plus,
     "percent-encoded in lower case": lambda secret: quote(secret, safe="").lower(),
+    "JSON in JSON": lambda secret: json.dumps(json.dumps(secret))[3:-3],
+    "text in Python": lambda secret: repr(secret)[1:-1],
+    "bytes in Python": lambda secret: repr(secret.encode())[2:-1],
+    "bytes in Python in JSON": lambda secret: json.dumps(repr(secret.encode())[2:-1])[1:-1],
     "HTML": html.escape,
     "hex": lambda secret: secret.encode().hex(),
     "HEX": lambda secret: secret.encode().hex().upper(),
@@ -38,6 +42,7 @@ forms = st.sampled_from(sorted(FORMS))
 @example("a/b c&ñ", "percent-encoded form")
 @example("\"'<&>\\\n", "HTML")
 @example("\"'<&>\\\n", "JSON")
+@example("\\\n\\\\ñ\\u00f1", "JSON in JSON")
 def test_a_secret_in_any_form_is_replaced_as_a_whole(secret: str, form: str) -> None:
     written = FORMS[form](secret)
     assert scrub(f"{FRAME}{written}{FRAME}", [secret]) == f"{FRAME}{MASK}{FRAME}"
@@ -99,6 +104,11 @@ def test_without_secrets_or_with_empty_ones_a_text_stays_as_it_is(text: str) -> 
 def test_a_secret_that_begins_another_does_not_leave_the_others_rest() -> None:
     assert scrub("pass password passwords", ["pass", "password"]) == "*** *** ***s"
     assert scrub("pass password", ["password", "pass"]) == "*** ***"
+
+
+def test_a_long_row_of_backslashes_does_not_take_for_ever() -> None:
+    text = "\\" * 10_000
+    assert scrub(text, ["\\" * 400 + "x"]) == text
 
 
 def test_every_occurrence_is_masked_whatever_its_letters_case() -> None:

@@ -53,6 +53,7 @@ def complaint() -> str:
     assert "\n" not in text
     assert CALLBACK_SECRET not in text
     assert SASL_PASSWORD not in text
+    assert not any(word in text for word in ("Input", "Value error", "String", "should"))
     return text
 
 
@@ -183,6 +184,9 @@ def test_names_of_variables_are_taken_as_they_are_written(environment: pytest.Mo
 def test_secrets_may_lie_in_files_named_as_their_variables(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     environment.delenv("ROBOT_CALLBACK_SECRET")
     environment.setenv(SECRETS_DIR_VARIABLE, str(tmp_path))
+    for name, value in SASL.items():
+        environment.setenv(name, value)
+    environment.delenv("KAFKA_SASL_PASSWORD")
     (tmp_path / "ROBOT_CALLBACK_SECRET").write_text("from-a-file\n", encoding="utf-8")
     (tmp_path / "KAFKA_SASL_PASSWORD").write_text(SASL_PASSWORD, encoding="utf-8")
     settings = load_settings()
@@ -203,6 +207,13 @@ def test_a_folder_of_secrets_that_is_not_there_is_named(environment: pytest.Monk
     assert complaint() == f"{SECRETS_DIR_VARIABLE}: {missing} is not a folder"
 
 
+def test_a_file_of_secrets_that_is_no_text_is_not_quoted(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    environment.delenv("ROBOT_CALLBACK_SECRET")
+    environment.setenv(SECRETS_DIR_VARIABLE, str(tmp_path))
+    (tmp_path / "ROBOT_CALLBACK_SECRET").write_bytes(CALLBACK_SECRET.encode() + b"\xff")
+    assert complaint() == f"{SECRETS_DIR_VARIABLE}: a file in {tmp_path} cannot be read as text"
+
+
 def test_no_dotenv_file_is_read(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("KAFKA_BOOTSTRAP_SERVERS=elsewhere:9092\n", encoding="utf-8")
     environment.chdir(tmp_path)
@@ -217,6 +228,31 @@ def test_sasl_needs_each_of_its_parts(environment: pytest.MonkeyPatch, protocol:
     environment.setenv("KAFKA_SECURITY_PROTOCOL", protocol)
     environment.delenv(part)
     assert complaint() == f"{part} is not set, but KAFKA_SECURITY_PROTOCOL is {protocol}"
+
+
+@pytest.mark.parametrize(
+    ("name", "protocols"),
+    [
+        *((name, ("PLAINTEXT", "SSL")) for name in SASL if name.startswith("KAFKA_SASL")),
+        *((f"KAFKA_SSL_{part}_FILE", ("PLAINTEXT", "SASL_PLAINTEXT")) for part in ("CA", "CERT", "KEY")),
+    ],
+)
+def test_a_setting_that_the_protocol_does_not_use_is_refused(
+    environment: pytest.MonkeyPatch, name: str, protocols: tuple[str, ...]
+) -> None:
+    """Who gives a password expects a login."""
+    for protocol in protocols:
+        for other, value in SASL.items() if protocol.startswith("SASL") else ():
+            environment.setenv(other, value)
+        environment.setenv("KAFKA_SECURITY_PROTOCOL", protocol)
+        environment.setenv(name, SASL.get(name, "file.pem"))
+        assert complaint() == f"{name} is set, but KAFKA_SECURITY_PROTOCOL is {protocol}"
+
+
+def test_a_key_without_its_certificate_is_refused(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("KAFKA_SECURITY_PROTOCOL", "SSL")
+    environment.setenv("KAFKA_SSL_KEY_FILE", "key.pem")
+    assert complaint() == "KAFKA_SSL_KEY_FILE is set, but KAFKA_SSL_CERT_FILE is not"
 
 
 def test_sasl_and_tls_reach_the_kafka_client(environment: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,1 @@
+"""TLS, authentication, ACLs and secrets, on a Kafka that has all of them."""

@@ -1,0 +1,168 @@
+"""Every program with a user of its own, who may do what the README says and nothing else."""
+
+import json
+import subprocess
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+import pytest
+import pytest_asyncio
+
+from schemas import JobCompleted
+from streams.dev.robot import Fate
+from streams.names import Topic, changelog_topic
+from tests.security.programs import CREATE_TOPICS, run
+from tests.security.readme_acls import readme_acls
+from tests.support.scene import Scene, submission
+from tests.support.secure_kafka import PASSWORD, Acl, Operation, Resource, SecureKafka
+from tests.support.worker import WorkerProcess
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+# In the README's table by the program's name, in Kafka by the user's.
+USER = {"worker": "worker", "submit": "submit", "topics check": "topics-check", "topics create": "topics-create"}
+
+
+@dataclass
+class Secured:
+    """An application whose programs have the least ACLs."""
+
+    kafka: SecureKafka
+    scene: Scene
+
+    async def allow(self, program: str, without: Acl | None = None) -> None:
+        """Let a program do what the README says, all but one thing of it."""
+        acls = readme_acls(program, self.scene.app_id)
+        if without is not None:
+            acls.remove(_own(without, self.scene.app_id))
+        await self.kafka.allow_only(USER[program], acls)
+
+    async def worker(self, *, ready: bool = True) -> WorkerProcess:
+        """Start a worker as its user."""
+        return await self.scene.worker(ready=ready, **cast(Any, self.kafka.login(USER["worker"])))
+
+    def run(self, program: str, stdin: str = "", **variables: str) -> "subprocess.CompletedProcess[str]":
+        """Run a program other than the worker as its user."""
+        command = {"submit": "submit -", "topics create": CREATE_TOPICS}.get(program, program)
+        app_id = {"ROBOT_ORCHESTRATOR_APP_ID": self.scene.app_id}
+        return run(command, {**self.kafka.login(USER[program]), **app_id, **variables}, stdin)
+
+
+def _own(acl: Acl, app_id: str) -> Acl:
+    return acl._replace(name=acl.name.replace("robot-orchestrator", app_id))
+
+
+def label(acl: Acl) -> str:
+    return f"{acl.operation.name} {acl.name}"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def secured(secure: SecureKafka, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Secured]:
+    async with Scene(secure.bootstrap_servers, tmp_path_factory.mktemp("secured")) as scene:
+        secured = Secured(secure, scene)
+        for program in USER:
+            await secured.allow(program)
+        yield secured
+
+
+async def test_the_topics_are_created(created: "subprocess.CompletedProcess[str]") -> None:
+    topics = [*Topic, changelog_topic("robot-orchestrator")]
+    assert (created.returncode, created.stderr) == (0, "")
+    assert created.stdout.split() == [word for topic in topics for word in ("created", topic)]
+
+
+async def test_a_job_goes_through_with_the_least_acls(secured: Secured) -> None:
+    scene = secured.scene
+    checked = secured.run("topics check")
+    assert (checked.returncode, checked.stderr) == (0, "")
+    worker = await secured.worker()
+    payload = submission()
+    submitted = secured.run("submit", json.dumps(payload))
+    assert (submitted.returncode, submitted.stdout, submitted.stderr) == (0, f"{payload['jobId']}\n", "")
+    assert isinstance(await scene.outcome(payload["jobId"]), JobCompleted)
+    assert scene.posts(payload["jobId"]) == 1
+    # A record at the wrong place and one that is no use: forwarding and dead letters need rights too.
+    lost = submission()
+    await scene.write(Topic.SUBMITTED, json.dumps(lost).encode(), 0)
+    await scene.write(Topic.SUBMITTED, json.dumps(lost).encode(), 1)
+    for topic in (Topic.SUBMITTED, Topic.BATCH_COMPLETED):
+        await scene.dead_letter(topic, await scene.write(topic, b"{}", 0))
+    assert isinstance(await scene.outcome(lost["jobId"]), JobCompleted)
+    await scene.outcome(await scene.submit(submission(), Fate.REFUSE))
+    assert await worker.stop() == 0
+
+
+@pytest.mark.parametrize("acl", readme_acls("worker"), ids=label)
+async def test_a_worker_that_lacks_an_acl_ends_with_a_line_that_names_it(secured: Secured, acl: Acl) -> None:
+    await secured.allow("worker", without=acl)
+    worker = await secured.worker(ready=False)
+    code = await worker.wait_ended()
+    await secured.allow("worker")
+    own = _own(acl, secured.scene.app_id)
+    error = worker.log_lines()[-1]["error"]
+    if acl.resource is Resource.TRANSACTIONAL_ID:
+        # Seen only when a partition is opened.
+        assert code == 70
+        assert f"missing ACLs: WRITE on transactional id {own.name}" in error
+        return
+    assert code == 78
+    assert error == f"missing ACLs: {acl.operation.name} on {acl.resource.name.lower()} {own.name}"
+
+
+@pytest.mark.parametrize("acl", readme_acls("submit"), ids=label)
+async def test_without_its_acl_nothing_is_submitted(secured: Secured, acl: Acl) -> None:
+    await secured.allow("submit", without=acl)
+    ended = secured.run("submit", json.dumps(submission()))
+    await secured.allow("submit")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == "robot-orchestrator: missing ACLs: WRITE on topic robot.job.submitted\n"
+
+
+CHECKED = [
+    acl for acl in readme_acls("topics check") if acl.name in (Topic.FAILED, "robot-orchestrator-jobs-changelog")
+]
+
+
+@pytest.mark.parametrize("acl", CHECKED, ids=label)
+async def test_topics_check_names_the_acl_that_it_lacks(secured: Secured, acl: Acl) -> None:
+    await secured.allow("topics check", without=acl)
+    ended = secured.run("topics check")
+    await secured.allow("topics check")
+    name = _own(acl, secured.scene.app_id).name
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == f"robot-orchestrator: missing ACLs: {acl.operation.name} on topic {name}\n"
+
+
+@pytest.mark.parametrize("operation", [Operation.CREATE, Operation.DESCRIBE], ids=lambda operation: operation.name)
+async def test_topics_create_names_the_acl_that_it_lacks(secured: Secured, operation: Operation) -> None:
+    app_id = f"new-{operation.name.lower()}"
+    acls = readme_acls("topics create", app_id)
+    acls.remove(Acl(Resource.TOPIC, changelog_topic(app_id), operation))
+    await secured.kafka.allow_only("topics-create", acls)
+    ended = secured.run("topics create", ROBOT_ORCHESTRATOR_APP_ID=app_id)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == (f"robot-orchestrator: missing ACLs: {operation.name} on topic {changelog_topic(app_id)}\n")
+
+
+async def test_a_right_that_is_taken_away_meanwhile_costs_no_job(secured: Secured) -> None:
+    scene = secured.scene
+    taken = Acl(Resource.TOPIC, Topic.COMPLETED, Operation.WRITE)
+    before, meanwhile = submission(), submission()
+    worker = await secured.worker()
+    await scene.submit(before, Fate.LOSE)
+    await scene.row(before["jobId"], lambda row: row.accepted_at is not None)
+    await secured.allow("worker", without=taken)
+    await scene.submit(meanwhile)
+    await scene.complete(before, 2, 0)
+    assert await worker.wait_ended() == 70
+    error = worker.log_lines()[-1]["error"]
+    assert error == f"AccessError: missing ACLs: WRITE on topic {Topic.COMPLETED}"
+    await secured.allow("worker")
+    worker = await secured.worker()
+    for payload in (before, meanwhile):
+        assert isinstance(await scene.outcome(payload["jobId"]), JobCompleted)
+        assert scene.posts(payload["jobId"]) == 1
+        assert len(await scene.outcomes_of(payload["jobId"])) == 1
+    assert await worker.stop() == 0
+    assert PASSWORD not in worker.log_path.read_text()

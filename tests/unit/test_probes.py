@@ -1,0 +1,31 @@
+"""Where the probes can be asked."""
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+
+from streams.metrics import Metrics
+from streams.probes import Probes
+from streams.settings import Settings
+
+REQUIRED = {
+    "ROBOT_COORDINADORA_URL": "http://robot.example.com",
+    "ROBOT_CALLBACK_SECRET": "made up",
+    "NEXT_PUBLIC_APP_URL": "https://app.example.com",
+}
+
+
+async def test_by_default_only_this_machine_can_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ROBOT_ORCHESTRATOR_PROBE_HOST", raising=False)
+    host = Settings(**cast(Any, REQUIRED)).probe_host
+    probes = Probes(host, 0, lambda: {"live": True}, lambda: {"ready": True}, Metrics())
+    await probes.start()
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", probes.port)
+        writer.close()
+        # Another address of this machine: answered by what listens everywhere.
+        with pytest.raises(OSError, match=r"Connect call failed|unreachable|assign"):
+            await asyncio.open_connection("127.0.0.2", probes.port)
+    finally:
+        await probes.stop()
