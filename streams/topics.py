@@ -18,7 +18,7 @@ _WEEK_MS = 604_800_000
 _SUBMISSION_BYTES = SUBMISSION_MAX_BYTES + 1_000_000
 _LETTER_BYTES = _SUBMISSION_BYTES + 1_000_000
 # The broker's default, for a topic whose configuration we may not read.
-_DEFAULT_MAX_BYTES = 1_048_588
+DEFAULT_MAX_BYTES = 1_048_588
 _MIN_IN_SYNC_AT = 3
 CREATED_POLL_SECONDS = 0.1
 
@@ -117,7 +117,7 @@ async def check_topics(settings: Settings) -> TopicsReport:
     changelog = names[-1]
     if "delete" in configs[changelog].get("cleanup.policy", ""):
         raise TopicsError(f"{changelog} must have cleanup.policy=compact only, or rows of waiting jobs are deleted")
-    sizes = {name: int(configs[name].get("max.message.bytes", _DEFAULT_MAX_BYTES)) for name in names}
+    sizes = {name: int(configs[name].get("max.message.bytes", DEFAULT_MAX_BYTES)) for name in names}
     return TopicsReport(partitions=counts[changelog], max_bytes=sizes)
 
 
