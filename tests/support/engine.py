@@ -2,8 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import cache
+from typing import TypeVar
 
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
@@ -22,7 +24,10 @@ from streams.robot_request import build_request
 from streams.settings import Settings
 from streams.topics import DEFAULT_MAX_BYTES, topic_specs
 from tests.simulation.broker import SimulatedBroker, SimulatedPartitionLog, SimulatedReader
-from tests.support.hostile import encode
+from tests.support.hostile import Hostile, encode
+
+Written = NewRecord | SourceRecord | Hostile
+AnyRecord = TypeVar("AnyRecord", bound=Written)
 
 APP = "robot-orchestrator"
 ROBOT_MAX_BODY_BYTES = 5_000_000
@@ -38,7 +43,7 @@ def max_bytes() -> dict[str, int]:
     return {spec.name: int(spec.config.get("max.message.bytes", DEFAULT_MAX_BYTES)) for spec in topic_specs(settings)}
 
 
-def batch_of(record: NewRecord | SourceRecord) -> bytes:
+def batch_of(record: Written) -> bytes:
     """Return the bytes of a record in a batch of its own, as they go to a broker."""
     builder = DefaultRecordBatchBuilder(
         magic=2,
@@ -51,6 +56,18 @@ def batch_of(record: NewRecord | SourceRecord) -> bytes:
     )
     builder.append(0, timestamp=0, key=record.key, value=record.value, headers=list(record.headers))
     return bytes(builder.build())
+
+
+def filled(record: AnyRecord, size: int) -> AnyRecord:
+    """Return a record that takes exactly so many bytes in its batch, by one more header."""
+
+    def with_header(length: int) -> AnyRecord:
+        return replace(record, headers=(*record.headers, ("h", bytes(length))))
+
+    length = size
+    while excess := len(batch_of(with_header(length))) - size:
+        length -= excess
+    return with_header(length)
 
 
 def assert_producible(record: NewRecord, most: int) -> None:

@@ -14,13 +14,13 @@ from streams.dead_letters import dead_letter
 from streams.dev.history import position
 from streams.dev.history_check import check
 from streams.kafka_log import MAX_BATCH_BYTES, instant_of
-from streams.log import Headers, NewRecord, SourceRecord
+from streams.log import Headers, NewRecord
 from streams.names import DLQ_OF, SOURCE_TOPICS, DeadLetterReason, Topic, changelog_topic
 from streams.outcomes import outcome_record
 from streams.rows import encode_row, row_key
 from tests.core.builders import COMPLETED, DEADLINES, FAILED, NOW
 from tests.support.account import account
-from tests.support.engine import APP, Engine, assert_producible, batch_of, max_bytes
+from tests.support.engine import APP, Engine, assert_producible, batch_of, filled, max_bytes
 from tests.support.hostile import LONG_IDS, PASSWORD, Hostile, Settled, encode, hostile_records, order
 from tests.unit.builders import completion, encoded, payload, record
 
@@ -141,18 +141,6 @@ def test_a_dead_letter_is_taken_by_its_topic_whatever_the_record_is(
 ) -> None:
     source = record(value, topic=topic, key=key, headers=tuple(names), partition=2**31 - 1, offset=2**63 - 1)
     assert_producible(dead_letter(source, DeadLetterReason.SUBMISSION_EXPIRED, message, most), most)
-
-
-def filled(source: SourceRecord, size: int) -> SourceRecord:
-    """Return a record that takes exactly so many bytes in its batch, by one more header."""
-
-    def with_header(length: int) -> SourceRecord:
-        return replace(source, headers=(*source.headers, ("h", bytes(length))))
-
-    length = size
-    while excess := len(batch_of(with_header(length))) - size:
-        length -= excess
-    return with_header(length)
 
 
 @pytest.mark.parametrize("topic", SOURCE_TOPICS)
