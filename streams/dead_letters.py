@@ -41,7 +41,8 @@ def dead_letter(record: SourceRecord, reason: DeadLetterReason, message: str, ma
     letter = NewRecord(
         topic=DLQ_OF[Topic(record.topic)],
         partition=record.partition,
-        key=record.key,
+        # aiokafka writes no record that has neither a key nor a value.
+        key=b"" if record.key is None and record.value is None else record.key,
         value=record.value,
         headers=headers + _error_headers(record, reason, message),
     )

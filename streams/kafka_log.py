@@ -40,12 +40,13 @@ CLOSE_TIMEOUT_SECONDS = 5.0
 # Of a record's timestamp types the one that the broker sets.
 LOG_APPEND_TIME = 1
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# The last millisecond that a datetime can hold; a record's timestamp is any 64-bit number.
+_LATEST_MS = 253_402_300_799_999
 
 
 def instant_of(milliseconds: int) -> datetime:
-    """Return a record's timestamp (milliseconds since 1970) as an aware UTC datetime."""
-    return datetime.fromtimestamp(milliseconds / 1000, UTC) if milliseconds >= 0 else _EPOCH
+    """Return a record's timestamp (milliseconds since 1970) as an aware UTC datetime, the nearest there is."""
+    return datetime.fromtimestamp(max(0, min(milliseconds, _LATEST_MS)) / 1000, UTC)
 
 
 def milliseconds_of(instant: datetime) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -139,9 +139,10 @@ def read_posts(log_file: Path) -> list[Post]:
     ]
 
 
+# Typed as anything, because of a field that comes twice only the last value counts.
 class _Ids(msgspec.Struct):
-    jobId: Annotated[str, msgspec.Meta(min_length=1, max_length=ID_MAX_LENGTH)]
-    workspaceId: Annotated[str, msgspec.Meta(min_length=1, max_length=ID_MAX_LENGTH)]
+    jobId: Any = None
+    workspaceId: Any = None
 
 
 _ids = msgspec.json.Decoder(_Ids)
@@ -153,7 +154,8 @@ def job_key(record: SourceRecord) -> JobKey | None:
         ids = _ids.decode(record.value or b"")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    return JobKey(ids.workspaceId, ids.jobId)
+    key = JobKey(ids.workspaceId, ids.jobId)
+    return key if all(isinstance(name, str) and 0 < len(name) <= ID_MAX_LENGTH for name in key) else None
 
 
 def position(record: SourceRecord) -> str:

@@ -10,6 +10,7 @@ from faust.types import TransportT
 
 from streams.faust_hardening.consumer import HardenedTransport
 from streams.faust_hardening.events import hide_values
+from streams.faust_hardening.records import read_any_header_name
 from streams.faust_hardening.recovery import OrderedTableManager
 from streams.faust_hardening.transactions import shorten_transaction_backoff
 from streams.faust_hardening.versions import check_versions
@@ -43,6 +44,7 @@ class HardenedApp(faust.App):
         check_versions()
         shorten_transaction_backoff()
         hide_values()
+        read_any_header_name()
         super().__init__(
             app_id,
             TableManager=OrderedTableManager,

@@ -1,6 +1,6 @@
 """Faust's consumer, where it commits too far, drops records, reads what was never committed or is too slow."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 import aiokafka
@@ -42,6 +42,22 @@ class HardenedConsumerThread(AIOKafkaConsumerThread):
             and coordinator._pending_exception is None
             and not coordinator._coordination_task.done()
         )
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Seek every partition to the offset that its group has committed, or to its beginning."""
+        committed: Mapping[TP, int] = await self.call_thread(seek_to_committed, self._ensure_consumer())
+        return committed
+
+
+async def seek_to_committed(consumer: aiokafka.AIOKafkaConsumer) -> Mapping[TP, int]:
+    """Seek as aiokafka does, and those too that it leaves where they are: with nothing committed, or 0.
+
+    What a look for records has taken from them during a rebalance would be passed over.
+    """
+    committed: dict[TP, int] = await consumer.seek_to_committed()
+    if unmoved := [tp for tp, offset in committed.items() if not offset or offset < 0]:
+        await consumer.seek_to_beginning(*unmoved)
+    return committed
 
 
 class HardenedConsumer(Consumer):
