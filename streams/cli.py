@@ -28,9 +28,9 @@ def main() -> None:
     cli()
 
 
-def _fail(problem: object) -> NoReturn:
+def _fail(problem: object, code: int = 1) -> NoReturn:
     typer.echo(f"robot-orchestrator: {problem}", err=True)
-    raise typer.Exit(1)
+    raise typer.Exit(code)
 
 
 def _settings() -> Settings:
@@ -53,12 +53,14 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
     """Run a command's work on Kafka; what goes wrong there is one line."""
     from aiokafka.errors import KafkaError
 
-    from streams.topics import TopicsError
+    from streams.topics import CONFIG_EXIT_CODE, TopicsError
 
     try:
         return asyncio.run(work)
-    except (SettingsError, TopicsError) as error:
+    except SettingsError as error:
         _fail(error)
+    except TopicsError as error:
+        _fail(error, CONFIG_EXIT_CODE)
     except KafkaError as error:
         _fail(f"Kafka ({variable_of('bootstrap_servers')}): {error}")
 
