@@ -40,7 +40,7 @@ from streams.partitions import Partitions
 from streams.probes import Probes
 from streams.robot import HttpRobot, Robot
 from streams.settings import Settings, SettingsError, load_settings, variable_of
-from streams.topics import TopicsError, TopicsReport, check_topics
+from streams.topics import CONFIG_EXIT_CODE, TopicsError, TopicsReport, check_topics
 from streams.watchdog import Watchdog, watch_loop
 
 # Payloads of waiting jobs held in memory; past it they are read again from their topic.
@@ -53,7 +53,6 @@ DRAIN_POLL_SECONDS = 0.05
 BROKER_RETRY_SECONDS = 2.0
 # What is left of a stop after the calls are back takes a second; one that hangs must not hang for ever.
 STOP_SECONDS = 30.0
-CONFIG_EXIT_CODE = 78  # sysexits.h: EX_CONFIG
 
 
 def _same_log(log: PartitionLog) -> PartitionLog:

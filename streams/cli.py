@@ -28,9 +28,9 @@ def main() -> None:
     cli()
 
 
-def _fail(problem: object) -> NoReturn:
+def _fail(problem: object, code: int = 1) -> NoReturn:
     typer.echo(f"robot-orchestrator: {problem}", err=True)
-    raise typer.Exit(1)
+    raise typer.Exit(code)
 
 
 def _settings() -> Settings:
@@ -54,12 +54,14 @@ def _run(current: Settings, work: Coroutine[Any, Any, T]) -> T:
     from aiokafka.errors import KafkaConnectionError, KafkaError
 
     from streams.kafka_access import AccessError, connection_problem
-    from streams.topics import TopicsError
+    from streams.topics import CONFIG_EXIT_CODE, TopicsError
 
     try:
         return asyncio.run(work)
-    except (SettingsError, TopicsError, AccessError) as error:
+    except SettingsError as error:
         _fail(error)
+    except (TopicsError, AccessError) as error:
+        _fail(error, CONFIG_EXIT_CODE)
     except KafkaConnectionError:
         _fail(asyncio.run(connection_problem(current)))
     except KafkaError as error:

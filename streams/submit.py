@@ -1,6 +1,8 @@
 """Publishing submissions for people and scripts: checked against the contract first, then sent as they are."""
 
 import asyncio
+import codecs
+import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Self
@@ -23,6 +25,7 @@ from streams.settings import Settings
 
 # A person waits for the answer.
 REQUEST_TIMEOUT_MS = 10_000
+_SEVERAL = "several jobs go one a line to robot-orchestrator submit -"
 
 
 class InvalidSubmissionError(ValueError):
@@ -49,8 +52,25 @@ def parse_submission(value: bytes) -> Submission:
     try:
         job = JobSubmitted.model_validate_json(value)
     except ValidationError as error:
-        raise InvalidSubmissionError(explain(error)) from None
+        raise InvalidSubmissionError(_form_problem(value) or explain(error)) from None
     return Submission(job.jobId, job.workspaceId, value)
+
+
+def _form_problem(value: bytes) -> str | None:
+    """Return what is wrong with bytes that are not even one JSON object, None if they are."""
+    if not value.strip():
+        return "it is empty"
+    if value.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "it begins with a byte order mark: save it as UTF-8 without one"
+    try:
+        document, end = json.JSONDecoder().raw_decode(value.decode().strip())
+    except (ValueError, RecursionError):
+        return "it is no JSON; a job is one JSON object (robot-orchestrator example prints one)"
+    if value.decode().strip()[end:]:
+        return f"it holds more than one JSON value; {_SEVERAL}"
+    if isinstance(document, list):
+        return f"it is a JSON array and no job; {_SEVERAL} (jq -c '.[]' FILE makes them)"
+    return None if isinstance(document, dict) else "it is JSON, but no object (robot-orchestrator example prints one)"
 
 
 def read_lines(lines: Iterable[bytes], invalid: Callable[[str], None]) -> Iterator[Submission]:

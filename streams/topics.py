@@ -7,10 +7,16 @@ from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
+from aiokafka.errors import (
+    InvalidReplicationFactorError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    for_code,
+)
 
 from streams.intake import COMPLETION_MAX_BYTES, SUBMISSION_MAX_BYTES
 from streams.kafka_access import AccessError, DescribedTopic, Operation, check_group, describe_topics
+from streams.kafka_log import MAX_BATCH_BYTES
 from streams.names import Topic, changelog_topic
 from streams.settings import Settings
 
@@ -20,6 +26,8 @@ _SUBMISSION_BYTES = SUBMISSION_MAX_BYTES + 1_000_000
 _LETTER_BYTES = _SUBMISSION_BYTES + 1_000_000
 _MIN_IN_SYNC_AT = 3
 CREATED_POLL_SECONDS = 0.1
+# The topics, or something else around the program, are not as it needs them.
+CONFIG_EXIT_CODE = 78  # sysexits.h: EX_CONFIG
 
 
 class TopicsError(Exception):
@@ -71,7 +79,8 @@ class TopicsReport:
 async def create_topics(settings: Settings, partitions: int, replication_factor: int) -> list[str]:
     """Create the topics that are missing; return their names.
 
-    Raises AccessError if this user may not, and a KafkaError if the broker refuses for another reason.
+    Raises AccessError if this user may not, TopicsError if there are too few brokers, and a KafkaError if the broker
+    refuses for another reason.
     """
     admin = AIOKafkaAdminClient(**settings.kafka_client_options())
     await admin.start()
@@ -96,8 +105,14 @@ async def create_topics(settings: Settings, partitions: int, replication_factor:
                 error = for_code(code)
                 if error is TopicAuthorizationFailedError:
                     raise AccessError((Operation.CREATE, _resource(spec.name)))
+                if error is InvalidReplicationFactorError:
+                    brokers = len((await admin.describe_cluster())["brokers"])
+                    raise TopicsError(
+                        f"{spec.name}: a replication factor of {replication_factor} needs as many brokers, "
+                        f"and the cluster has {brokers} (topics create --replication-factor {brokers})"
+                    )
                 if error.errno and error is not TopicAlreadyExistsError:
-                    raise error(f"{spec.name}: {message}")
+                    raise error(f"{spec.name}: {' '.join(filter(None, message))}")
             created.append(spec.name)
         # The broker answers before every part of it knows: a worker started now would miss them.
         missing = set(created)
@@ -150,6 +165,11 @@ async def check_topics(settings: Settings, *, worker: bool = False) -> TopicsRep
     if "delete" in configs[changelog].get("cleanup.policy", ""):
         raise TopicsError(f"{changelog} must have cleanup.policy=compact only, or rows of waiting jobs are deleted")
     sizes = {name: int(configs[name]["max.message.bytes"]) for name in names}
+    for name, size in sizes.items():
+        if size < MAX_BATCH_BYTES:
+            raise TopicsError(
+                f"{name} takes batches of {size} bytes: its max.message.bytes must be at least {MAX_BATCH_BYTES}"
+            )
     return TopicsReport(partitions=counts[changelog], max_bytes=sizes)
 
 

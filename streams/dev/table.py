@@ -29,6 +29,9 @@ STYLES = {
 NEWEST_SHOWN = 20
 REFRESH_MS = 250
 UUID_LENGTH = 36
+# A UUID's first group and an ellipsis; on a narrow terminal the room is for what a job waits for.
+SHORT_ID_LENGTH = 9
+OTHER_COLUMNS_WIDTH = 84
 # The head, the counts, and room for the prompt that comes after.
 LINES_AROUND = 6
 # Without a terminal there is no width to fit into; wide enough for ids of the usual length.
@@ -132,24 +135,31 @@ class JobBoard:
         return job
 
 
-def render(jobs: Collection[Job], now: datetime, rows: int) -> RenderableType:
-    """Return the newest jobs as a table, with the counts of all below it."""
+def printable(text: str) -> str:
+    """Return a text of somebody else's without what would move the cursor or turn the line around."""
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+
+
+def render(jobs: Collection[Job], now: datetime, rows: int, width: int = PLAIN_WIDTH) -> RenderableType:
+    """Return the newest jobs as a table for a console of a width, with the counts of all below it."""
+    id_length = min(UUID_LENGTH, max(SHORT_ID_LENGTH, width - OTHER_COLUMNS_WIDTH))
     table = Table(box=box.SIMPLE_HEAD, expand=True, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("job", no_wrap=True, overflow="ellipsis", max_width=UUID_LENGTH)
+    table.add_column("job", no_wrap=True, overflow="ellipsis", max_width=id_length)
     table.add_column("workspace", ratio=1, no_wrap=True, overflow="ellipsis")
     for name in ("status", "orders", "since"):
         table.add_column(name, no_wrap=True, justify="right" if name == "orders" else "left")
     table.add_column("what", ratio=3, no_wrap=True, overflow="ellipsis")
     for job in sorted(jobs, key=lambda job: job.submitted_at, reverse=True)[:rows]:
         status = Text(job.status.value, STYLES[job.status])
-        texts = [escape(text) for text in (job.job_id, job.workspace_id)]
+        texts = [escape(printable(text)) for text in job.key[::-1]]
         table.add_row(*texts, status, _orders(job), _clock(since(job)), escape(explain(job, now)))
     return Group(table, _counts(jobs, rows))
 
 
 def line(job: Job, now: datetime) -> str:
     """Return a change of a job as one line."""
-    return f"{_clock(since(job))}  {job.status.value:<10}  {job.job_id} of {job.workspace_id}: {explain(job, now)}"
+    workspace_id, job_id = map(printable, job.key)
+    return f"{_clock(since(job))}  {job.status.value:<10}  {job_id} of {workspace_id}: {explain(job, now)}"
 
 
 @contextlib.asynccontextmanager
@@ -193,7 +203,7 @@ class _InPlace(Live):
 
     def refreshed(self) -> None:
         rows = min(NEWEST_SHOWN, max(1, self.console.height - LINES_AROUND))
-        self.update(render(self._board.jobs.values(), datetime.now(UTC), rows), refresh=True)
+        self.update(render(self._board.jobs.values(), datetime.now(UTC), rows, self.console.width), refresh=True)
 
 
 def _clock(instant: datetime) -> str:

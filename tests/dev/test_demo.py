@@ -1,6 +1,7 @@
 """The demo's and the sandbox's own decisions; that they run is shown by running them."""
 
 import io
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -83,3 +84,26 @@ def test_ids_that_look_like_markup_are_shown_as_they_are() -> None:
     shown = console.export_text()
     assert "[red]x" in shown
     assert "[/]" in shown
+
+
+def shown(row: Job, width: int) -> str:
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(render([row], NOW, 5, width))
+    return console.export_text()
+
+
+def test_on_eighty_columns_there_is_room_for_what_a_job_does() -> None:
+    identifier = "01234567-89ab-cdef-0123-456789abcdef"
+    row = replace(job(Status.COMPLETED, success_count=1, error_count=1), job_id=identifier, workspace_id=identifier)
+    narrow, wide = shown(row, 80), shown(row, 140)
+    assert "01234567…" in narrow
+    assert all(len(text) <= 80 for text in narrow.splitlines())
+    assert identifier in wide
+    assert all("1 done, 1 failed" in text for text in (narrow, wide))
+
+
+def test_ids_cannot_move_the_cursor() -> None:
+    row = replace(job(Status.PENDING), job_id="a\r\nb\x1b[2J", workspace_id="\u202ec")
+    for text in (shown(row, 140), line(row, NOW)):
+        assert r"a\r\nb\x1b[2J" in text
+        assert r"\u202ec" in text

@@ -28,9 +28,24 @@ def broken(**changes: Any) -> bytes:
 @pytest.mark.parametrize(
     ("value", "problem"),
     [
-        (b"", "record: Invalid JSON"),
-        (b"password: hunter2", "record: Invalid JSON"),
-        (b"[]", "record: "),
+        (b"", "it is empty"),
+        (b" \n", "it is empty"),
+        (b"password: hunter2\norders:\n  - x\n", "it is no JSON; a job is one JSON object"),
+        (b"{'password': 'hunter2'}", "it is no JSON"),
+        (b"{", "it is no JSON"),
+        (b'{"password": "\xff"}', "it is no JSON"),
+        (b"[" * 100_000, "it is no JSON"),
+        (b"\xef\xbb\xbf" + VALID, "it begins with a byte order mark: save it as UTF-8 without one"),
+        (VALID.decode().encode("utf-16"), "it begins with a byte order mark"),
+        (
+            b"[" + VALID + b"]",
+            "it is a JSON array and no job; several jobs go one a line to robot-orchestrator submit -",
+        ),
+        (VALID + b"\n" + VALID, "it holds more than one JSON value; several jobs go one a line to"),
+        (VALID + b"\nhunter2", "it holds more than one JSON value"),
+        (b"7", "it is JSON, but no object"),
+        (b"null", "it is JSON, but no object"),
+        (b"{}", "jobId: Field required"),
         (broken(orders=[]), "orders: "),
         (broken(credentials={"username": "u", "passwort": "hunter2"}), "credentials.password: Field required"),
         (b" " * (SUBMISSION_MAX_BYTES + 1), "it has 4980001 bytes"),
@@ -114,3 +129,15 @@ def test_without_a_broker_there_is_one_clear_line(monkeypatch: pytest.MonkeyPatc
     assert result.stderr.startswith("robot-orchestrator: no connection to Kafka at 127.0.0.1:9: ")
     assert result.stderr.endswith("(KAFKA_BOOTSTRAP_SERVERS)\n")
     assert result.stderr.count("\n") == 1
+
+
+def test_more_replicas_than_brokers_are_one_clear_line(run: CliRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROBOT_ORCHESTRATOR_APP_ID", "never-created")
+    result = run.invoke(cli, ["topics", "create", "--replication-factor", "99"])
+    assert (result.exit_code, result.stdout) == (78, "")
+    assert result.stderr.startswith(
+        "robot-orchestrator: never-created-jobs-changelog: a replication factor of 99 needs"
+    )
+    assert "(topics create --replication-factor " in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert run.invoke(cli, ["topics", "check"]).exit_code == 78

@@ -197,7 +197,13 @@ def _position(metadata: Any) -> str:
 
 async def _ended(scene: Scene, jobs: int) -> None:
     """Return when so many jobs have ended."""
-    await scene.wait_for(lambda: sum(len(scene.records[topic]) for topic in OUTCOME_TOPICS) >= jobs or None)
+
+    def look() -> bool | None:
+        for worker in scene.workers:
+            assert worker.running, worker.log_tail()
+        return sum(len(scene.records[topic]) for topic in OUTCOME_TOPICS) >= jobs or None
+
+    await scene.wait_for(look)
 
 
 async def test_the_first_records_of_all_are_read_though_a_second_worker_joins_just_then(scene: Scene) -> None:
@@ -230,13 +236,12 @@ async def test_ten_thousand_hostile_records_stop_nothing_and_each_is_accounted_f
             home = partition_of(payload["workspaceId"], PARTITIONS)
             await writer.write(Hostile("good", Topic.SUBMITTED, home, None, encode(payload)))
         places = [_position(metadata) for metadata in await asyncio.gather(*deliveries)]
-        for payload in good:
-            assert isinstance(await scene.outcome(payload["jobId"]), JobCompleted)
         await _ended(scene, ended + len(good) + sum(record.outcome is not None for record in records))
         await _worked_off(scene)
     fates = await _check(scene, list(zip(records, places, strict=True)))
     assert sum(fates.values()) - fates["forwarded"] == len(records) >= HOSTILE_RECORDS
     for payload in good:
+        assert isinstance(await scene.outcome(payload["jobId"]), JobCompleted)
         assert scene.posts(payload["jobId"]) == 1
     assert probing.answers == {("/livez", 200), ("/readyz", 200)}
     assert len(scene.workers) == 2

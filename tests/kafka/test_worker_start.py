@@ -45,6 +45,19 @@ async def test_a_partition_count_that_differs_is_named(scene: Scene) -> None:
     assert f"{changelog_topic(app_id)} has {PARTITIONS + 1}" in last_error(worker)
 
 
+async def test_a_topic_that_takes_no_batch_of_ours_is_named(scene: Scene) -> None:
+    """Else a worker would crash on its first busy moment, and again after each restart."""
+    topic = changelog_topic(f"{scene.app_id}-small")
+    config = {"max.message.bytes": "262143", "cleanup.policy": "compact"}
+    admin = AIOKafkaAdminClient(bootstrap_servers=scene.bootstrap_servers)
+    await admin.start()
+    await admin.create_topics([NewTopic(topic, PARTITIONS, 1, topic_configs=config)])
+    await admin.close()
+    worker = await scene.worker(ready=False, ROBOT_ORCHESTRATOR_APP_ID=f"{scene.app_id}-small")
+    assert await worker.wait_ended() == 78
+    assert last_error(worker) == f"{topic} takes batches of 262143 bytes: its max.message.bytes must be 262144"
+
+
 @pytest.mark.parametrize("command", [("-m", "streams.cli", "worker"), ("-m", "faust", "-A", "streams.app", "worker")])
 def test_a_missing_setting_ends_the_program_with_one_line(command: tuple[str, ...]) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ROBOT_")}

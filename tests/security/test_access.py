@@ -130,7 +130,7 @@ async def test_topics_check_names_the_acl_that_it_lacks(secured: Secured, acl: A
     ended = secured.run("topics check")
     await secured.allow("topics check")
     name = _own(acl, secured.scene.app_id).name
-    assert (ended.returncode, ended.stdout) == (1, "")
+    assert (ended.returncode, ended.stdout) == (78, "")
     assert ended.stderr == f"robot-orchestrator: missing ACLs: {acl.operation.name} on topic {name}\n"
 
 
@@ -141,7 +141,7 @@ async def test_topics_create_names_the_acl_that_it_lacks(secured: Secured, opera
     acls.remove(Acl(Resource.TOPIC, changelog_topic(app_id), operation))
     await secured.kafka.allow_only("topics-create", acls)
     ended = secured.run("topics create", ROBOT_ORCHESTRATOR_APP_ID=app_id)
-    assert (ended.returncode, ended.stdout) == (1, "")
+    assert (ended.returncode, ended.stdout) == (78, "")
     assert ended.stderr == (f"robot-orchestrator: missing ACLs: {operation.name} on topic {changelog_topic(app_id)}\n")
 
 
