@@ -1,8 +1,7 @@
 """The end of a rebalance: records flow again only when the offsets are set, and only if it is the end."""
 
 import asyncio
-from collections.abc import Awaitable
-from typing import Any, cast
+from typing import cast
 
 import faust
 from faust.tables.manager import TableManager
@@ -14,11 +13,11 @@ class StuckConsumerError(Exception):
 
 
 class OrderedRecovery(Recovery):
-    """Seeks, then lets records flow; stock Faust does too much at once, and too late.
+    """Lets records flow again when the offsets are set, unless another rebalance has begun by then.
 
-    The flow is stopped when a rebalance begins. If another one begins before the offsets of the first are set,
-    stock Faust starts the flow again in its midst, and what then comes in is dropped. And when the offsets are
-    not set in time, it never starts it again, without a word.
+    Stock Faust lets them flow in the midst of that one: what comes in is dropped when its queues are cleared,
+    and the hole is committed as if it were a gap of the log. And when the offsets are not set in time, stock
+    Faust never lets records flow again, without a word.
     """
 
     async def _resume_streams(self, generation_id: int = 0) -> None:

@@ -57,12 +57,12 @@ class Halves:
         return self.jobs[-1]
 
     @contextlib.asynccontextmanager
-    async def load(self) -> AsyncIterator[None]:
+    async def load(self, fate: Fate = Fate.LOSE) -> AsyncIterator[None]:
         """Publish jobs all the time."""
 
         async def publish() -> None:
             while True:
-                await self.submit()
+                await self.submit(fate=fate)
                 await asyncio.sleep(PAUSE_SECONDS)
 
         publishing = asyncio.create_task(publish())
