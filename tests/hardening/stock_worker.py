@@ -95,14 +95,17 @@ def _rebalances_overlap(app: OrchestratorApp) -> None:
     seeking: list[bool] = []
     perform_seek, join = HardenedConsumer.perform_seek, GroupCoordinator._do_rejoin_group
 
+    def pause() -> float:
+        return 2 if app.rebalancing_count > 1 else 0
+
     async def slow_seek(self: HardenedConsumer) -> None:
         seeking.append(True)
         await perform_seek(self)
-        await asyncio.sleep(2)
+        await asyncio.sleep(pause())
         seeking.pop()
 
     async def slow_join(self: GroupCoordinator, subscription: Any) -> Any:
-        await asyncio.sleep(2)
+        await asyncio.sleep(pause())
         return await join(self, subscription)
 
     def change(deliver: Deliver) -> Deliver:

@@ -36,8 +36,8 @@ async def test_a_worker_refuses_libraries_that_were_not_tested(one_partition: st
         (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 99.0\n")
         wrong[f"{name} 99.0"] = {"PYTHONPATH": str(tmp_path / name)}
     async with Scene(one_partition, tmp_path, partitions=1) as scene:
-        for text, variables in wrong.items():
-            worker = await scene.worker(ready=False, **variables)
+        workers = [(text, await scene.worker(ready=False, **variables)) for text, variables in wrong.items()]
+        for text, worker in workers:
             assert await worker.wait_ended() == 1
             assert "UntestedVersionError" in worker.log_tail()
             assert text in worker.log_tail()
