@@ -6,13 +6,10 @@ from typing import Any, cast
 import aiokafka
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import TP
-from mode.utils.locks import Event
 
 # While a fetch waits at the broker, aiokafka asks for nothing more from a partition it has just delivered,
 # so this is the worst delay of a record. Faust hard-codes 1500.
 FETCH_MAX_WAIT_MS = 50
-# How long a look for records may last, and so the worst wait until it can be told that there is a rebalance.
-LOOK_SECONDS = 0.25
 
 
 class HardenedConsumerThread(AIOKafkaConsumerThread):
@@ -52,8 +49,10 @@ class HardenedConsumerThread(AIOKafkaConsumerThread):
 async def seek_to_committed(consumer: aiokafka.AIOKafkaConsumer) -> Mapping[TP, int]:
     """Seek as aiokafka does, and those too that it leaves where they are: with nothing committed, or 0.
 
-    What a look for records has taken from them during a rebalance would be passed over.
+    A look for records that began before a rebalance ends in it: what it has found is dropped, and must come again.
     """
+    if not consumer.assignment():
+        return {}
     committed: dict[TP, int] = await consumer.seek_to_committed()
     if unmoved := [tp for tp, offset in committed.items() if not offset or offset < 0]:
         await consumer.seek_to_beginning(*unmoved)
@@ -61,11 +60,10 @@ async def seek_to_committed(consumer: aiokafka.AIOKafkaConsumer) -> Mapping[TP, 
 
 
 class HardenedConsumer(Consumer):
-    """Never commits past a record that is still being worked on, and can be waited for to stand still."""
+    """Never commits past a record that is still being worked on, and stands still in every rebalance."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.standing_still = Event()
         self._lowest_in_flight: dict[TP, int] = {}
 
     @property
@@ -73,19 +71,15 @@ class HardenedConsumer(Consumer):
         """Whether this consumer keeps up its place in the group."""
         return cast(HardenedConsumerThread, self._thread).is_member
 
-    async def _wait_next_records(self, timeout: float) -> Any:
-        """Say when nothing is being fetched any more because flow was stopped.
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Stop the flow in every rebalance.
 
-        A look for records that began before a rebalance goes on in the consumer's thread. What it finds it
-        takes from aiokafka, whose position moves on; if its partition has not been resumed by then, Faust
-        drops it. After a seek that is for good: the records are never delivered, or the next ones make a
-        hole that is committed over. So the seek waits for this.
+        Faust does not where a worker has no partitions. When it gets some, records come in before the offsets
+        are sought, and are dropped when the queues are cleared; the hole is committed as if it were a gap of
+        the log (faust-streaming issue 596 is the same with tables).
         """
-        if not self.flow_active:
-            self.standing_still.set()
-            await self.wait(self.can_resume_flow)  # type: ignore[arg-type] # mode's type leaves out asyncio's events
-            self.standing_still.clear()
-        return await super()._wait_next_records(min(timeout, LOOK_SECONDS))
+        self.stop_flow()
+        await super().on_partitions_revoked(revoked)
 
     def _new_consumer_thread(self) -> HardenedConsumerThread:
         return HardenedConsumerThread(self, loop=self.loop, beacon=self.beacon)

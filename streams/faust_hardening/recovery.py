@@ -1,44 +1,44 @@
-"""The end of a rebalance: nothing may be fetched before the queues have been cleared and the offsets set."""
+"""The end of a rebalance: records flow again only when the offsets are set, and only if it is the end."""
 
+import asyncio
 from typing import cast
 
 import faust
 from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
 
-from streams.faust_hardening.consumer import HardenedConsumer
-
-# A look for records ends within a quarter of a second; a consumer that still has not come to rest by then never will.
-STAND_STILL_SECONDS = 20.0
-
 
 class StuckConsumerError(Exception):
-    """The consumer does not stop fetching, so no offset can be set without losing records."""
+    """The offsets could not be set in time: going on would lose records."""
 
 
 class OrderedRecovery(Recovery):
-    """Waits until nothing is fetched, then seeks, then lets records flow; stock Faust does it the other way round.
+    """Lets records flow again when the offsets are set, unless another rebalance has begun by then.
 
-    In the stock order records that arrive while the seek is out are dropped when flow control clears the
-    queues, and the hole is committed as if it were a gap of the log (faust-streaming issue 596). Records
-    that a look from before the rebalance finds are dropped too (see HardenedConsumer).
+    Stock Faust lets them flow in the midst of that one: what comes in is dropped when its queues are cleared,
+    and the hole is committed as if it were a gap of the log. And when the offsets are not set in time, stock
+    Faust never lets records flow again, without a word.
     """
 
     async def _resume_streams(self, generation_id: int = 0) -> None:
         app = cast(faust.App, self.app)
-        consumer = cast(HardenedConsumer, app.consumer)
+        consumer = app.consumer
+        rebalance = app.rebalancing_count
         # The worker opens its ledgers on this signal, so they are there before the first record.
         await app.on_rebalance_complete.send()
         if app.consumer_generation_id != generation_id:
             self.log.warning("Another rebalance has begun")
             return
-        if app._fetcher.started:
-            await self._wait(consumer.standing_still.wait(), timeout=STAND_STILL_SECONDS)
-            if not consumer.standing_still.is_set():
-                raise StuckConsumerError
         if assignment := consumer.assignment():
-            await self._wait(consumer.perform_seek(), timeout=app.conf.broker_request_timeout)
-            consumer.resume_partitions(assignment)
+            try:
+                async with asyncio.timeout(app.conf.broker_request_timeout):
+                    await self._wait(consumer.perform_seek())
+            except TimeoutError as error:
+                raise StuckConsumerError from error
+        if app.rebalancing_count != rebalance:
+            self.log.warning("Another rebalance has begun")
+            return
+        consumer.resume_partitions(assignment)
         self.completed.set()
         # This clears the queues; from here on records may arrive.
         app.flow_control.resume()

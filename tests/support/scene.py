@@ -63,6 +63,7 @@ class Scene:
     environment: Mapping[str, str] = field(default_factory=dict)
     behaviour: RobotBehaviour = field(default_factory=RobotBehaviour)
     robot_class: type[SimulatedRobot] = SimulatedRobot
+    partitions: int = PARTITIONS
     fates: dict[str, Fate] = field(default_factory=dict)
     records: dict[str, list[ConsumerRecord]] = field(default_factory=lambda: defaultdict(list))
     workers: list[WorkerProcess] = field(default_factory=list)
@@ -88,7 +89,7 @@ class Scene:
             "ROBOT_ORCHESTRATOR_LOG_FORMAT": "json",
             **self.environment,
         }
-        await create_topics(Settings(**cast(Any, self.variables)), PARTITIONS, 1)
+        await create_topics(Settings(**cast(Any, self.variables)), self.partitions, 1)
         self.producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap_servers)
         await self.producer.start()
         self._stack.push_async_callback(self.producer.stop)
@@ -131,7 +132,7 @@ class Scene:
     async def publish(self, topic: Topic, value: object, workspace_id: str) -> ConsumerRecord:
         """Write a JSON value where its workspace belongs."""
         data = json.dumps(value, ensure_ascii=False).encode()
-        return await self.write(topic, data, partition_of(workspace_id, PARTITIONS), workspace_id.encode())
+        return await self.write(topic, data, partition_of(workspace_id, self.partitions), workspace_id.encode())
 
     async def write(
         self, topic: Topic, value: bytes | None, partition: int, key: bytes | None = None, **more: Any
@@ -205,7 +206,7 @@ class Scene:
         )
         await consumer.start()
         try:
-            sources = [TopicPartition(topic, number) for topic in SOURCE_TOPICS for number in range(PARTITIONS)]
+            sources = [TopicPartition(topic, number) for topic in SOURCE_TOPICS for number in range(self.partitions)]
             consumer.assign(sources)
             offsets = offsets or dict(await consumer.end_offsets(sources))
             await consumer.commit(offsets)
@@ -215,7 +216,7 @@ class Scene:
 
     async def _begin_at_the_end(self) -> None:
         topics = [*OUTCOME_TOPICS, *DLQ_OF.values(), changelog_topic(self.app_id)]
-        readable = [TopicPartition(topic, number) for topic in topics for number in range(PARTITIONS)]
+        readable = [TopicPartition(topic, number) for topic in topics for number in range(self.partitions)]
         self._reader.assign(readable)
         await self._reader.seek_to_end(*readable)
         for source in readable:

@@ -1,0 +1,90 @@
+"""Where the worker as a whole shows nothing that can be waited for: the real part of the library, stock and patched."""
+
+from importlib.util import find_spec, module_from_spec
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any, cast
+
+import faust
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import ConcurrentTransactions
+from aiokafka.producer import sender
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
+from faust.types import Message
+
+from streams.app import build_app
+from streams.faust_hardening.consumer import HardenedConsumer, HardenedTransport
+from streams.faust_hardening.events import hide_values
+from streams.faust_hardening.transactions import shorten_transaction_backoff
+from streams.names import Topic
+from streams.settings import Settings
+from tests.hardening.halves import eventually
+from tests.support.scene import PASSWORD, Scene
+
+
+def as_installed(name: str) -> Any:
+    """Return a module as it is without our patches, beside the one that is in use."""
+    spec = find_spec(name)
+    assert spec is not None
+    assert spec.loader is not None
+    module: ModuleType = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+async def fetching(consumer: AIOKafkaConsumer) -> list[object]:
+    """Start a consumer of an idle partition; every fetch that it sends is added to what is returned."""
+    fetches: list[object] = []
+    await consumer.start()
+    send = consumer._client.send
+
+    async def counting(node_id: int, request: object, **options: Any) -> Any:
+        if type(request).__name__.startswith("Fetch"):
+            fetches.append(request)
+        return await send(node_id, request, **options)
+
+    consumer._client.send = counting
+    consumer.assign([TopicPartition(Topic.SUBMITTED, 0)])
+    return fetches
+
+
+async def test_a_fetch_does_not_wait_long_at_the_broker(one_partition: str, tmp_path: Path) -> None:
+    """In the time of one of stock Faust's fetches the hardened consumer sends many: no record waits for its end."""
+    async with Scene(one_partition, tmp_path, partitions=1) as scene:
+        app = build_app(Settings(**cast(Any, scene.variables)))
+        thread, transport = cast(HardenedConsumer, app.consumer)._thread, cast(HardenedTransport, app.transport)
+        stock = AIOKafkaConsumerThread._create_worker_consumer(thread, transport)
+        hardened = thread._create_worker_consumer(transport)
+        try:
+            slow = await fetching(stock)
+            await eventually(lambda: slow)
+            quick = await fetching(hardened)
+            await eventually(lambda: len(slow) >= 3)
+            assert len(quick) > 5
+        finally:
+            await stock.stop()
+            await hardened.stop()
+
+
+def test_transactions_follow_each_other_quickly() -> None:
+    shorten_transaction_backoff()
+    answer = SimpleNamespace(errors=[("topic", [(0, ConcurrentTransactions.errno)])])
+
+    def backoff(module: Any) -> float:
+        sending = SimpleNamespace(_txn_manager=SimpleNamespace(txn_partitions=set()), _retry_backoff=0.1)
+        return float(module.AddPartitionsToTxnHandler(sending, []).handle_response(answer))
+
+    assert backoff(sender) == 0.003
+    assert backoff(as_installed("aiokafka.producer.sender")) == 0.02
+
+
+def test_an_event_does_not_show_its_value() -> None:
+    hide_values()
+    message = Message(
+        "robot.job.submitted", 0, 41, timestamp=0, timestamp_type=0, headers={}, key=b"k", value=b"v", checksum=None
+    )
+    values = (None, "key", {"password": PASSWORD}, None, message)
+    shown = repr(faust.Event(*cast(Any, values)))
+    assert PASSWORD not in shown
+    assert "offset=41" in shown
+    assert PASSWORD in repr(as_installed("faust.events").Event(*values))

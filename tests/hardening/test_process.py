@@ -1,0 +1,43 @@
+"""What stock Faust does to the process, and which libraries a worker refuses."""
+
+import signal
+from pathlib import Path
+
+from streams.faust_hardening.versions import TESTED
+from tests.hardening.halves import Halves, eventually
+from tests.hardening.stock_worker import WORKING_FOLDER, Patch
+from tests.support.scene import Scene
+
+
+async def test_a_worker_makes_no_folder_and_ignores_the_debugger_s_signal(halves: Halves, tmp_path: Path) -> None:
+    """Stock Faust makes a data folder, and stops everything for a debugger."""
+    folders = {}
+    for scene in (halves.patched, halves.stock):
+        folders[scene.app_id] = tmp_path / scene.app_id
+        folders[scene.app_id].mkdir()
+        scene.variables[WORKING_FOLDER] = str(folders[scene.app_id])
+    patched, stock = await halves.workers(Patch.DIRECTORIES, Patch.SIGUSR2)
+    assert list(folders[halves.patched.app_id].iterdir()) == []
+    assert [path.name for path in folders[halves.stock.app_id].iterdir()] == [f"{halves.stock.app_id}-data"]
+    for worker in (patched, stock):
+        worker.signal(signal.SIGUSR2)
+    await eventually(lambda: "(Pdb)" in stock.log_path.read_text())
+    await halves.submit()
+    await halves.all_called(halves.patched)
+    assert halves.stock.robot.calls == []
+
+
+async def test_a_worker_refuses_libraries_that_were_not_tested(one_partition: str, tmp_path: Path) -> None:
+    """Another version is put first on the path, as a wrong image would have it; or the compiled parts are off."""
+    wrong: dict[str, dict[str, str]] = {"compiled parts": {"NO_CYTHON": "1"}}
+    for name in TESTED:
+        information = tmp_path / name / f"{name.replace('-', '_')}-99.0.dist-info"
+        information.mkdir(parents=True)
+        (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 99.0\n")
+        wrong[f"{name} 99.0"] = {"PYTHONPATH": str(tmp_path / name)}
+    async with Scene(one_partition, tmp_path, partitions=1) as scene:
+        workers = [(text, await scene.worker(ready=False, **variables)) for text, variables in wrong.items()]
+        for text, worker in workers:
+            assert await worker.wait_ended() == 1
+            assert "UntestedVersionError" in worker.log_tail()
+            assert text in worker.log_tail()
