@@ -123,9 +123,16 @@ class Worker:
             await reader.start()
             self._stack.push_async_callback(reader.stop)
         barrier = ReadBarrier(self._barrier_reader)
-        self._scan = DeadlineScan(self.partitions.open_ledgers, self.partitions.expire, barrier, self.now, self.journal)
+        self._scan = DeadlineScan(
+            self.partitions.open_ledgers,
+            self.partitions.report,
+            self.partitions.decide,
+            barrier,
+            self.now,
+            self.journal,
+        )
         self._watchdog = Watchdog(
-            lambda: self.partitions.assigned and self.is_member(),
+            lambda: self.partitions.ready and self.is_member(),
             timedelta(seconds=2 * settings.session_timeout_seconds),
             self.partitions.open_ledgers,
             self._barrier_reader,
@@ -143,7 +150,7 @@ class Worker:
             settings.callback_url,
             secret,
             self.now,
-            self.partitions.report,
+            self._scan.answered,
             self.journal,
             exit_now,
         )
@@ -184,7 +191,7 @@ class Worker:
         self.partitions.stop_admitting()
         self.journal.info(LogEvent.DRAINING, calls_in_flight=self._slots.in_flight)
         give_up = time.monotonic() + self._settings.drain_seconds
-        while time.monotonic() < give_up and not (self._slots.in_flight == 0 and self.partitions.idle):
+        while time.monotonic() < give_up and not (self._slots.in_flight == 0 and self.partitions.calls_settled):
             self.partitions.tick(self.now())
             await asyncio.sleep(DRAIN_POLL_SECONDS)
 
@@ -219,9 +226,7 @@ class Worker:
     def _make_ledger(self, partition: int) -> tuple[Ledger, PartitionLog]:
         changelog = TopicPartition(changelog_topic(self._settings.app_id), partition)
         options = self._settings.kafka_client_options()
-        log = self._parts.wrap_log(
-            KafkaPartitionLog(options, self._settings.app_id, changelog, self._reader, self.journal, self.now)
-        )
+        log = self._parts.wrap_log(KafkaPartitionLog(options, self._settings.app_id, changelog, self.journal, self.now))
         ledger = Ledger(
             partition,
             self._config,

@@ -1,13 +1,12 @@
-"""Expired deadlines: a job fails only when every completion that was in the log before has been applied."""
+"""Deadlines and calls that broke: such a job fails only when every completion that was in the log has been applied."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
-from streams.core.events import DeadlinePassed
-from streams.core.job import JobKey
+from streams.core.events import CallFailed, DeadlinePassed, RobotAccepted
 from streams.journal import Journal
 from streams.ledger import Ledger
 from streams.log import LogReader, TopicPartition, UnreadableError
@@ -74,28 +73,42 @@ class ReadBarrier:
 
 
 class DeadlineScan:
-    """Finds the jobs that are due and decides them, all that are due at once behind one reading of the log."""
+    """Finds the jobs that are due, takes those whose call broke, and fails them, many behind one reading of the log."""
 
     def __init__(
         self,
         ledgers: Callable[[], Iterable[Ledger]],
-        expire: Callable[[Ledger, DeadlinePassed], None],
+        report: Callable[[int, RobotAccepted | CallFailed], None],
+        decide: Callable[[Ledger, DeadlinePassed | CallFailed], None],
         barrier: ReadBarrier,
         now: Callable[[], datetime],
         journal: Journal,
     ) -> None:
         self._ledgers = ledgers
-        self._expire = expire
+        self._report = report
+        self._decide = decide
         self._barrier = barrier
         self._now = now
         self._journal = journal
-        self._due: dict[Ledger, list[JobKey]] = {}
+        self._due: dict[Ledger, list[DeadlinePassed | CallFailed]] = {}
+
+    def answered(self, partition: int, event: RobotAccepted | CallFailed) -> None:
+        """Hand over the robot's answer to a call.
+
+        A robot that may have the batch may have reported it too: the job then fails only behind the barrier.
+        """
+        if isinstance(event, RobotAccepted) or not event.robot_may_have_received:
+            self._report(partition, event)
+            return
+        for ledger in self._ledgers():
+            if ledger.partition == partition:
+                self._due.setdefault(ledger, []).append(event)
 
     def collect(self, now: datetime) -> bool:
         """Take the jobs that have become due; return whether any waits for a decision."""
         for ledger in self._ledgers():
             if keys := ledger.take_due(now):
-                self._due.setdefault(ledger, []).extend(keys)
+                self._due.setdefault(ledger, []).extend(map(DeadlinePassed, keys))
         return bool(self._due)
 
     async def decide(self) -> None:
@@ -107,16 +120,16 @@ class DeadlineScan:
         await self._until_clear(due, lambda: self._barrier.check_forwarded(ends or {}))
         # Read again: what was forwarded lies above the ends of the first reading.
         ends = await self._until_clear(due, self._barrier.ends)
-        for ledger, keys in due.items():
+        for ledger, events in due.items():
             end = (ends or {}).get(ledger.partition, 0)
-            await self._until_clear({ledger: keys}, partial(self._barrier.check_applied, ledger, end))
+            await self._until_clear({ledger}, partial(self._barrier.check_applied, ledger, end))
             if ledger in self._ledgers():
-                for key in keys:
-                    self._expire(ledger, DeadlinePassed(key))
+                for event in events:
+                    self._decide(ledger, event)
         for partition in partitions:
             self._journal.metrics.deadlines_held.labels(partition).set(0)
 
-    async def _until_clear(self, due: dict[Ledger, list[JobKey]], check: Callable[[], Awaitable[T]]) -> T | None:
+    async def _until_clear(self, due: Collection[Ledger], check: Callable[[], Awaitable[T]]) -> T | None:
         """Repeat a check until it is clear; give up, with None, when none of the partitions is here any more."""
         while any(ledger in due for ledger in self._ledgers()):
             try:

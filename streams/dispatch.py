@@ -13,8 +13,9 @@ from streams.journal import Journal
 from streams.robot import Accepted, Answer, Rejected, Robot, Unknown, Unreachable
 from streams.robot_request import build_request
 
-# From here on a status says that something broke, maybe after the robot had begun.
-_FIRST_SERVER_ERROR = 500
+# What a robot answers that has not begun: it refuses, or has the batch sent elsewhere. Not so 408, a gateway's
+# word that it did not wait for the end, and 302 and 303, which say where to look at what was done.
+_REFUSALS = {*range(400, 500), 301, 307, 308} - {408}
 
 
 def event_of(key: JobKey, answer: Answer, now: datetime) -> RobotAccepted | CallFailed:
@@ -23,8 +24,8 @@ def event_of(key: JobKey, answer: Answer, now: datetime) -> RobotAccepted | Call
         case Accepted():
             return RobotAccepted(key, accepted_at=now)
         case Rejected(status, error):
-            broke = status >= _FIRST_SERVER_ERROR
-            return CallFailed(key, FailureReason.ROBOT_REJECTED, error, broke, robot_status=status)
+            begun = status not in _REFUSALS
+            return CallFailed(key, FailureReason.ROBOT_REJECTED, error, begun, robot_status=status)
         case Unreachable(error):
             return CallFailed(key, FailureReason.ROBOT_UNREACHABLE, error, robot_may_have_received=False)
         case Unknown(error):

@@ -4,8 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
-from functools import partial
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -22,8 +21,8 @@ from aiokafka.errors import (
 
 from streams.journal import Journal
 from streams.kafka_access import AccessError, Operation
-from streams.log import FencedError, NewRecord, SourceRecord, TopicPartition, UnreadableError, until_readable
-from streams.names import transactional_id
+from streams.log import FencedError, NewRecord, SourceRecord, TopicPartition, UnreadableError
+from streams.names import CHANGELOG_OPENED_KEY, transactional_id
 
 # The broker gives up a transaction of a dead worker after this; below the request time-out, so that a
 # commit whose answer is overdue cannot still be undecided.
@@ -39,6 +38,8 @@ READ_TIMEOUT_SECONDS = 5.0
 CLOSE_TIMEOUT_SECONDS = 5.0
 # Of a record's timestamp types the one that the broker sets.
 LOG_APPEND_TIME = 1
+# More than any clock is off that somebody looks after.
+MAX_CLOCK_SKEW = timedelta(seconds=60)
 
 # The last millisecond that a datetime can hold; a record's timestamp is any 64-bit number.
 _LATEST_MS = 253_402_300_799_999
@@ -163,6 +164,16 @@ def source_record(message: Any, timestamp_ms: int) -> SourceRecord:
     )
 
 
+class ClockSkewError(Exception):
+    """Our clock is so wrong that every deadline would be decided wrongly."""
+
+    def __init__(self, ahead: timedelta) -> None:
+        where = "ahead of" if ahead > timedelta(0) else "behind"
+        super().__init__(
+            f"this worker's clock is {abs(ahead).total_seconds():.0f} s {where} the broker's: set it right"
+        )
+
+
 _FENCED = (ProducerFenced, InvalidProducerEpoch)
 
 
@@ -190,14 +201,12 @@ class KafkaPartitionLog:
         client_options: dict[str, Any],
         app_id: str,
         changelog: TopicPartition,
-        reader: KafkaReader,
         journal: Journal,
         now: Callable[[], datetime],
     ) -> None:
         self._options = client_options
         self._now = now
         self._journal = journal
-        self._reader = reader
         self._changelog = KafkaTopicPartition(*changelog)
         self._metrics = journal.metrics
         self._transactional_id = transactional_id(app_id, changelog.partition)
@@ -216,6 +225,11 @@ class KafkaPartitionLog:
             await self._producer.start()
         except TransactionalIdAuthorizationFailed as error:
             raise AccessError((Operation.WRITE, f"transactional id {self._transactional_id}")) from error
+        # Where the rows end is told by a write of our own: the fence has ended the former owner's transaction, so what
+        # others wrote lies before it. A broker that is asked for the end may be no longer the leader, and not know it.
+        opened = NewRecord(self._changelog.topic, self._changelog.partition, CHANGELOG_OPENED_KEY, None)
+        delivered = await self._write([opened])
+        end = delivered[0].offset + 1
         consumer = AIOKafkaConsumer(
             **self._options,
             isolation_level="read_committed",
@@ -227,14 +241,11 @@ class KafkaPartitionLog:
         )
         await consumer.start()
         try:
-            return await self._load(consumer)
+            return await self._load(consumer, end)
         finally:
             await consumer.stop()
 
-    async def _load(self, consumer: AIOKafkaConsumer) -> list[tuple[bytes, bytes]]:
-        # Read after the fence, which has ended the former owner's transaction: only we write what comes after.
-        ends = await until_readable(partial(self._reader.end_offsets, self._changelog.topic))
-        end = ends[self._changelog.partition]
+    async def _load(self, consumer: AIOKafkaConsumer, end: int) -> list[tuple[bytes, bytes]]:
         consumer.assign([self._changelog])
         await consumer.seek_to_beginning(self._changelog)
         rows: dict[bytes, bytes] = {}
@@ -251,7 +262,11 @@ class KafkaPartitionLog:
 
     async def commit(self, records: Sequence[NewRecord]) -> None:
         """Write the records in one transaction; see PartitionLog."""
-        started = time.monotonic()
+        await self._write(records)
+
+    async def _write(self, records: Sequence[NewRecord]) -> list[Any]:
+        """Write the records in one transaction; return where each of them is."""
+        started, began_at = time.monotonic(), self._now()
         deliveries: list[asyncio.Future[Any]] = []
         try:
             await self._producer.begin_transaction()
@@ -272,12 +287,18 @@ class KafkaPartitionLog:
             raise
         self._metrics.transactions.labels("committed").inc()
         self._metrics.transaction_duration.observe(time.monotonic() - started)
-        self._compare_clocks(delivered)
+        self._compare_clocks(delivered, began_at)
+        return delivered
 
-    def _compare_clocks(self, delivered: Sequence[Any]) -> None:
+    def _compare_clocks(self, delivered: Sequence[Any], began_at: datetime) -> None:
+        """Compare the broker's time of a write with ours before and after it. Raises ClockSkewError."""
         for metadata in delivered:
             if metadata.topic == self._changelog.topic and metadata.timestamp_type == LOG_APPEND_TIME:
-                self._journal.broker_time(self._now() - instant_of(metadata.timestamp))
+                broker = instant_of(metadata.timestamp)
+                ahead, behind = max(timedelta(0), began_at - broker), max(timedelta(0), broker - self._now())
+                self._journal.broker_time(ahead - behind)
+                if max(ahead, behind) > MAX_CLOCK_SKEW:
+                    raise ClockSkewError(ahead - behind)
                 return
 
     async def _send(self, record: NewRecord) -> asyncio.Future[Any]:

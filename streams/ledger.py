@@ -155,9 +155,9 @@ class Ledger:
         return bool(self._queue) or self._has_admissible(now) or self._has_forgettable(now)
 
     @property
-    def idle(self) -> bool:
-        """Whether nothing is queued and no call of this partition is under way here."""
-        return not self._queue and not self._calls
+    def calls_under_way(self) -> bool:
+        """Whether a call of this partition is under way here, or its answer has not been taken in yet."""
+        return bool(self._calls)
 
     @property
     def waiting(self) -> bool:

@@ -27,6 +27,10 @@ def changelog_topic(app_id: str) -> str:
     return f"{app_id}-jobs-changelog"
 
 
+# The changelog's one key that is no job's: an owner writes a tombstone of it when it opens the partition.
+CHANGELOG_OPENED_KEY = b"opened"
+
+
 def transactional_id(app_id: str, partition: int) -> str:
     """Return the transactional id whose start fences every other writer of the partition."""
     return f"{app_id}-{partition}"

@@ -59,11 +59,6 @@ class Partitions:
         self._room.set()
 
     @property
-    def assigned(self) -> bool:
-        """Whether the group has given us our partitions, be they none."""
-        return self._assigned
-
-    @property
     def ready(self) -> bool:
         """Whether the group has given us our partitions and all of them are loaded."""
         return self._assigned and all(owned.opened for owned in self._owned.values())
@@ -109,13 +104,19 @@ class Partitions:
             owned.task = asyncio.create_task(self._run(owned))
 
     async def suspend(self) -> None:
-        """Start no transaction until the next assignment, and wait for those under way."""
+        """Start no transaction until the next assignment, and wait for those under way.
+
+        What is still being opened is given up: its fence would hit whoever gets the partition next.
+        """
         self._interruptions += 1
         self._assigned = False
         self._may_step.clear()
-        for owned in list(self._owned.values()):
-            async with owned.stepping:
-                pass
+        for number, owned in list(self._owned.items()):
+            if owned.opened:
+                async with owned.stepping:
+                    pass
+            else:
+                await self._close(number)
 
     async def close(self) -> None:
         """Close every ledger; what is queued is left to the next owner."""
@@ -124,10 +125,10 @@ class Partitions:
 
     async def deliver(self, record: SourceRecord, acknowledge: Callable[[], None]) -> None:
         """Hand a record to its partition's ledger; waits while too much is queued."""
-        await self._room.wait()
         owned = self._owned.get(record.partition)
-        if owned is None:
-            # Left over from before the partition moved: its new owner reads it.
+        await self._room.wait()
+        if owned is None or owned is not self._owned.get(record.partition):
+            # Left over from before a rebalance: whoever owns the partition now reads it again.
             return
         size = record_size(record)
 
@@ -149,8 +150,8 @@ class Partitions:
             owned.wake.set()
         # Nothing waits for an acceptance: it rides in the next transaction, at the latest after the next tick.
 
-    def expire(self, ledger: Ledger, event: DeadlinePassed) -> None:
-        """Hand over a deadline that has passed."""
+    def decide(self, ledger: Ledger, event: DeadlinePassed | CallFailed) -> None:
+        """Hand over a failure that has been decided."""
         owned = self._owned.get(ledger.partition)
         if owned is not None and owned.ledger is ledger:
             ledger.tell(event)
@@ -175,9 +176,9 @@ class Partitions:
             owned.ledger.admitting = False
 
     @property
-    def idle(self) -> bool:
-        """Whether nothing is queued, in a transaction or in a call."""
-        return all(owned.ledger.idle and not owned.stepping.locked() for owned in self._owned.values())
+    def calls_settled(self) -> bool:
+        """Whether every call that was made here is back, and what came of it committed."""
+        return not any(owned.ledger.calls_under_way or owned.stepping.locked() for owned in self._owned.values())
 
     def _account(self, owned: _Owned, size: int) -> None:
         owned.queued_bytes += size
@@ -189,6 +190,7 @@ class Partitions:
 
     async def _run(self, owned: _Owned) -> None:
         try:
+            await self._may_step.wait()
             await owned.ledger.open()
             owned.opened = True
             self._journal.info(
@@ -219,7 +221,9 @@ class Partitions:
             await self._close(number)
 
     async def _close(self, number: int) -> None:
-        owned = self._owned.pop(number)
+        owned = self._owned.pop(number, None)
+        if owned is None:
+            return
         if owned.task is not None:
             owned.task.cancel()
             await asyncio.gather(owned.task, return_exceptions=True)

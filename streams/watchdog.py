@@ -15,9 +15,10 @@ LOOK_SECONDS = 5.0
 # /livez turns before the process ends, so that a supervisor that asks it sees why.
 SUSPECT_AFTER = timedelta(seconds=15)
 STUCK_AFTER = timedelta(seconds=40)
-# A rebalance may wait for the slowest member, which has at least 30 s, and a frozen one must time out before.
-OUTSIDE_SUSPECT_AFTER = timedelta(seconds=60)
-OUTSIDE_AFTER = timedelta(seconds=120)
+# A rebalance may wait for the slowest member, which has at least 30 s, and a frozen one must time out before; then
+# the table is loaded, which takes about half a minute for a million rows.
+OUTSIDE_SUSPECT_AFTER = timedelta(minutes=2)
+OUTSIDE_AFTER = timedelta(minutes=5)
 LOOP_BLOCKED_SECONDS = 60.0
 
 
@@ -32,8 +33,8 @@ class LostMembershipError(Exception):
 class Watchdog:
     """Compares what the ledgers have done with what is in the log. Without a broker's answer it concludes nothing.
 
-    `joined` says whether this worker is a member of its group and has its assignment; `patience` is added to the
-    time that it may be without.
+    `joined` says whether this worker is a member of its group and has loaded its partitions; `patience` is added to
+    the time that it may be without.
     """
 
     def __init__(

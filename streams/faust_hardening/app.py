@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import threading
 from typing import Any, NoReturn
 
 import faust
@@ -20,10 +21,15 @@ from streams.names import LogEvent
 # sysexits.h: EX_SOFTWARE, an internal error.
 CRASH_EXIT_CODE = 70
 METADATA_MAX_AGE_MS = 5_000
+LAST_LINE_SECONDS = 5.0
 
 
 def exit_now(reason: BaseException | str, code: int = CRASH_EXIT_CODE) -> NoReturn:
     """End the process with one last line, running no shutdown code that could commit anything."""
+    # Nobody may be reading our log: then the last line is not worth waiting for.
+    overdue = threading.Timer(LAST_LINE_SECONDS, os._exit, (code,))
+    overdue.daemon = True
+    overdue.start()
     try:
         text = reason if isinstance(reason, str) else f"{type(reason).__name__}: {reason}"
         trace = reason if isinstance(reason, BaseException) else None

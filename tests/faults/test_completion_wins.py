@@ -1,15 +1,17 @@
 """A completion that was in the log before its job's failure was decided completes the job."""
 
+import asyncio
 import json
 from pathlib import Path
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from schemas import JobCompleted, JobFailed
 from streams.dev.robot import Fate
 from streams.names import Topic
 from streams.placement import partition_of
-from tests.support.scene import PARTITIONS, Scene, submission
+from tests.support.scene import PARTITIONS, WAIT_SECONDS, Scene, submission
 
 SHORT = {
     "ROBOT_ORCHESTRATOR_TIMEOUT_PER_ORDER_SECONDS": "0",
@@ -46,3 +48,28 @@ async def test_a_completion_behind_thousands_of_others_counts_although_everybody
         outcome = await scene.outcome(lost["jobId"])
         assert isinstance(outcome, JobFailed)
         assert outcome.reason == "timeout"
+
+
+async def test_a_call_that_broke_fails_its_job_only_behind_every_completion_in_the_log(
+    kafka_bootstrap: str, tmp_path: Path
+) -> None:
+    async with Scene(kafka_bootstrap, tmp_path, SHORT | {"ROBOT_ORCHESTRATOR_TIMEOUT_BASE_SECONDS": "60"}) as scene:
+        worker = await scene.worker()
+        payload = submission()
+        place = partition_of(payload["workspaceId"], PARTITIONS)
+        async with AIOKafkaProducer(bootstrap_servers=kafka_bootstrap, transactional_id=scene.app_id) as other:
+            # Nobody sees what lies behind an open transaction.
+            await other.begin_transaction()
+            await other.send_and_wait(Topic.BATCH_COMPLETED, b"given up", partition=place)
+            await scene.submit(payload, Fate.HANG)
+            await scene.robot.wait_for_calls(1)
+            await scene.complete(payload, success=2, error=0)
+            async with asyncio.timeout(WAIT_SECONDS):
+                while 'dispatches_total{result="unknown"} 1.0' not in (await worker.get("/metrics"))[1]:
+                    await asyncio.sleep(0.1)
+            # Several ticks later nothing is decided yet.
+            await asyncio.sleep(1)
+            assert await scene.outcomes_of(payload["jobId"]) == []
+            await other.abort_transaction()
+        assert isinstance(await scene.outcome(payload["jobId"]), JobCompleted)
+        assert len(await scene.outcomes_of(payload["jobId"])) == 1

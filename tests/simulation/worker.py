@@ -103,7 +103,12 @@ class SimulatedWorker:
         self._payloads = PayloadCache(PAYLOAD_CACHE_BYTES)
         self._reader = SimulatedReader(world.broker, self.host.io)
         self._scan = DeadlineScan(
-            self.partitions.open_ledgers, self.partitions.expire, ReadBarrier(self._reader), now, self._journal
+            self.partitions.open_ledgers,
+            self.partitions.report,
+            self.partitions.decide,
+            ReadBarrier(self._reader),
+            now,
+            self._journal,
         )
         self._dispatcher = Dispatcher(
             SimulatedRobotClient(self.host),
@@ -112,12 +117,12 @@ class SimulatedWorker:
             "https://app.example/callback",
             "callback-secret",
             now,
-            self.partitions.report,
+            self._scan.answered,
             self._journal,
             self._crash,
         )
         self._watchdog = Watchdog(
-            lambda: self.partitions.assigned,
+            lambda: self.partitions.ready,
             timedelta(0),
             self.partitions.open_ledgers,
             self._reader,
@@ -222,7 +227,7 @@ class SimulatedWorker:
     async def _leave(self) -> None:
         self.partitions.stop_admitting()
         give_up = self._world.time() + self._world.drain_seconds
-        while self._world.time() < give_up and not (self._slots.in_flight == 0 and self.partitions.idle):
+        while self._world.time() < give_up and not (self._slots.in_flight == 0 and self.partitions.calls_settled):
             self.partitions.tick(self._world.now())
             await asyncio.sleep(POLL_SECONDS)
             await self.host.io()

@@ -1,0 +1,120 @@
+"""What becomes of ledgers and records when rebalances come at a bad moment."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+
+from streams import partitions as module
+from streams.journal import Journal
+from streams.log import SourceRecord
+from streams.metrics import Metrics
+from streams.partitions import Partitions
+from tests.core.builders import NOW
+from tests.unit.builders import record
+
+
+class SlowLedger:
+    """A ledger and its log; it is open when `may_open` is set."""
+
+    def __init__(self, partition: int) -> None:
+        self.partition = partition
+        self.admitting = True
+        self.opening = False
+        self.closed = False
+        self.may_open = asyncio.Event()
+        self.delivered: list[SourceRecord] = []
+
+    async def open(self) -> None:
+        self.opening = True
+        await self.may_open.wait()
+
+    def deliver(self, record: SourceRecord, _acknowledge: Callable[[], None]) -> None:
+        self.delivered.append(record)
+
+    def jobs(self) -> list[Any]:
+        return []
+
+    def has_work(self, _now: object) -> bool:
+        return False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Scene:
+    """Partitions over such ledgers, in the order in which they were made."""
+
+    def __init__(self) -> None:
+        self.made: list[SlowLedger] = []
+        self.crashes: list[BaseException] = []
+        self.partitions = Partitions(self._make, lambda: NOW, Journal(Metrics()), self.crashes.append)
+
+    def _make(self, number: int) -> Any:
+        ledger = SlowLedger(number)
+        self.made.append(ledger)
+        return ledger, cast(Any, _Log())
+
+
+class _Log:
+    async def close(self) -> None:
+        return
+
+
+async def turn() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def scene() -> Scene:
+    return Scene()
+
+
+async def test_an_opening_that_a_rebalance_meets_is_given_up(scene: Scene) -> None:
+    await scene.partitions.assign({0}, generation=1)
+    await turn()
+    assert scene.made[0].opening
+    await scene.partitions.suspend()
+    scene.made[0].may_open.set()
+    await turn()
+    assert scene.made[0].closed
+    assert not scene.partitions.open_ledgers()
+
+
+async def test_nothing_is_opened_for_an_assignment_that_is_over(scene: Scene) -> None:
+    await scene.partitions.assign({0}, generation=1)
+    await turn()
+    scene.made[0].may_open.set()
+    await turn()
+    assigning = asyncio.create_task(scene.partitions.assign({1}, generation=2))
+    # It closes the other partition first, which takes longer than this.
+    await asyncio.sleep(0)
+    await scene.partitions.suspend()
+    await assigning
+    await turn()
+    assert not scene.made[1].opening
+    assert not scene.partitions.ready
+    await scene.partitions.assign({1}, generation=3)
+    await turn()
+    assert scene.made[-1].opening
+
+
+async def test_a_record_that_waited_through_a_rebalance_is_left_to_the_next_reading(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "QUEUE_MAX_BYTES", 1)
+    await scene.partitions.assign({0}, generation=1)
+    await turn()
+    scene.made[0].may_open.set()
+    await turn()
+    await scene.partitions.deliver(record(b"first", offset=0), lambda: None)
+    waiting = asyncio.create_task(scene.partitions.deliver(record(b"second", offset=1), lambda: None))
+    await turn()
+    await scene.partitions.suspend()
+    # Two generations on: what others did in between is unknown here, so the ledger is another one.
+    await scene.partitions.assign({0}, generation=3)
+    await waiting
+    assert [each.offset for each in scene.made[0].delivered] == [0]
+    assert scene.made[1].delivered == []
