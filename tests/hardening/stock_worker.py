@@ -79,33 +79,29 @@ def _is_marked(record: SourceRecord) -> bool:
     return MARKED.encode() in (record.value or b"")
 
 
-def _seek_takes(before: float, after: float) -> None:
-    perform_seek = HardenedConsumer.perform_seek
-
-    async def slowly(self: HardenedConsumer) -> None:
-        await asyncio.sleep(before)
-        await perform_seek(self)
-        await asyncio.sleep(after)
-
-    _replace(HardenedConsumer, "perform_seek", slowly)
-
-
 def _rebalances_overlap(app: OrchestratorApp) -> None:
-    """Let a rebalance begin before the offsets of the last are set, and wait for a member, with busy agents."""
+    """Let the offsets of the second rebalance be set in the midst of the third, and those of the third take a while.
+
+    That is how it is with a broker that is slow to answer, and a member that is slow to join. The agents are busy.
+    """
     seeking: list[bool] = []
     perform_seek, join = HardenedConsumer.perform_seek, GroupCoordinator._do_rejoin_group
 
-    def pause() -> float:
-        return 2 if app.rebalancing_count > 1 else 0
-
     async def slow_seek(self: HardenedConsumer) -> None:
+        rebalance = app.rebalancing_count
         seeking.append(True)
         await perform_seek(self)
-        await asyncio.sleep(pause())
+        while rebalance == 2 and app.rebalancing_count == 2:
+            await asyncio.sleep(0.05)
+        if rebalance > 1:
+            await asyncio.sleep(1.5)
         seeking.pop()
 
     async def slow_join(self: GroupCoordinator, subscription: Any) -> Any:
-        await asyncio.sleep(pause())
+        while seeking:
+            await asyncio.sleep(0.05)
+        if app.rebalancing_count > 2:
+            await asyncio.sleep(0.5)
         return await join(self, subscription)
 
     def change(deliver: Deliver) -> Deliver:
@@ -127,31 +123,40 @@ def _stock_recovery(app: OrchestratorApp) -> None:
 def _seek_hangs(app: OrchestratorApp) -> None:
     # Not below the session time-out of the scenes.
     app.conf.broker_request_timeout = 3.5
-    _seek_takes(3600, 0)
+
+    async def hanging(_self: HardenedConsumer) -> None:
+        await asyncio.Event().wait()
+
+    _replace(HardenedConsumer, "perform_seek", hanging)
 
 
 def _look_begins_in_a_rebalance(app: OrchestratorApp) -> None:
-    """Let a look for records begin before the partitions are paused, and end when the offsets are set."""
-    looking, sought = asyncio.Event(), asyncio.Event()
+    """Let a look for records begin before the partitions are paused, and find some when the offsets are set."""
+    looking, sought, found = asyncio.Event(), asyncio.Event(), asyncio.Event()
     on_rebalance, perform_seek = app.agents.on_rebalance, HardenedConsumer.perform_seek
     getmany = HardenedConsumerThread.getmany
 
     async def waits_for_look(revoked: Any, newly_assigned: Any) -> None:
         if newly_assigned:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(looking.wait(), 2)
+                await asyncio.wait_for(looking.wait(), 3)
         await on_rebalance(revoked, newly_assigned)
 
     async def look(self: HardenedConsumerThread, active: Any, timeout: float) -> Any:
-        if not looking.is_set():
-            looking.set()
-            await sought.wait()
-        return await getmany(self, active, timeout)
+        if found.is_set():
+            return await getmany(self, active, timeout)
+        looking.set()
+        await sought.wait()
+        while not (records := await getmany(self, active, timeout)):
+            pass
+        found.set()
+        return records
 
     async def seek(self: HardenedConsumer) -> None:
         await perform_seek(self)
         sought.set()
-        await asyncio.sleep(0.5)
+        if looking.is_set():
+            await found.wait()
 
     _replace(app.agents, "on_rebalance", waits_for_look)
     _replace(HardenedConsumerThread, "getmany", look)
@@ -162,15 +167,23 @@ def _stock_flow(_app: OrchestratorApp) -> None:
     _replace(HardenedConsumer, "on_partitions_revoked", Consumer.on_partitions_revoked)
 
 
-def _seek_comes_late(_app: OrchestratorApp) -> None:
-    """Let a look from before the rebalance find something before the offsets are set."""
-    getmany = HardenedConsumerThread.getmany
+def _look_ends_in_a_rebalance(app: OrchestratorApp) -> None:
+    """Let a look from before the second rebalance find something before the offsets are set."""
+    found = asyncio.Event()
+    getmany, perform_seek = HardenedConsumerThread.getmany, HardenedConsumer.perform_seek
 
     async def long_look(self: HardenedConsumerThread, active: Any, _timeout: float) -> Any:
-        return await getmany(self, active, 5)
+        records = await getmany(self, active, 30)
+        found.set()
+        return records
+
+    async def late_seek(self: HardenedConsumer) -> None:
+        if app.rebalancing_count > 1:
+            await found.wait()
+        await perform_seek(self)
 
     _replace(HardenedConsumerThread, "getmany", long_look)
-    _seek_takes(1.5, 0)
+    _replace(HardenedConsumer, "perform_seek", late_seek)
 
 
 def _stock_seek(_app: OrchestratorApp) -> None:
@@ -305,7 +318,7 @@ CHANGES: dict[Patch, tuple[Change, Change]] = {
     Patch.RECOVERY: (_rebalances_overlap, _stock_recovery),
     Patch.STUCK_SEEK: (_seek_hangs, _stock_recovery),
     Patch.FLOW: (_look_begins_in_a_rebalance, _stock_flow),
-    Patch.SEEK: (_seek_comes_late, _stock_seek),
+    Patch.SEEK: (_look_ends_in_a_rebalance, _stock_seek),
     Patch.OFFSET: (_marked_stay_in_flight, _stock_offset),
     Patch.ISOLATION: (_nothing, _stock_consumer_setting("_isolation_level")),
     Patch.ASSIGNOR: (_nothing, _stock_consumer_setting("_partition_assignment_strategy")),

@@ -79,7 +79,7 @@ async def test_a_submission_in_an_aborted_transaction_is_not_run(halves: Halves)
 async def test_a_crash_ends_the_worker_at_once(halves: Halves) -> None:
     """Stock Faust begins a stop that waits for the calls in flight; meanwhile the partition is nobody's."""
     patched, stock = await halves.workers(Patch.CRASH)
-    in_flight = await halves.submit(fate=Fate.HANG)
+    await halves.submit(fate=Fate.HANG)
     for scene in (halves.patched, halves.stock):
         await halves.all_called(scene)
     await halves.submit(marked())
@@ -88,4 +88,3 @@ async def test_a_crash_ends_the_worker_at_once(halves: Halves) -> None:
     await halves.patched.worker()
     await halves.all_called(halves.patched)
     assert stock.running
-    assert [call.job_id for call in halves.stock.robot.calls] == [in_flight]
