@@ -28,6 +28,7 @@ from streams.dispatch import Dispatcher
 from streams.faust_hardening import DurableChannel, HardenedApp
 from streams.faust_hardening.app import exit_now
 from streams.faust_hardening.consumer import HardenedConsumer
+from streams.faust_hardening.versions import UntestedVersionError
 from streams.journal import Journal
 from streams.kafka_access import AccessError, connection_problem
 from streams.kafka_log import KafkaPartitionLog, KafkaReader, source_record
@@ -370,7 +371,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
         app = build_app(load_settings())
-    except SettingsError as error:
+    except (SettingsError, UntestedVersionError) as error:
         sys.exit(f"robot-orchestrator: {error}")
     globals()["app"] = app
     return app
