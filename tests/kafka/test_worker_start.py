@@ -55,7 +55,7 @@ async def test_a_topic_that_takes_no_batch_of_ours_is_named(scene: Scene) -> Non
     await admin.close()
     worker = await scene.worker(ready=False, ROBOT_ORCHESTRATOR_APP_ID=f"{scene.app_id}-small")
     assert await worker.wait_ended() == 78
-    assert last_error(worker) == f"{topic} takes batches of 262143 bytes: its max.message.bytes must be 262144"
+    assert last_error(worker) == f"{topic} takes batches of 262143 bytes: its max.message.bytes must be at least 262144"
 
 
 @pytest.mark.parametrize("command", [("-m", "streams.cli", "worker"), ("-m", "faust", "-A", "streams.app", "worker")])
