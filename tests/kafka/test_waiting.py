@@ -62,6 +62,14 @@ async def test_calls_in_flight_are_bounded_and_every_job_has_its_turn(kafka_boot
         assert scene.robot.most_at_once == 2
 
 
+async def test_a_job_without_a_call_slot_is_not_even_claimed(scene: Scene) -> None:
+    """A claim that waited for its call would grow too old for it."""
+    await scene.worker(ROBOT_ORCHESTRATOR_ROBOT_CONCURRENCY="1")
+    await scene.submit(submission(), Fate.HANG)
+    await scene.robot.wait_for_calls(1)
+    assert (await scene.row(await scene.submit(submission()))).status == "pending"
+
+
 async def test_a_robot_that_is_not_there_fails_the_job_as_never_received(scene: Scene) -> None:
     await scene.worker(ROBOT_COORDINADORA_URL=f"http://127.0.0.1:{free_port()}")
     payload = submission()
