@@ -42,7 +42,7 @@ class JobSubmitted(Record):
     """A job: identified by workspaceId and jobId together, done at most once. Use workspaceId as the key."""
 
     jobId: Id
-    """Unique in its workspace, for good: trying a failed job again takes a new one."""
+    """Unique in its workspace; known for a retention after the job's end. Trying a failed job again takes a new one."""
     workspaceId: Id
     """Decides the partition; a workspace's jobs run one after the other."""
     carrier: str | None = None

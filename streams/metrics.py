@@ -32,7 +32,7 @@ class Metrics:
         self.workspaces_waiting = self._gauge("workspaces_waiting", "Workspaces with pending jobs")
         self.deadlines_held = self._gauge(
             "deadlines_held_seconds",
-            "How long passed deadlines have waited for the read barrier",
+            "How long passed deadlines of a partition's jobs have waited; the log names the partition that is behind",
             "partition",
         )
         self.clock_skew = self._gauge("clock_skew_seconds", "This worker's clock ahead of the broker's")

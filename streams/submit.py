@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
     KafkaConnectionError,
     KafkaError,
+    KafkaTimeoutError,
     TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
 )
@@ -33,7 +34,7 @@ class InvalidSubmissionError(ValueError):
 
 
 class SubmitError(Exception):
-    """Kafka did not take a submission; the text is one line."""
+    """Kafka did not take a submission, or may not have; the text is one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,12 @@ class Submitter:
             raise SubmitError(str(AccessError((Operation.WRITE, f"topic {Topic.SUBMITTED}")))) from error
         except KafkaError as error:
             reason = str(error) or type(error).__name__
+            # The producer has tried again until it ran out of time; one of the tries may be in the log.
+            if error.retriable or isinstance(error, KafkaTimeoutError):
+                raise SubmitError(
+                    f"{Topic.SUBMITTED} may or may not have taken job {submission.job_id} ({reason}): submit the very "
+                    "same job (same ids) again, which is harmless"
+                ) from error
             raise SubmitError(f"{Topic.SUBMITTED} did not take job {submission.job_id}: {reason}") from error
 
 

@@ -20,7 +20,8 @@ from streams.kafka_log import MAX_BATCH_BYTES
 from streams.names import Topic, changelog_topic
 from streams.settings import Settings
 
-_WEEK_MS = 604_800_000
+_DAY_MS = 86_400_000
+_WEEK_MS = 7 * _DAY_MS
 # A submission with its headers, and a dead letter, which adds headers to what it copies.
 _SUBMISSION_BYTES = SUBMISSION_MAX_BYTES + 1_000_000
 _LETTER_BYTES = _SUBMISSION_BYTES + 1_000_000
@@ -46,12 +47,19 @@ class TopicSpec:
 def topic_specs(settings: Settings) -> list[TopicSpec]:
     """Return every topic of an application, with its configuration."""
     # Past half the table's memory a submission is never called: its credentials need not lie there longer.
-    secret = {"retention.ms": str(int(settings.retention_seconds * 500))}
+    secret_ms = int(settings.retention_seconds * 500)
+    # Kafka deletes whole segments: one of the default week would keep them a week longer.
+    secret = {"retention.ms": str(secret_ms), "segment.ms": str(min(secret_ms // 4, _DAY_MS))}
     week = {"retention.ms": str(_WEEK_MS)}
     # The sources are written to as well: a misplaced record is forwarded.
     both, write = (Operation.READ, Operation.WRITE), (Operation.WRITE,)
     return [
-        TopicSpec(Topic.SUBMITTED, secret | {"max.message.bytes": str(_SUBMISSION_BYTES)}, both),
+        # A forwarded record keeps its producer's timestamp, from which its age is told.
+        TopicSpec(
+            Topic.SUBMITTED,
+            secret | {"max.message.bytes": str(_SUBMISSION_BYTES), "message.timestamp.type": "CreateTime"},
+            both,
+        ),
         TopicSpec(Topic.BATCH_COMPLETED, week, both),
         TopicSpec(Topic.COMPLETED, week, write),
         TopicSpec(Topic.FAILED, week, write),
@@ -164,6 +172,11 @@ async def check_topics(settings: Settings, *, worker: bool = False) -> TopicsRep
     changelog = names[-1]
     if "delete" in configs[changelog].get("cleanup.policy", ""):
         raise TopicsError(f"{changelog} must have cleanup.policy=compact only, or rows of waiting jobs are deleted")
+    if configs[Topic.SUBMITTED]["message.timestamp.type"] != "CreateTime":
+        raise TopicsError(
+            f"{Topic.SUBMITTED} must have message.timestamp.type=CreateTime, or old submissions that are forwarded "
+            "look new and are called"
+        )
     sizes = {name: int(configs[name]["max.message.bytes"]) for name in names}
     for name, size in sizes.items():
         if size < MAX_BATCH_BYTES:

@@ -1,6 +1,7 @@
 """Workers killed at the worst moments: one POST at most, exactly one outcome, nothing lost."""
 
 import asyncio
+import re
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,12 +12,25 @@ from schemas import JobCompleted, JobFailed
 from streams.dev.robot import Fate, RobotBehaviour
 from tests.faults.failing_worker import Point
 from tests.support.scene import Scene, submission
+from tests.support.worker import WorkerProcess
 
 SHORT = {
     "ROBOT_ORCHESTRATOR_TIMEOUT_PER_ORDER_SECONDS": "0",
     "ROBOT_ORCHESTRATOR_TIMEOUT_BASE_SECONDS": "1",
     "ROBOT_ORCHESTRATOR_ROBOT_TIMEOUT_SECONDS": "3",
 }
+
+
+def assignments(worker: WorkerProcess) -> int:
+    return sum(line["event"] == "rebalance_completed" for line in worker.log_lines())
+
+
+async def duplicates(worker: WorkerProcess) -> tuple[float, ...]:
+    """Return how many submissions and completions it found to be known already."""
+    _, metrics = await worker.get("/metrics")
+    pattern = r'^robot_orchestrator_{}_total{{result="duplicate"}} (\S+)$'
+    found = [re.search(pattern.format(what), metrics, re.MULTILINE) for what in ("submissions", "completions")]
+    return tuple(float(match[1]) if match else 0.0 for match in found)
 
 
 @pytest.fixture
@@ -82,21 +96,34 @@ async def test_a_kill_while_the_robot_answers_leaves_one_call_and_the_completion
 
 
 async def test_a_worker_that_slept_through_its_session_does_nothing_any_more(scene: Scene) -> None:
-    """SIGSTOP for longer than the session: the other takes over, the sleeper wakes up, is fenced and ends."""
+    """SIGSTOP for longer than the session: it wakes up with records in its hands, claims none, ends or joins anew."""
     sleeper = await scene.worker()
-    jobs = [await scene.submit(submission()) for _ in range(5)]
-    for job_id in jobs:
+    before = [await scene.submit(submission()) for _ in range(5)]
+    for job_id in before:
         await scene.outcome(job_id)
     sleeper.signal(signal.SIGSTOP)
     try:
+        # At once: the answer to its last fetch carries some of them, and waits for it in its socket.
+        meanwhile = [await scene.submit(submission()) for _ in range(20)]
         other = await scene.worker(ready=False)
-        jobs += [await scene.submit(submission()) for _ in range(20)]
         await other.wait_ready()
-        for job_id in jobs:
+        for job_id in meanwhile:
             assert isinstance(await scene.outcome(job_id), JobCompleted)
+        joined = assignments(sleeper)
     finally:
         sleeper.signal(signal.SIGCONT)
-    jobs += [await scene.submit(submission()) for _ in range(20)]
+    async with asyncio.timeout(30):
+        while sleeper.running and assignments(sleeper) == joined:
+            await asyncio.sleep(0.05)
+    if not sleeper.running:
+        assert await sleeper.wait_ended() == 70
+        assert sleeper.log_lines()[-1]["error"].startswith("FencedError")
+    after = [await scene.submit(submission()) for _ in range(20)]
+    for job_id in after:
+        await scene.outcome(job_id)
+    (its_id,) = await scene.claimants(before)
+    assert its_id not in await scene.claimants(meanwhile)
+    jobs = before + meanwhile + after
     for job_id in jobs:
         assert isinstance(await scene.outcome(job_id), JobCompleted)
         assert scene.posts(job_id) == 1
@@ -131,9 +158,11 @@ async def test_everything_read_again_changes_nothing(scene: Scene) -> None:
     assert await worker.stop() == 0
     await scene.read_everything_again()
     worker = await scene.worker()
+    async with asyncio.timeout(30):
+        while min(await duplicates(worker)) < len(payloads):
+            await asyncio.sleep(0.05)
+    assert await duplicates(worker) == (len(payloads), len(payloads))
     assert isinstance(await scene.outcome(await scene.submit(submission())), JobCompleted)
-    _, metrics = await worker.get("/metrics")
-    assert 'robot_orchestrator_submissions_total{result="duplicate"}' in metrics
     assert len(scene.robot.calls) == calls + 1
     for payload in payloads:
         assert len(await scene.outcomes_of(payload["jobId"])) == 1
@@ -174,11 +203,15 @@ async def test_two_workers_share_the_work_and_one_takes_over_what_the_other_leav
     jobs = [await scene.submit(submission()) for _ in range(40)]
     for job_id in jobs:
         assert isinstance(await scene.outcome(job_id), JobCompleted)
+    both = await scene.claimants(jobs)
+    assert len(both) == 2
     await first.kill()
     more = [await scene.submit(submission()) for _ in range(40)]
     for job_id in more:
         assert isinstance(await scene.outcome(job_id), JobCompleted)
     assert second.running
+    assert len(await scene.claimants(more)) == 1
+    assert await scene.claimants(more) < both
     for job_id in jobs + more:
         assert scene.posts(job_id) == 1
         assert len(await scene.outcomes_of(job_id)) == 1

@@ -270,5 +270,8 @@ async def test_every_step_of_a_job_is_a_log_line(scene: Scene) -> None:
     await scene.outcome(job_id)
     expected = {"job_submitted", "job_claimed", "job_dispatched", "job_completed"}
     async with asyncio.timeout(10):
-        while {line["event"] for line in scene.workers[0].log_lines() if line.get("job_id") == job_id} < expected:
+        while True:
+            lines = [line for line in scene.workers[0].log_lines() if line.get("job_id") == job_id]
+            if expected <= {line["event"] for line in lines}:
+                break
             await asyncio.sleep(0.05)

@@ -6,15 +6,31 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from schemas import JobCompleted, JobFailed
 from streams.dev.loopback import free_port
-from streams.dev.robot import Fate, RobotBehaviour
+from streams.dev.robot import Fate, RobotBehaviour, SimulatedRobot
 from streams.names import DLQ_OF, Topic
 from streams.placement import partition_of
 from tests.support.scene import PARTITIONS, Scene, submission
 
 HOUR_MS = 3_600_000
+
+
+class CountingRobot(SimulatedRobot):
+    """Knows how many calls it had at once."""
+
+    in_progress = 0
+    most_at_once = 0
+
+    async def _create_batch(self, http: web.Request) -> web.StreamResponse:
+        self.in_progress += 1
+        self.most_at_once = max(self.most_at_once, self.in_progress)
+        try:
+            return await super()._create_batch(http)
+        finally:
+            self.in_progress -= 1
 
 
 @pytest.fixture
@@ -35,15 +51,23 @@ async def test_jobs_per_workspace_is_a_setting(scene: Scene, limit: str, at_once
 
 
 async def test_calls_in_flight_are_bounded_and_every_job_has_its_turn(kafka_bootstrap: str, tmp_path: Path) -> None:
-    async with Scene(kafka_bootstrap, tmp_path, behaviour=RobotBehaviour(answer_delay_seconds=0.2)) as scene:
-        worker = await scene.worker(ROBOT_ORCHESTRATOR_ROBOT_CONCURRENCY="2")
+    behaviour = RobotBehaviour(answer_delay_seconds=0.2)
+    async with Scene(kafka_bootstrap, tmp_path, behaviour=behaviour, robot_class=CountingRobot) as scene:
+        await scene.worker(ROBOT_ORCHESTRATOR_ROBOT_CONCURRENCY="2")
         jobs = [await scene.submit(submission()) for _ in range(10)]
         for job_id in jobs:
             assert isinstance(await scene.outcome(job_id), JobCompleted)
-        moments = [(line["event"], line["timestamp"]) for line in worker.log_lines() if "job_id" in line]
-        waited = sum(event == "job_submitted" for event, _ in moments)
-        assert waited == 10
         assert len(scene.robot.calls) == 10
+        assert isinstance(scene.robot, CountingRobot)
+        assert scene.robot.most_at_once == 2
+
+
+async def test_a_job_without_a_call_slot_is_not_even_claimed(scene: Scene) -> None:
+    """A claim that waited for its call would grow too old for it."""
+    await scene.worker(ROBOT_ORCHESTRATOR_ROBOT_CONCURRENCY="1")
+    await scene.submit(submission(), Fate.HANG)
+    await scene.robot.wait_for_calls(1)
+    assert (await scene.row(await scene.submit(submission()))).status == "pending"
 
 
 async def test_a_robot_that_is_not_there_fails_the_job_as_never_received(scene: Scene) -> None:

@@ -14,10 +14,12 @@ from streams.core.deadlines import Deadlines
 from streams.core.events import JobSubmitted
 from streams.core.transition import State
 from streams.deadlines import ReadBarrier
+from streams.dev.history_check import ViolationKind as Kind
 from streams.ledger import Ledger
 from streams.log import NewRecord
 from streams.watchdog import Watchdog
 from tests.simulation.broker import RefusedError, SimulatedBroker, SimulatedPartitionLog, SimulatedReader
+from tests.simulation.world import INTRUSION
 
 Mutation = Callable[[pytest.MonkeyPatch], None]
 
@@ -140,17 +142,18 @@ def no_watchdog(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Watchdog, "look", nothing)
 
 
-MUTATIONS: tuple[Mutation, ...] = (
-    without_the_fence,
-    effects_before_the_commit,
-    deliveries_not_awaited,
-    no_read_barrier,
-    no_wait_for_forwarding,
-    ends_read_as_committed,
-    no_duplicate_check,
-    no_age_limit,
-    no_pause_of_the_workspace,
-    no_forwarding,
-    no_hole_check,
-    no_watchdog,
+# Each with what it must lead to, all of it, somewhere.
+MUTATIONS: tuple[tuple[Mutation, set[str]], ...] = (
+    (without_the_fence, {Kind.SEVERAL_OUTCOMES, Kind.POSTED_TWICE}),
+    (effects_before_the_commit, {Kind.POSTED_TWICE, Kind.NO_OUTCOME, Kind.UNACCOUNTED}),
+    (deliveries_not_awaited, {Kind.NO_OUTCOME, Kind.UNACCOUNTED}),
+    (no_read_barrier, {Kind.COMPLETION_IGNORED}),
+    (no_wait_for_forwarding, {Kind.COMPLETION_IGNORED}),
+    (ends_read_as_committed, {Kind.COMPLETION_IGNORED}),
+    (no_duplicate_check, {Kind.POSTED_TWICE, Kind.SEVERAL_OUTCOMES}),
+    (no_age_limit, {Kind.POSTED_TWICE, Kind.SEVERAL_OUTCOMES}),
+    (no_pause_of_the_workspace, {INTRUSION}),
+    (no_forwarding, {Kind.POSTED_TWICE, Kind.SEVERAL_OUTCOMES, Kind.COMPLETION_IGNORED}),
+    (no_hole_check, {Kind.NO_OUTCOME, Kind.UNACCOUNTED}),
+    (no_watchdog, {Kind.NO_OUTCOME, Kind.UNACCOUNTED}),
 )

@@ -26,6 +26,7 @@ SESSION_SECONDS = 6.0
 # By then every deadline has passed twice over, whatever went wrong.
 SETTLE_SECONDS = 300.0
 POLL_SECONDS = 0.5
+INTRUSION = "a batch sent while the robot had another of its workspace"
 
 
 @dataclass(frozen=True)
@@ -337,6 +338,12 @@ def completion(key: JobKey, success: int, error: int) -> bytes:
     return json.dumps(
         {"jobId": key.job_id, "workspaceId": key.workspace_id, "successCount": success, "errorCount": error}
     ).encode()
+
+
+def kinds_of(seed: int) -> set[str]:
+    """Run the world of a seed; return what kinds of things are wrong."""
+    world = World(seed, Plan.of(seed))
+    return {violation.kind.value for violation in world.run()} | ({INTRUSION} if world.robot.intrusions else set())
 
 
 def problems_of(seed: int) -> list[str]:

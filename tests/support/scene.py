@@ -187,6 +187,12 @@ class Scene:
 
         return await self.wait_for(look)
 
+    async def claimants(self, job_ids: Sequence[str]) -> set[str]:
+        """Return the workers that ever claimed one of some jobs."""
+        await self.read_to_end()
+        rows = [decode_row(r.value) for r in self.records[changelog_topic(self.app_id)] if r.value]
+        return {row.claimed_by for row in rows if row.job_id in job_ids and row.claimed_by}
+
     async def until(self, instant: datetime) -> None:
         """Let an instant pass."""
         await asyncio.sleep(max(0.0, (instant - datetime.now(UTC)).total_seconds()))
