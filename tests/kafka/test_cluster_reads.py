@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import uuid
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -35,27 +35,22 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedCluste
 
 @dataclass
 class Place:
-    """A topic of three replicas a partition, and a reader that has asked for its ends before."""
+    """A topic that the second of three brokers leads, and a reader that has asked for its ends before."""
 
-    cluster: EmbeddedCluster
     topic: str
     group: str
     reader: KafkaReader
+    leader: EmbeddedKafka
+    others: Sequence[EmbeddedKafka]
 
-    async def leader(self, asked: Iterable[EmbeddedKafka]) -> EmbeddedKafka | None:
-        """Return the leader of partition 0 by the account of some brokers."""
+    async def has_new_leader(self) -> bool:
+        """Whether the other brokers have put another one in the leader's place."""
         try:
-            async with asyncio.timeout(5), _admin(asked) as admin:
+            async with asyncio.timeout(5), _admin(self.others) as admin:
                 (topic,) = await admin.describe_topics([self.topic])
         except (KafkaError, TimeoutError):
-            return None
-        (leader,) = (row["leader"] for row in topic["partitions"] if row["partition"] == 0)
-        return self.cluster.brokers[leader - 1] if leader > 0 else None
-
-    async def leader_and_others(self) -> tuple[EmbeddedKafka, list[EmbeddedKafka]]:
-        while (leader := await self.leader(self.cluster.brokers)) is None:
-            await asyncio.sleep(POLL_SECONDS)
-        return leader, [broker for broker in self.cluster.brokers if broker is not leader]
+            return False
+        return {row["leader"] for row in topic["partitions"]} <= {1, 3}
 
     async def ends(self) -> dict[int, int]:
         return await self.reader.end_offsets(self.topic)
@@ -82,11 +77,13 @@ async def place(cluster: EmbeddedCluster) -> AsyncIterator[Place]:
         # One that an earlier test has frozen is out of the cluster for a moment longer.
         await asyncio.to_thread(broker.wait_until_ready, {1, 2, 3})
     async with _admin(cluster.brokers) as admin:
-        await admin.create_topics([NewTopic(name, PARTITIONS, 3)])
+        replicas = {number: [2, 1, 3] for number in range(PARTITIONS)}
+        await admin.create_topics([NewTopic(name, -1, -1, replica_assignments=replicas)])
+    first, leader, last = cluster.brokers
     reader = KafkaReader({"bootstrap_servers": cluster.bootstrap_servers}, name, PARTITIONS)
     await reader.start()
     assert await until_readable(partial(reader.end_offsets, name)) == {0: 0, 1: 0}
-    yield Place(cluster, name, name, reader)
+    yield Place(name, name, reader, leader, (first, last))
     await reader.stop()
 
 
@@ -118,11 +115,10 @@ async def test_no_former_leader_is_believed_when_it_wakes_up(place: Place) -> No
         except UnreadableError:
             return None
 
-    leader, others = await place.leader_and_others()
-    with frozen(leader):
-        while await place.leader(others) in (None, leader):
+    with frozen(place.leader):
+        while not await place.has_new_leader():
             await asyncio.sleep(POLL_SECONDS)
-        end = await write(others, place.topic)
+        end = await write(place.others, place.topic)
         # A question that a frozen broker has received is the first thing that it answers.
         under_way = asyncio.create_task(ask())
         await asyncio.sleep(POLL_SECONDS)
@@ -131,36 +127,34 @@ async def test_no_former_leader_is_believed_when_it_wakes_up(place: Place) -> No
 
 
 async def test_a_leader_needs_one_other_replica_that_names_it(place: Place) -> None:
-    _, others = await place.leader_and_others()
-    end = await write(place.cluster.brokers, place.topic)
+    end = await write(place.others, place.topic)
     with ExitStack() as stack:
-        stack.enter_context(frozen(others[0]))
-        # It may have led the other partition, which is then unreadable until it has another leader.
-        assert (await until_readable(place.ends))[0] == end
-        stack.enter_context(frozen(others[1]))
-        with pytest.raises(UnreadableError):
+        stack.enter_context(frozen(place.others[0]))
+        assert await until_readable(place.ends) == {0: end, 1: 0}
+        stack.enter_context(frozen(place.others[1]))
+        with pytest.raises(UnreadableError, match="too few replicas"):
             await place.ends()
-    assert (await until_readable(place.ends))[0] == end
+    assert await until_readable(place.ends) == {0: end, 1: 0}
 
 
 async def test_only_the_coordinator_says_that_a_group_has_not_committed(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    end = await write(place.cluster.brokers, place.topic)
+    end = await write(place.others, place.topic)
     read = partial(place.reader.committed_offsets, place.topic)
     assert await until_readable(read) == {0: 0, 1: 0}
-    member = AIOKafkaConsumer(bootstrap_servers=place.cluster.bootstrap_servers, group_id=place.group)
+    member = AIOKafkaConsumer(bootstrap_servers=_servers(place.others), group_id=place.group)
     await member.start()
     member.assign([KafkaTopicPartition(place.topic, 0)])
     await member.commit({KafkaTopicPartition(place.topic, 0): end})
     await member.stop()
     assert await until_readable(read) == {0: end, 1: 0}
-    async with _admin(place.cluster.brokers) as admin:
-        coordinator = await admin.find_coordinator(place.group)
+    async with _admin(place.others) as admin:
+        coordinator = int(await admin.find_coordinator(place.group))
 
-    async def former_coordinator(_group: str) -> int:
+    async def another_broker(_group: str) -> int:
         return coordinator % 3 + 1
 
-    monkeypatch.setattr(AIOKafkaAdminClient, "find_coordinator", staticmethod(former_coordinator))
+    monkeypatch.setattr(AIOKafkaAdminClient, "find_coordinator", staticmethod(another_broker))
     with pytest.raises(UnreadableError, match=r"no answer for partitions \[0, 1\]"):
         await read()
