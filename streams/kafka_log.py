@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,6 +19,7 @@ from aiokafka.errors import (
     TransactionalIdAuthorizationFailed,
 )
 
+from streams.high_watermarks import HighWatermarks
 from streams.journal import Journal
 from streams.kafka_access import AccessError, Operation
 from streams.log import FencedError, NewRecord, SourceRecord, TopicPartition, UnreadableError
@@ -63,6 +64,7 @@ class KafkaReader:
         self._group = group
         self._partitions = partitions
         self._lock = asyncio.Lock()
+        self._high_watermarks = HighWatermarks(client_options)
 
     async def start(self) -> None:
         """Connect. Raises a KafkaError if no broker answers."""
@@ -74,20 +76,16 @@ class KafkaReader:
             fetch_max_wait_ms=20,
             request_timeout_ms=REQUEST_TIMEOUT_MS,
         )
-        # A read_committed consumer is told the last stable offset, which misses records that are in the log.
-        self._high_watermark_consumer = AIOKafkaConsumer(
-            **self._options, isolation_level="read_uncommitted", request_timeout_ms=REQUEST_TIMEOUT_MS
-        )
         self._admin = AIOKafkaAdminClient(**self._options, request_timeout_ms=REQUEST_TIMEOUT_MS)
         await self._consumer.start()
-        await self._high_watermark_consumer.start()
         await self._admin.start()
+        await self._high_watermarks.start()
 
     async def stop(self) -> None:
         """Disconnect."""
         await self._consumer.stop()
-        await self._high_watermark_consumer.stop()
         await self._admin.close()
+        await self._high_watermarks.stop()
 
     async def read(self, topic_partition: TopicPartition, start: int, end: int, limit: int) -> list[SourceRecord]:
         """Return up to `limit` committed records of [start, end); see LogReader."""
@@ -124,31 +122,31 @@ class KafkaReader:
         return records
 
     async def end_offsets(self, topic: str) -> dict[int, int]:
-        """Return the high watermark of every partition; see LogReader."""
-        return await self._of_every_partition(topic, self._high_watermarks)
+        """Return the high watermark of every partition, no record missing that is acknowledged now; see LogReader."""
+        return await self._in_time(topic, self._high_watermarks.read(topic, self._partitions))
 
     async def committed_offsets(self, topic: str) -> dict[int, int]:
         """Return the group's committed offset of every partition, its log start where it has none."""
-        return await self._of_every_partition(topic, self._committed)
+        return await self._in_time(topic, self._committed(topic))
 
-    async def _of_every_partition(self, topic: str, ask: Callable[[list[KafkaTopicPartition]], Any]) -> dict[int, int]:
+    async def _in_time(self, topic: str, offsets: Awaitable[dict[int, int]]) -> dict[int, int]:
         try:
             async with asyncio.timeout(READ_TIMEOUT_SECONDS):
-                offsets = await ask([KafkaTopicPartition(topic, number) for number in range(self._partitions)])
+                return await offsets
         except (KafkaError, TimeoutError) as error:
             raise UnreadableError(f"offsets of {topic}: {error!r}") from error
-        return {source.partition: offset for source, offset in offsets.items()}
 
-    async def _high_watermarks(self, sources: list[KafkaTopicPartition]) -> dict[KafkaTopicPartition, int]:
-        return dict(await self._high_watermark_consumer.end_offsets(sources))
-
-    async def _committed(self, sources: list[KafkaTopicPartition]) -> dict[KafkaTopicPartition, int]:
+    async def _committed(self, topic: str) -> dict[int, int]:
+        sources = [KafkaTopicPartition(topic, number) for number in range(self._partitions)]
         committed = await self._admin.list_consumer_group_offsets(self._group, partitions=sources)
-        offsets = {source: committed[source].offset if source in committed else -1 for source in sources}
+        # aiokafka passes over the refusal of a broker that is not, or not yet, the group's coordinator.
+        if missing := [source.partition for source in sources if source not in committed]:
+            raise UnreadableError(f"committed offsets of {topic}: no answer for partitions {missing}")
+        offsets = {source: committed[source].offset for source in sources}
         never = [source for source, offset in offsets.items() if offset < 0]
         if never:
             offsets |= await self._consumer.beginning_offsets(never)
-        return offsets
+        return {source.partition: offset for source, offset in offsets.items()}
 
 
 def source_record(message: Any, timestamp_ms: int) -> SourceRecord:

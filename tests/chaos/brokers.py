@@ -1,7 +1,9 @@
 """The Kafka of a round: one broker or three, reached by the workers directly or through proxies."""
 
 import asyncio
+import os
 import resource
+import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -104,6 +106,17 @@ class Brokers:
         await asyncio.to_thread(broker.stop if gently else broker.kill)
         await asyncio.sleep(seconds)
         await self._bring_back(broker)
+
+    async def freeze(self, rng: Random, *, seconds: float) -> None:
+        """Stop a broker by a signal, and wake it up after a while."""
+        broker = rng.choice(self.all)
+        os.kill(broker.pid, signal.SIGSTOP)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            os.kill(broker.pid, signal.SIGCONT)
+        everyone = {int(other.config["node.id"]) for other in self.all}
+        await asyncio.to_thread(broker.wait_until_ready, everyone)
 
     async def fill_disk(self, rng: Random, *, seconds: float) -> None:
         """Let a broker's files grow no more: it gives up by itself. Bring it back a while after that."""

@@ -141,6 +141,13 @@ async def _interrupt(world: World, *, gently: bool) -> None:
         await world.kafka.interrupt(world.rng, gently=gently, seconds=seconds)
 
 
+async def broker_frozen(world: World) -> None:
+    """SIGSTOP of a broker, then SIGCONT: of one of three for longer than its session, so that it wakes up replaced."""
+    seconds = world.rng.uniform(0.5, 5) if world.plan.brokers == 1 else world.rng.uniform(8, 14)
+    async with world.broker_lock:
+        await world.kafka.freeze(world.rng, seconds=seconds)
+
+
 async def disk_full(world: World) -> None:
     """A broker cannot write any more, gives up, and comes back with room on its disk."""
     async with world.broker_lock:
@@ -222,6 +229,7 @@ ALL = {
     "rolling_restart": Fault(rolling_restart, cluster=False),
     "broker_killed": Fault(broker_killed),
     "broker_restarted": Fault(broker_restarted),
+    "broker_frozen": Fault(broker_frozen),
     "offsets_deleted": Fault(offsets_deleted),
     "offsets_to_beginning": Fault(offsets_to_beginning),
     "down_past_deadline": Fault(down_past_deadline),

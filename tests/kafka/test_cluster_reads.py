@@ -1,0 +1,160 @@
+"""What the reader believes of three brokers when one of them knows less than the others."""
+
+import asyncio
+import os
+import signal
+import uuid
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import TopicPartition as KafkaTopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError
+
+from streams.dev.kafka import EmbeddedCluster, EmbeddedKafka
+from streams.kafka_log import KafkaReader
+from streams.log import UnreadableError, until_readable
+
+PARTITIONS = 2
+POLL_SECONDS = 0.2
+# A leader that wakes up is in the dark for about a quarter of a second; this many questions take longer.
+QUESTIONS = 300
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedCluster]:
+    cluster = EmbeddedCluster(tmp_path_factory.mktemp("cluster"), config={"broker.session.timeout.ms": "3000"})
+    cluster.start()
+    yield cluster
+    cluster.kill()
+
+
+@dataclass
+class Place:
+    """A topic that the second of three brokers leads, and a reader that has asked for its ends before."""
+
+    topic: str
+    group: str
+    reader: KafkaReader
+    leader: EmbeddedKafka
+    others: Sequence[EmbeddedKafka]
+
+    async def has_new_leader(self) -> bool:
+        """Whether the other brokers have put another one in the leader's place."""
+        try:
+            async with asyncio.timeout(5), _admin(self.others) as admin:
+                (topic,) = await admin.describe_topics([self.topic])
+        except (KafkaError, TimeoutError):
+            return False
+        return {row["leader"] for row in topic["partitions"]} <= {1, 3}
+
+    async def ends(self) -> dict[int, int]:
+        return await self.reader.end_offsets(self.topic)
+
+
+def _servers(brokers: Iterable[EmbeddedKafka]) -> str:
+    return ",".join(broker.bootstrap_servers for broker in brokers)
+
+
+@asynccontextmanager
+async def _admin(brokers: Iterable[EmbeddedKafka]) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=_servers(brokers), request_timeout_ms=2_000)
+    try:
+        await admin.start()
+        yield admin
+    finally:
+        await admin.close()
+
+
+@pytest.fixture
+async def place(cluster: EmbeddedCluster) -> AsyncIterator[Place]:
+    name = uuid.uuid4().hex[:8]
+    for broker in cluster.brokers:
+        # One that an earlier test has frozen is out of the cluster for a moment longer.
+        await asyncio.to_thread(broker.wait_until_ready, {1, 2, 3})
+    async with _admin(cluster.brokers) as admin:
+        replicas = {number: [2, 1, 3] for number in range(PARTITIONS)}
+        await admin.create_topics([NewTopic(name, -1, -1, replica_assignments=replicas)])
+    first, leader, last = cluster.brokers
+    reader = KafkaReader({"bootstrap_servers": cluster.bootstrap_servers}, name, PARTITIONS)
+    await reader.start()
+    assert await until_readable(partial(reader.end_offsets, name)) == {0: 0, 1: 0}
+    yield Place(name, name, reader, leader, (first, last))
+    await reader.stop()
+
+
+@contextmanager
+def frozen(broker: EmbeddedKafka) -> Iterator[None]:
+    """Stop a broker for the length of the block; its connections stay."""
+    os.kill(broker.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(broker.pid, signal.SIGCONT)
+
+
+async def write(brokers: Iterable[EmbeddedKafka], topic: str) -> int:
+    """Write a record to partition 0 of a topic; return the end that its acknowledgement says there is."""
+    producer = AIOKafkaProducer(bootstrap_servers=_servers(brokers), acks="all")
+    await producer.start()
+    try:
+        end: int = (await producer.send_and_wait(topic, b"record", partition=0)).offset + 1
+    finally:
+        await producer.stop()
+    return end
+
+
+async def test_no_former_leader_is_believed_when_it_wakes_up(place: Place) -> None:
+    async def ask() -> int | None:
+        try:
+            return (await place.ends())[0]
+        except UnreadableError:
+            return None
+
+    with frozen(place.leader):
+        while not await place.has_new_leader():
+            await asyncio.sleep(POLL_SECONDS)
+        end = await write(place.others, place.topic)
+        # A question that a frozen broker has received is the first thing that it answers.
+        under_way = asyncio.create_task(ask())
+        await asyncio.sleep(POLL_SECONDS)
+    answers = [await under_way, *[await ask() for _ in range(QUESTIONS)]]
+    assert {answer for answer in answers if answer is not None} == {end}
+
+
+async def test_a_leader_needs_one_other_replica_that_names_it(place: Place) -> None:
+    end = await write(place.others, place.topic)
+    with ExitStack() as stack:
+        stack.enter_context(frozen(place.others[0]))
+        assert await until_readable(place.ends) == {0: end, 1: 0}
+        stack.enter_context(frozen(place.others[1]))
+        with pytest.raises(UnreadableError, match="too few replicas"):
+            await place.ends()
+    assert await until_readable(place.ends) == {0: end, 1: 0}
+
+
+async def test_only_the_coordinator_says_that_a_group_has_not_committed(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = await write(place.others, place.topic)
+    read = partial(place.reader.committed_offsets, place.topic)
+    assert await until_readable(read) == {0: 0, 1: 0}
+    member = AIOKafkaConsumer(bootstrap_servers=_servers(place.others), group_id=place.group)
+    await member.start()
+    member.assign([KafkaTopicPartition(place.topic, 0)])
+    await member.commit({KafkaTopicPartition(place.topic, 0): end})
+    await member.stop()
+    assert await until_readable(read) == {0: end, 1: 0}
+    async with _admin(place.others) as admin:
+        coordinator = int(await admin.find_coordinator(place.group))
+
+    async def another_broker(_group: str) -> int:
+        return coordinator % 3 + 1
+
+    monkeypatch.setattr(AIOKafkaAdminClient, "find_coordinator", staticmethod(another_broker))
+    with pytest.raises(UnreadableError, match=r"no answer for partitions \[0, 1\]"):
+        await read()
