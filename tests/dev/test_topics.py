@@ -16,6 +16,7 @@ from streams.names import Topic
 from streams.settings import Settings
 from streams.submit import SubmitError, Submitter, parse_submission
 from streams.topics import TopicsError, check_topics, create_topics, topic_specs
+from tests.support.worker import freeze
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -100,7 +101,7 @@ async def test_a_submission_without_an_answer_may_be_there_and_is_to_be_sent_aga
     submission = parse_submission(example_submission(JobKey("w", "j"), 1))
     async with Submitter(settings) as submitter:
         await submitter.submit(submission)
-        os.kill(broker.pid, signal.SIGSTOP)
+        freeze(broker.pid)
         try:
             with pytest.raises(SubmitError) as unanswered:
                 await submitter.submit(submission)

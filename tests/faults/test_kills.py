@@ -101,7 +101,7 @@ async def test_a_worker_that_slept_through_its_session_does_nothing_any_more(sce
     before = [await scene.submit(submission()) for _ in range(5)]
     for job_id in before:
         await scene.outcome(job_id)
-    sleeper.signal(signal.SIGSTOP)
+    sleeper.freeze()
     try:
         # At once: the answer to its last fetch carries some of them, and waits for it in its socket.
         meanwhile = [await scene.submit(submission()) for _ in range(20)]

@@ -19,6 +19,12 @@ READY_SECONDS = 60.0
 POLL_SECONDS = 0.05
 
 
+def freeze(pid: int) -> None:
+    """Let a child process stand still; when this returns, no thread of it runs any more."""
+    os.kill(pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)
+
+
 class WorkerProcess:
     """A worker process with a log file; ended by pid, never by name."""
 
@@ -41,6 +47,10 @@ class WorkerProcess:
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to this very process."""
         self._process.send_signal(number)
+
+    def freeze(self) -> None:
+        """Let it stand still until a SIGCONT."""
+        freeze(self._process.pid)
 
     async def wait_ready(self) -> None:
         """Return when /readyz says so."""
