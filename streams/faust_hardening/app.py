@@ -32,6 +32,8 @@ def exit_now(reason: BaseException | str, code: int = CRASH_EXIT_CODE) -> NoRetu
     overdue.start()
     try:
         text = reason if isinstance(reason, str) else f"{type(reason).__name__}: {reason}"
+        # Other threads go on until the end: what they say may not come after the last line.
+        logging.disable(logging.ERROR)
         trace = reason if isinstance(reason, BaseException) else None
         logging.getLogger(LOGGER).critical(
             LogEvent.WORKER_EXIT.value, extra={"error": text, "exit_code": code}, exc_info=trace
