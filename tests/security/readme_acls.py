@@ -2,9 +2,10 @@
 
 import re
 
+from streams.kafka_access import Operation
 from streams.names import Topic, changelog_topic
 from tests.support.readme import table
-from tests.support.secure_kafka import Acl, Operation, Pattern, Resource
+from tests.support.secure_kafka import Acl, Pattern, Resource
 
 DEFAULT_APP_ID = "robot-orchestrator"
 TOPICS = (*Topic, changelog_topic(DEFAULT_APP_ID))

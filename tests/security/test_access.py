@@ -11,11 +11,12 @@ import pytest_asyncio
 
 from schemas import JobCompleted
 from streams.dev.robot import Fate
+from streams.kafka_access import Operation
 from streams.names import Topic, changelog_topic
 from tests.security.programs import CREATE_TOPICS, run
 from tests.security.readme_acls import readme_acls
 from tests.support.scene import Scene, submission
-from tests.support.secure_kafka import PASSWORD, Acl, Operation, Resource, SecureKafka
+from tests.support.secure_kafka import PASSWORD, Acl, Resource, SecureKafka
 from tests.support.worker import WorkerProcess
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

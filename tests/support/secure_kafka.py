@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from streams.dev.kafka import EmbeddedKafka
 from streams.dev.loopback import HOST, free_port
+from streams.kafka_access import Operation
 
 # Characters that look different in JSON, in URLs and in base64.
 PASSWORD = "br0ker+pa$/w0rd"
@@ -33,16 +34,6 @@ class Resource(IntEnum):
     TOPIC = 2
     GROUP = 3
     TRANSACTIONAL_ID = 5
-
-
-class Operation(IntEnum):
-    """Kafka's codes for what an ACL allows."""
-
-    READ = 3
-    WRITE = 4
-    CREATE = 5
-    DESCRIBE = 8
-    DESCRIBE_CONFIGS = 10
 
 
 class Pattern(IntEnum):
