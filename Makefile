@@ -15,7 +15,7 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
-demo: setup  ## about twenty jobs with every fate, on a real Kafka, checked at the end
+demo: setup  ## about 25 jobs with every fate, on a real Kafka, checked at the end
 	$(BIN)/robot-orchestrator demo
 
 dev: setup  ## a broker, a simulated robot, a worker and a live table of jobs

@@ -172,6 +172,10 @@ async def check_topics(settings: Settings, *, worker: bool = False) -> TopicsRep
     changelog = names[-1]
     if "delete" in configs[changelog].get("cleanup.policy", ""):
         raise TopicsError(f"{changelog} must have cleanup.policy=compact only, or rows of waiting jobs are deleted")
+    if configs[changelog]["message.timestamp.type"] != "LogAppendTime":
+        raise TopicsError(
+            f"{changelog} must have message.timestamp.type=LogAppendTime: workers compare their clocks with it"
+        )
     if configs[Topic.SUBMITTED]["message.timestamp.type"] != "CreateTime":
         raise TopicsError(
             f"{Topic.SUBMITTED} must have message.timestamp.type=CreateTime, or old submissions that are forwarded "

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from streams.core.job import Job, JobKey, Status
-from streams.names import changelog_topic
+from streams.names import CHANGELOG_OPENED_KEY, changelog_topic
 from streams.rows import decode_row
 
 STYLES = {
@@ -128,7 +128,8 @@ class JobBoard:
 
     def _apply(self, key: bytes, value: bytes | None) -> Job | None:
         if value is None:
-            self.jobs.pop(JobKey(*msgspec.json.decode(key)), None)
+            if key != CHANGELOG_OPENED_KEY:
+                self.jobs.pop(JobKey(*msgspec.json.decode(key)), None)
             return None
         job = decode_row(value)
         self.jobs[job.key] = job
@@ -168,13 +169,14 @@ async def live_jobs(client_options: Mapping[str, Any], app_id: str, console: Con
     board = JobBoard(client_options, app_id)
     display = _InPlace(board, console) if console.is_terminal else _Lines(console)
     with display:
-        following = asyncio.create_task(board.follow(display.changed, display.refreshed))
         try:
-            yield board
-        finally:
-            following.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await following
+            # In a group: a board that cannot follow any more ends the block too.
+            async with asyncio.TaskGroup() as tasks:
+                following = tasks.create_task(board.follow(display.changed, display.refreshed))
+                yield board
+                following.cancel()
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None
 
 
 class _Lines(contextlib.nullcontext[None]):

@@ -1,6 +1,8 @@
-"""The demo's and the sandbox's own decisions; that they run is shown by running them."""
+"""The demo, run as a user runs it, and the demo's and the sandbox's own decisions."""
 
 import io
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -22,6 +24,13 @@ def job(status: Status, **values: Any) -> Job:
     source = Source("robot.job.submitted", 0, 0)
     known: dict[str, Any] = {"workspace_id": "w", "job_id": "j", "submitted_at": NOW, "source": source}
     return Job(status=status, fingerprint="", order_count=2, **known, **values)
+
+
+@pytest.mark.timeout(300)
+def test_the_demo_runs_and_finds_everything_as_it_should_be() -> None:
+    ended = subprocess.run([sys.executable, "-m", "streams.cli", "demo"], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.stderr == ""
 
 
 def test_an_example_keeps_the_contract_and_its_password_out_of_sight() -> None:
