@@ -45,17 +45,32 @@ async def test_a_partition_count_that_differs_is_named(scene: Scene) -> None:
     assert f"{changelog_topic(app_id)} has {PARTITIONS + 1}" in last_error(worker)
 
 
-async def test_a_topic_that_takes_no_batch_of_ours_is_named(scene: Scene) -> None:
-    """Else a worker would crash on its first busy moment, and again after each restart."""
-    topic = changelog_topic(f"{scene.app_id}-small")
-    config = {"max.message.bytes": "262143", "cleanup.policy": "compact"}
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        # A worker would crash on its first busy moment, and again after each restart.
+        (
+            {"max.message.bytes": "262143"},
+            "takes batches of 262143 bytes: its max.message.bytes must be at least 262144",
+        ),
+        # It would not notice that its clock is wrong.
+        (
+            {"message.timestamp.type": "CreateTime"},
+            "must have message.timestamp.type=LogAppendTime: workers compare their clocks with it",
+        ),
+    ],
+    ids=["small", "without the broker's time"],
+)
+async def test_a_changelog_that_would_not_do_is_named(scene: Scene, changes: dict[str, str], problem: str) -> None:
+    app_id = f"{scene.app_id}-other"
+    config = {"message.timestamp.type": "LogAppendTime", "cleanup.policy": "compact", **changes}
     admin = AIOKafkaAdminClient(bootstrap_servers=scene.bootstrap_servers)
     await admin.start()
-    await admin.create_topics([NewTopic(topic, PARTITIONS, 1, topic_configs=config)])
+    await admin.create_topics([NewTopic(changelog_topic(app_id), PARTITIONS, 1, topic_configs=config)])
     await admin.close()
-    worker = await scene.worker(ready=False, ROBOT_ORCHESTRATOR_APP_ID=f"{scene.app_id}-small")
+    worker = await scene.worker(ready=False, ROBOT_ORCHESTRATOR_APP_ID=app_id)
     assert await worker.wait_ended() == 78
-    assert last_error(worker) == f"{topic} takes batches of 262143 bytes: its max.message.bytes must be at least 262144"
+    assert last_error(worker) == f"{changelog_topic(app_id)} {problem}"
 
 
 @pytest.mark.parametrize("command", [("-m", "streams.cli", "worker"), ("-m", "faust", "-A", "streams.app", "worker")])
