@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import faust
 from aiokafka.errors import KafkaConnectionError, KafkaError
@@ -25,7 +25,7 @@ from streams.clock import Clock
 from streams.core.job import Status
 from streams.deadlines import DeadlineScan, ReadBarrier
 from streams.dispatch import Dispatcher
-from streams.faust_hardening import DurableChannel, HardenedApp
+from streams.faust_hardening import DurableChannel, HardenedApp, HardenedWorker
 from streams.faust_hardening.app import exit_now
 from streams.faust_hardening.consumer import HardenedConsumer
 from streams.faust_hardening.versions import UntestedVersionError
@@ -352,6 +352,14 @@ def build_app(settings: Settings, parts: Parts | None = None) -> OrchestratorApp
         await worker.suspend()
 
     return app
+
+
+def run_worker(settings: Settings, parts: Parts | None = None) -> NoReturn:
+    """Run a worker until SIGTERM and end the process. Raises SettingsError or UntestedVersionError."""
+    configure_logging(settings.log_format, settings.log_level)
+    app = build_app(settings, parts)
+    app.finalize()
+    HardenedWorker(app, quiet=True, loglevel=settings.log_level.upper()).execute_from_commandline()
 
 
 def _intake_agent(worker: Worker) -> Callable[[StreamT[bytes]], Awaitable[None]]:

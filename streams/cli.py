@@ -87,19 +87,14 @@ def _parts() -> Iterator[None]:
 @cli.command()
 def worker() -> None:
     """Run a worker until SIGTERM."""
-    from streams.app import build_app
-    from streams.faust_hardening import HardenedWorker
+    from streams.app import run_worker
     from streams.faust_hardening.versions import UntestedVersionError
-    from streams.logs import configure_logging
 
     settings = _settings()
-    configure_logging(settings.log_format, settings.log_level)
     try:
-        app = build_app(settings)
+        run_worker(settings)
     except (SettingsError, UntestedVersionError) as error:
         _fail(error)
-    app.finalize()
-    HardenedWorker(app, quiet=True, loglevel=settings.log_level.upper()).execute_from_commandline()
 
 
 @cli.command()

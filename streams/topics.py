@@ -16,6 +16,7 @@ from aiokafka.errors import (
 
 from streams.intake import COMPLETION_MAX_BYTES, SUBMISSION_MAX_BYTES
 from streams.kafka_access import AccessError, DescribedTopic, Operation, check_group, describe_topics
+from streams.kafka_admin import admin_client
 from streams.kafka_log import MAX_BATCH_BYTES
 from streams.names import Topic, changelog_topic
 from streams.settings import Settings
@@ -90,18 +91,17 @@ async def create_topics(settings: Settings, partitions: int, replication_factor:
     Raises AccessError if this user may not, TopicsError if there are too few brokers, and a KafkaError if the broker
     refuses for another reason.
     """
-    admin = AIOKafkaAdminClient(**settings.kafka_client_options())
-    await admin.start()
-    try:
+    async with admin_client(**settings.kafka_client_options()) as admin:
         created = []
-        names = [spec.name for spec in topic_specs(settings)]
+        specs = topic_specs(settings)
+        names = [spec.name for spec in specs]
         existing = await describe_topics(admin, names)
         _check_access(dict.fromkeys(names, (Operation.DESCRIBE,)), existing)
         counts = {topic.partitions for topic in existing.values()}
         if len(counts) == 1:
             # What is there decides: all topics need one partition count.
             partitions = counts.pop()
-        for spec in topic_specs(settings):
+        for spec in specs:
             if spec.name in existing:
                 continue
             config = dict(spec.config)
@@ -128,8 +128,6 @@ async def create_topics(settings: Settings, partitions: int, replication_factor:
             missing -= {name for name, topic in (await describe_topics(admin, names)).items() if topic.partitions}
             await asyncio.sleep(CREATED_POLL_SECONDS)
         return created
-    finally:
-        await admin.close()
 
 
 def _check_access(needed: Mapping[str, Iterable[Operation]], found: Mapping[str, DescribedTopic]) -> None:
@@ -151,9 +149,7 @@ async def check_topics(settings: Settings, *, worker: bool = False) -> TopicsRep
     """
     specs = topic_specs(settings)
     names = [spec.name for spec in specs]
-    admin = AIOKafkaAdminClient(**settings.kafka_client_options())
-    await admin.start()
-    try:
+    async with admin_client(**settings.kafka_client_options()) as admin:
         found = await describe_topics(admin, names)
         _check_access({spec.name: spec.worker if worker else (Operation.DESCRIBE,) for spec in specs}, found)
         counts = {name: topic.partitions for name, topic in found.items()}
@@ -167,8 +163,6 @@ async def check_topics(settings: Settings, *, worker: bool = False) -> TopicsRep
         if worker:
             await check_group(admin, settings.app_id)
         configs = await _configs(admin, names)
-    finally:
-        await admin.close()
     changelog = names[-1]
     if "delete" in configs[changelog].get("cleanup.policy", ""):
         raise TopicsError(f"{changelog} must have cleanup.policy=compact only, or rows of waiting jobs are deleted")

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 
 from streams.journal import Journal
@@ -86,8 +86,7 @@ class Watchdog:
                 ends = await self._reader.end_offsets(topic)
                 committed = await self._reader.committed_offsets(topic)
                 for ledger in self._ledgers():
-                    # What is done but never committed holds every deadline of the group up.
-                    position = min(ledger.processed(topic), committed[ledger.partition])
+                    position = _finished(ledger, topic, committed)
                     if position < ends[ledger.partition]:
                         before, since = self._standing.get((ledger, topic), (position, self._now()))
                         standing[ledger, topic] = (position, since if before == position else self._now())
@@ -115,13 +114,17 @@ class Watchdog:
         """Make sure that it is a record that nothing happens to, and not a marker or an open transaction."""
         try:
             end = (await self._reader.end_offsets(topic))[ledger.partition]
-            committed = (await self._reader.committed_offsets(topic))[ledger.partition]
+            committed = await self._reader.committed_offsets(topic)
             records = await self._reader.read(TopicPartition(topic, ledger.partition), position, end, limit=1)
         except UnreadableError:
             return
-        now_at = min(ledger.processed(topic), committed)
-        if records and ledger in self._ledgers() and now_at == position:
+        if records and ledger in self._ledgers() and _finished(ledger, topic, committed) == position:
             raise StuckPartitionError(f"{topic}-{ledger.partition} stands at {position}, with records behind it")
+
+
+def _finished(ledger: Ledger, topic: str, committed: Mapping[int, int]) -> int:
+    """Return the offset up to which a ledger is done: what it never commits holds every deadline of the group up."""
+    return min(ledger.processed(topic), committed[ledger.partition])
 
 
 def watch_loop(last_turn: Callable[[], float], crash: Callable[[str], None]) -> None:

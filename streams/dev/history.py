@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 
 from schemas import ID_MAX_LENGTH
 from streams.core.job import Job, JobKey
+from streams.kafka_admin import admin_client
 from streams.kafka_log import source_record
 from streams.log import SourceRecord
 from streams.names import DLQ_OF, OUTCOME_TOPICS, SOURCE_TOPICS, Header, Topic, changelog_topic
@@ -105,12 +105,8 @@ async def read_history(client_options: Mapping[str, Any], app_id: str) -> Histor
 
 
 async def _sources(client_options: Mapping[str, Any], topics: Sequence[str]) -> list[TopicPartition]:
-    admin = AIOKafkaAdminClient(**client_options)
-    await admin.start()
-    try:
+    async with admin_client(**client_options) as admin:
         described = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics(list(topics))}
-    finally:
-        await admin.close()
     missing = [topic for topic in topics if not described.get(topic)]
     if missing:
         raise HistoryError(f"missing topics: {', '.join(missing)}")

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Self, cast
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 
+from streams.kafka_admin import admin_client
 from streams.names import SOURCE_TOPICS, Topic, changelog_topic
 from streams.settings import Settings
 from streams.topics import create_topics
@@ -27,12 +27,8 @@ class Cluster:
 
 async def existing_partitions(bootstrap_servers: str) -> int | None:
     """Return the partition count that the topics of a cluster have already, None where there are none."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
-    await admin.start()
-    try:
+    async with admin_client(bootstrap_servers=bootstrap_servers) as admin:
         described = {topic["topic"]: topic for topic in await admin.describe_topics()}
-    finally:
-        await admin.close()
     return len(described[Topic.SUBMITTED]["partitions"]) if Topic.SUBMITTED in described else None
 
 
@@ -104,9 +100,5 @@ class Application:
             await consumer.commit(dict(await consumer.end_offsets(sources)))
 
     async def _delete_changelog(self) -> None:
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.cluster.bootstrap_servers)
-        await admin.start()
-        try:
+        async with admin_client(bootstrap_servers=self.cluster.bootstrap_servers) as admin:
             await admin.delete_topics([changelog_topic(self.app_id)])
-        finally:
-            await admin.close()

@@ -6,8 +6,8 @@ import resource
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -19,10 +19,12 @@ from aiokafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest
 
 from streams.dev.kafka import EmbeddedCluster, EmbeddedKafka
 from streams.dev.loopback import HOST, free_port
+from streams.kafka_admin import admin_client
 from streams.names import OUTCOME_TOPICS, Topic, changelog_topic
 from streams.settings import Settings
 from streams.topics import create_topics, topic_specs
 from tests.chaos.proxy import Proxy
+from tests.support.worker import freeze
 
 PARTITIONS = 4
 # Workers are spread over the links, so that one of them is cut off while others are not.
@@ -105,18 +107,17 @@ class Brokers:
         broker = rng.choice(self.all)
         await asyncio.to_thread(broker.stop if gently else broker.kill)
         await asyncio.sleep(seconds)
-        await self._bring_back(broker)
+        await self._bring_back([broker])
 
     async def freeze(self, rng: Random, *, seconds: float) -> None:
         """Stop a broker by a signal, and wake it up after a while."""
         broker = rng.choice(self.all)
-        os.kill(broker.pid, signal.SIGSTOP)
+        freeze(broker.pid)
         try:
             await asyncio.sleep(seconds)
         finally:
             os.kill(broker.pid, signal.SIGCONT)
-        everyone = {int(other.config["node.id"]) for other in self.all}
-        await asyncio.to_thread(broker.wait_until_ready, everyone)
+        await self._until_complete(broker)
 
     async def fill_disk(self, rng: Random, *, seconds: float) -> None:
         """Let a broker's files grow no more: it gives up by itself. Bring it back a while after that."""
@@ -127,45 +128,39 @@ class Brokers:
             while broker.running:
                 await asyncio.sleep(RETRY_SECONDS)
         await asyncio.sleep(seconds)
-        await self._bring_back(broker)
+        await self._bring_back([broker])
 
     async def outage(self, *, seconds: float) -> None:
         """Kill every broker, and bring all of them back after a while."""
         for broker in self.all:
             broker.kill()
         await asyncio.sleep(seconds)
-        for broker in self.all:
-            broker.launch()
-        everyone = {int(broker.config["node.id"]) for broker in self.all}
-        await asyncio.to_thread(self.all[0].wait_until_ready, everyone)
+        await self._bring_back(self.all)
 
-    async def _bring_back(self, broker: EmbeddedKafka) -> None:
+    async def _bring_back(self, brokers: Sequence[EmbeddedKafka]) -> None:
+        for broker in brokers:
+            broker.launch()
+        await self._until_complete(brokers[0])
+
+    async def _until_complete(self, broker: EmbeddedKafka) -> None:
+        """Return when a broker knows every one of them as live."""
         everyone = {int(other.config["node.id"]) for other in self.all}
-        broker.launch()
         await asyncio.to_thread(broker.wait_until_ready, everyone)
 
     async def deny_writes(self, topic: str) -> None:
         """Let nobody write to a topic."""
-        for rule in ACL_RULES:
-            async with self._admin() as admin:
-                response = await admin._send_request(CreateAclsRequest(*_acl(topic), *rule))
-            _raise_any(response.creation_responses)
+        async with self._admin() as admin:
+            for rule in ACL_RULES:
+                _raise_any((await admin._send_request(CreateAclsRequest(*_acl(topic), *rule))).creation_responses)
 
     async def allow_writes(self, topic: str) -> None:
         """Let everybody write again."""
-        for rule in ACL_RULES:
-            async with self._admin() as admin:
-                response = await admin._send_request(DeleteAclsRequest(*_acl(topic), *rule))
-            _raise_any(response.filter_responses)
+        async with self._admin() as admin:
+            for rule in ACL_RULES:
+                _raise_any((await admin._send_request(DeleteAclsRequest(*_acl(topic), *rule))).filter_responses)
 
-    @asynccontextmanager
-    async def _admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap_servers)
-        await admin.start()
-        try:
-            yield admin
-        finally:
-            await admin.close()
+    def _admin(self) -> AbstractAsyncContextManager[AIOKafkaAdminClient]:
+        return admin_client(bootstrap_servers=self.bootstrap_servers)
 
     async def create_topics(self, settings: Settings, *, compacted: bool) -> None:
         """Create the topics; completions and outcomes are judged by the time when the broker had them."""

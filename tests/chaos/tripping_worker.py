@@ -12,11 +12,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
 from typing import Any
 
-from streams.app import Parts, build_app
+from streams.app import Parts, run_worker
 from streams.core.job import Status
-from streams.faust_hardening import HardenedWorker
 from streams.log import NewRecord, PartitionLog
-from streams.logs import configure_logging
 from streams.names import OUTCOME_TOPICS, Topic
 from streams.robot import Answer, Robot
 from streams.robot_request import RobotRequest
@@ -111,12 +109,8 @@ class TrippingRobot:
 def main() -> None:
     """Run the worker."""
     trip = Trip(TripPoint(sys.argv[1]), HOW[sys.argv[2]], int(sys.argv[3]))
-    settings = load_settings()
-    configure_logging(settings.log_format, settings.log_level)
     parts = Parts(wrap_log=lambda log: TrippingLog(log, trip), wrap_robot=lambda robot: TrippingRobot(robot, trip))
-    app = build_app(settings, parts)
-    app.finalize()
-    HardenedWorker(app, quiet=True, loglevel="INFO").execute_from_commandline()
+    run_worker(load_settings(), parts)
 
 
 if __name__ == "__main__":

@@ -11,11 +11,12 @@ from typing import Any, Protocol
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import NewTopic
 from aiokafka.errors import KafkaError
 
 from streams.clock import Clock
 from streams.journal import Journal
+from streams.kafka_admin import admin_client
 from streams.kafka_log import KafkaPartitionLog, KafkaReader
 from streams.log import FencedError, LogReader, NewRecord, PartitionLog, TopicPartition, UnreadableError, until_readable
 from streams.metrics import Metrics
@@ -109,12 +110,10 @@ async def kafka(stack: AsyncExitStack, bootstrap_servers: str) -> Cluster:
     app_id = f"contract-{uuid.uuid4().hex[:8]}"
     place = TopicPartition(f"{app_id}-source", 1)
     options = {"bootstrap_servers": bootstrap_servers}
-    admin = AIOKafkaAdminClient(**options)
-    await admin.start()
-    stack.push_async_callback(admin.close)
     configs = {"max.message.bytes": str(MAX_BYTES)}
     names = (place.topic, changelog_topic(app_id))
-    await admin.create_topics([NewTopic(name, PARTITIONS, 1, topic_configs=configs) for name in names])
+    async with admin_client(**options) as admin:
+        await admin.create_topics([NewTopic(name, PARTITIONS, 1, topic_configs=configs) for name in names])
     reader = KafkaReader(options, app_id, PARTITIONS)
     await reader.start()
     stack.push_async_callback(reader.stop)

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import json
 import signal
 import subprocess
@@ -16,11 +17,12 @@ from uuid import uuid4
 import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import NewTopic
 from aiokafka.errors import TopicAlreadyExistsError
 
 from streams.dev.batches import BatchCompletion, BatchRequest, Fate, FateOf, fate_table
 from streams.dev.robot import BATCH_PATH, HEALTH_PATH, MAX_BODY_BYTES, RobotBehaviour, SimulatedRobot
+from streams.kafka_admin import admin_client
 from streams.names import Topic
 from tests.support.kafka import Kafka
 
@@ -400,14 +402,9 @@ def robot_process(*arguments: str) -> Iterator[str]:
 
 
 async def test_the_program_publishes_completions_keyed_by_workspace(kafka: Kafka, tmp_path: Path) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
-    await admin.start()
-    try:
-        await admin.create_topics([NewTopic(Topic.BATCH_COMPLETED, 4, 1)])
-    except TopicAlreadyExistsError:
-        pass
-    finally:
-        await admin.close()
+    async with admin_client(bootstrap_servers=kafka.bootstrap_servers) as admin:
+        with contextlib.suppress(TopicAlreadyExistsError):
+            await admin.create_topics([NewTopic(Topic.BATCH_COMPLETED, 4, 1)])
     body, refused = batch("CALI (VALLE)", ""), batch()
     log = tmp_path / "calls.jsonl"
     fates = json.dumps({refused["jobId"]: "refuse"})

@@ -15,11 +15,12 @@ from uuid import uuid4
 import pytest
 import yaml
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import NewTopic
 
 from streams.dev.kafka import SERVER_CONFIG, EmbeddedCluster, EmbeddedKafka, replication
 from streams.dev.kafka_jars import EmbeddedKafkaError, kafka_jars
 from streams.dev.loopback import HOST, free_port, live_brokers
+from streams.kafka_admin import admin_client
 from tests.support.kafka import Kafka, as_environment
 
 ROOT = Path(__file__).parents[2]
@@ -33,12 +34,8 @@ def broker(tmp_path: Path) -> Iterator[EmbeddedKafka]:
 
 async def create_topic(bootstrap_servers: str, *, copies: int = 1) -> str:
     topic = f"embedded-{uuid4()}"
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
-    await admin.start()
-    try:
+    async with admin_client(bootstrap_servers=bootstrap_servers) as admin:
         await admin.create_topics([NewTopic(topic, num_partitions=1, replication_factor=copies)])
-    finally:
-        await admin.close()
     return topic
 
 

@@ -5,13 +5,13 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from streams import submit
 from streams.core.job import JobKey
 from streams.dev.demo_jobs import example_submission
 from streams.dev.kafka import EmbeddedKafka
+from streams.kafka_admin import admin_client
 from streams.names import Topic
 from streams.settings import Settings
 from streams.submit import SubmitError, Submitter, parse_submission
@@ -41,14 +41,10 @@ def settings_of(bootstrap_servers: str, **changes: str) -> Settings:
 
 
 async def configs_of(bootstrap_servers: str, topic: str) -> dict[str, str]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
-    await admin.start()
-    try:
+    async with admin_client(bootstrap_servers=bootstrap_servers) as admin:
         (response,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
         ((_, _, _, _, entries),) = response.resources
         return {entry[0]: entry[1] for entry in entries}
-    finally:
-        await admin.close()
 
 
 @pytest.mark.parametrize(
@@ -74,9 +70,7 @@ async def test_submissions_must_keep_their_producers_timestamp(broker: EmbeddedK
     # Of the others nobody tells an age.
     for topic in {*Topic} - {Topic.SUBMITTED}:
         assert (await configs_of(broker.bootstrap_servers, topic))["message.timestamp.type"] == "LogAppendTime"
-    admin = AIOKafkaAdminClient(bootstrap_servers=broker.bootstrap_servers)
-    await admin.start()
-    try:
+    async with admin_client(bootstrap_servers=broker.bootstrap_servers) as admin:
         for kind in ("LogAppendTime", "CreateTime"):
             change = {"message.timestamp.type": kind}
             await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, Topic.SUBMITTED, change)])
@@ -88,8 +82,6 @@ async def test_submissions_must_keep_their_producers_timestamp(broker: EmbeddedK
                 )
                 assert "\n" not in str(refused.value)
         await check_topics(settings)
-    finally:
-        await admin.close()
 
 
 async def test_a_submission_without_an_answer_may_be_there_and_is_to_be_sent_again(

@@ -10,11 +10,9 @@ import sys
 from collections.abc import Sequence
 from enum import StrEnum
 
-from streams.app import Parts, build_app
+from streams.app import Parts, run_worker
 from streams.core.job import Status
-from streams.faust_hardening import HardenedWorker
 from streams.log import NewRecord, PartitionLog
-from streams.logs import configure_logging
 from streams.names import OUTCOME_TOPICS, Topic
 from streams.robot import Answer, Robot
 from streams.robot_request import RobotRequest
@@ -97,14 +95,10 @@ class DyingRobot:
 def main() -> None:
     """Run the worker."""
     point, job_id = Point(sys.argv[1]), sys.argv[2]
-    settings = load_settings()
-    configure_logging(settings.log_format, settings.log_level)
     parts = Parts(
         wrap_log=lambda log: DyingLog(log, point, job_id), wrap_robot=lambda robot: DyingRobot(robot, point, job_id)
     )
-    app = build_app(settings, parts)
-    app.finalize()
-    HardenedWorker(app, quiet=True, loglevel="INFO").execute_from_commandline()
+    run_worker(load_settings(), parts)
 
 
 if __name__ == "__main__":

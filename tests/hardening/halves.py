@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 
 from streams.dev.robot import Fate
+from streams.kafka_admin import admin_client
 from streams.names import Topic
 from tests.hardening.stock_worker import Half, Patch
 from tests.support.scene import Scene, submission
@@ -91,13 +91,9 @@ async def told(worker: WorkerProcess, event: str, count: int) -> None:
 
 async def committed(scene: Scene, topic: Topic) -> int:
     """Return the group's committed offset of the one partition."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=scene.bootstrap_servers)
-    await admin.start()
-    try:
+    async with admin_client(bootstrap_servers=scene.bootstrap_servers) as admin:
         place = TopicPartition(topic, 0)
         return int((await admin.list_consumer_group_offsets(scene.app_id, partitions=[place]))[place].offset)
-    finally:
-        await admin.close()
 
 
 async def until_committed(scene: Scene, topic: Topic, offset: int) -> None:
@@ -109,10 +105,6 @@ async def until_committed(scene: Scene, topic: Topic, offset: int) -> None:
 
 async def members(scene: Scene) -> int:
     """Return how many members the group has."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=scene.bootstrap_servers)
-    await admin.start()
-    try:
+    async with admin_client(bootstrap_servers=scene.bootstrap_servers) as admin:
         (description,) = await admin.describe_consumer_groups([scene.app_id])
         return len(description.groups[0][5])
-    finally:
-        await admin.close()

@@ -5,7 +5,7 @@ import os
 import signal
 import uuid
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,6 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 
 from streams.dev.kafka import EmbeddedCluster, EmbeddedKafka
+from streams.kafka_admin import admin_client
 from streams.kafka_log import KafkaReader
 from streams.log import UnreadableError, until_readable
 
@@ -60,14 +61,8 @@ def _servers(brokers: Iterable[EmbeddedKafka]) -> str:
     return ",".join(broker.bootstrap_servers for broker in brokers)
 
 
-@asynccontextmanager
-async def _admin(brokers: Iterable[EmbeddedKafka]) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=_servers(brokers), request_timeout_ms=2_000)
-    try:
-        await admin.start()
-        yield admin
-    finally:
-        await admin.close()
+def _admin(brokers: Iterable[EmbeddedKafka]) -> AbstractAsyncContextManager[AIOKafkaAdminClient]:
+    return admin_client(bootstrap_servers=_servers(brokers), request_timeout_ms=2_000)
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import MessageSizeTooLargeError
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
@@ -23,6 +22,7 @@ from streams.dev.history_check import check
 from streams.dev.kafka import EmbeddedKafka
 from streams.faust_hardening.records import read_any_header_name
 from streams.intake import COMPLETION_MAX_BYTES, SUBMISSION_MAX_BYTES
+from streams.kafka_admin import admin_client
 from streams.kafka_log import KafkaReader, milliseconds_of
 from streams.log import Headers, TopicPartition
 from streams.names import DLQ_OF, OUTCOME_TOPICS, SOURCE_TOPICS, DeadLetterReason, Topic
@@ -110,14 +110,10 @@ async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene
 
 
 async def _keep_everything(scene: Scene) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=scene.bootstrap_servers)
-    await admin.start()
-    try:
+    async with admin_client(bootstrap_servers=scene.bootstrap_servers) as admin:
         for topic in SOURCE_TOPICS:
             configs = KEEP_EVERYTHING | {"max.message.bytes": str(max_bytes()[topic])}
             await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs)])
-    finally:
-        await admin.close()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

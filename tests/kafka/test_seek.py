@@ -1,32 +1,26 @@
 """After a rebalance a worker reads on from what its group has committed, wherever its consumer stood."""
 
 import uuid
-from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import NewTopic
 
 from streams.faust_hardening.consumer import seek_to_committed
+from streams.kafka_admin import admin_client
 
 
 @pytest_asyncio.fixture
-async def source(kafka_bootstrap: str) -> AsyncIterator[TopicPartition]:
+async def source(kafka_bootstrap: str) -> TopicPartition:
     """Return a partition with three records."""
     topic = f"sought-{uuid.uuid4().hex[:8]}"
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka_bootstrap)
-    producer = AIOKafkaProducer(bootstrap_servers=kafka_bootstrap)
-    await admin.start()
-    await producer.start()
-    try:
+    async with admin_client(bootstrap_servers=kafka_bootstrap) as admin:
         await admin.create_topics([NewTopic(topic, 1, 1)])
+    async with AIOKafkaProducer(bootstrap_servers=kafka_bootstrap) as producer:
         for number in range(3):
             await producer.send_and_wait(topic, b"%d" % number, partition=0)
-        yield TopicPartition(topic, 0)
-    finally:
-        await producer.stop()
-        await admin.close()
+    return TopicPartition(topic, 0)
 
 
 @pytest.mark.parametrize("committed", [None, 0, 2])

@@ -11,6 +11,7 @@ from aiohttp import web
 from schemas import JobCompleted, JobFailed
 from streams.dev.loopback import free_port
 from streams.dev.robot import Fate, RobotBehaviour, SimulatedRobot
+from streams.kafka_admin import admin_client
 from streams.names import DLQ_OF, Topic
 from streams.placement import partition_of
 from tests.support.scene import PARTITIONS, Scene, submission
@@ -102,7 +103,7 @@ async def test_an_old_submission_is_never_called(scene: Scene) -> None:
 
 async def test_a_payload_that_is_gone_fails_the_job_when_its_turn_comes(scene: Scene) -> None:
     """The submissions topic has lost the record, as retention would lose it, while the job was waiting."""
-    from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+    from aiokafka.admin import RecordsToDelete
     from aiokafka.structs import TopicPartition
 
     worker = await scene.worker()
@@ -113,11 +114,9 @@ async def test_a_payload_that_is_gone_fails_the_job_when_its_turn_comes(scene: S
     await scene.submit(second)
     row = await scene.row(second["jobId"])
     await worker.stop()
-    admin = AIOKafkaAdminClient(bootstrap_servers=scene.bootstrap_servers)
-    await admin.start()
-    place = TopicPartition(row.source.topic, row.source.partition)
-    await admin.delete_records({place: RecordsToDelete(before_offset=row.source.offset + 1)})
-    await admin.close()
+    async with admin_client(bootstrap_servers=scene.bootstrap_servers) as admin:
+        place = TopicPartition(row.source.topic, row.source.partition)
+        await admin.delete_records({place: RecordsToDelete(before_offset=row.source.offset + 1)})
     await scene.complete(first, 2, 0)
     await scene.worker()
     outcome = await scene.outcome(second["jobId"])

@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import NewTopic
 
 from schemas import JobCompleted
 from streams.dev.loopback import free_port
+from streams.kafka_admin import admin_client
 from streams.names import changelog_topic
 from tests.support.scene import PARTITIONS, Scene, submission
 from tests.support.worker import WorkerProcess
@@ -36,10 +37,8 @@ async def test_a_missing_topic_is_named(scene: Scene) -> None:
 
 async def test_a_partition_count_that_differs_is_named(scene: Scene) -> None:
     app_id = f"{scene.app_id}-odd"
-    admin = AIOKafkaAdminClient(bootstrap_servers=scene.bootstrap_servers)
-    await admin.start()
-    await admin.create_topics([NewTopic(changelog_topic(app_id), PARTITIONS + 1, 1)])
-    await admin.close()
+    async with admin_client(bootstrap_servers=scene.bootstrap_servers) as admin:
+        await admin.create_topics([NewTopic(changelog_topic(app_id), PARTITIONS + 1, 1)])
     worker = await scene.worker(ready=False, ROBOT_ORCHESTRATOR_APP_ID=app_id)
     assert await worker.wait_ended() == 78
     assert f"{changelog_topic(app_id)} has {PARTITIONS + 1}" in last_error(worker)
@@ -64,10 +63,8 @@ async def test_a_partition_count_that_differs_is_named(scene: Scene) -> None:
 async def test_a_changelog_that_would_not_do_is_named(scene: Scene, changes: dict[str, str], problem: str) -> None:
     app_id = f"{scene.app_id}-other"
     config = {"message.timestamp.type": "LogAppendTime", "cleanup.policy": "compact", **changes}
-    admin = AIOKafkaAdminClient(bootstrap_servers=scene.bootstrap_servers)
-    await admin.start()
-    await admin.create_topics([NewTopic(changelog_topic(app_id), PARTITIONS, 1, topic_configs=config)])
-    await admin.close()
+    async with admin_client(bootstrap_servers=scene.bootstrap_servers) as admin:
+        await admin.create_topics([NewTopic(changelog_topic(app_id), PARTITIONS, 1, topic_configs=config)])
     worker = await scene.worker(ready=False, ROBOT_ORCHESTRATOR_APP_ID=app_id)
     assert await worker.wait_ended() == 78
     assert last_error(worker) == f"{changelog_topic(app_id)} {problem}"

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 from streams.dev.kafka import EmbeddedKafka
 from streams.dev.loopback import HOST, free_port
 from streams.kafka_access import Operation
+from streams.kafka_admin import admin_client
 
 # Characters that look different in JSON, in URLs and in base64.
 PASSWORD = "br0ker+pa$/w0rd"
@@ -99,9 +100,7 @@ class SecureKafka:
     async def allow_only(self, user: str, acls: Iterable[Acl]) -> None:
         """Let a user do this and nothing else; returns when the broker goes by it."""
         wanted = set(acls)
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap_servers)
-        await admin.start()
-        try:
+        async with admin_client(bootstrap_servers=self.bootstrap_servers) as admin:
             present = await _acls(admin, user)
             for acl in present - wanted:
                 await admin._send_request(DeleteAclsRequest(*_fields(user, acl)))
@@ -110,8 +109,6 @@ class SecureKafka:
                 assert response.creation_responses[0][0] == 0, response
             while await _acls(admin, user) != wanted:
                 await asyncio.sleep(0.05)
-        finally:
-            await admin.close()
 
 
 def _fields(user: str, acl: Acl) -> tuple[Any, ...]:
