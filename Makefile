@@ -8,11 +8,13 @@ BIN := $(VENV)/bin
 
 setup: $(VENV)/installed  ## builds .venv; the command is then .venv/bin/robot-orchestrator
 
-$(VENV)/installed: requirements.lock pyproject.toml
+# Nothing is resolved here: the lock is complete, and a test says so.
+$(VENV)/installed: requirements-test.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; say which: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-test.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/pip check
 	touch $@
 
 demo: setup  ## about 25 jobs with every fate, on a real Kafka, checked at the end
@@ -35,9 +37,12 @@ bench: setup  ## throughput, latency, CPU and memory, as a table
 chaos: setup  ## keeps mixing faults on a real Kafka: make chaos MINUTES=30
 	$(BIN)/python -m tests.chaos --minutes $(MINUTES)
 
-lock:  ## renews requirements.lock (needs uv)
-	uv pip compile pyproject.toml --extra test --universal --python-version 3.11 --generate-hashes \
-		--no-header --no-emit-index-url --no-annotate --upgrade --quiet --output-file requirements.lock
+LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+	--no-annotate --quiet
+
+lock:  ## renews both locks (needs uv): what production installs, and that with everything for tests
+	$(LOCK) --upgrade --extra test --output-file requirements-test.lock
+	$(LOCK) --upgrade --constraints requirements-test.lock --output-file requirements.lock
 
 clean:  ## removes what setup built
 	rm -rf $(VENV)
