@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import sys
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -107,11 +108,16 @@ class Scene:
         await self._stack.aclose()
 
     async def worker(
-        self, command: Sequence[str] = PRODUCTION, *, ready: bool = True, **variables: str
+        self,
+        command: Sequence[str] = PRODUCTION,
+        *,
+        python: str = sys.executable,
+        ready: bool = True,
+        **variables: str,
     ) -> WorkerProcess:
         """Start a worker of this application."""
         log_path = self.folder / f"{self.app_id}-worker-{next(_numbers)}.log"
-        worker = WorkerProcess({**self.variables, **variables}, log_path, command)
+        worker = WorkerProcess({**self.variables, **variables}, log_path, command, python)
         self.workers.append(worker)
         if ready:
             await worker.wait_ready()

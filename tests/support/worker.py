@@ -28,12 +28,18 @@ def freeze(pid: int) -> None:
 class WorkerProcess:
     """A worker process with a log file; ended by pid, never by name."""
 
-    def __init__(self, environment: Mapping[str, str], log_path: Path, command: Sequence[str] = PRODUCTION) -> None:
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        log_path: Path,
+        command: Sequence[str] = PRODUCTION,
+        python: str = sys.executable,
+    ) -> None:
         self.log_path = log_path
         self.probe_port = free_port()
         self._log = log_path.open("ab")
         self._process = subprocess.Popen(
-            [sys.executable, *command],
+            [python, *command],
             env={**os.environ, **environment, "ROBOT_ORCHESTRATOR_PROBE_PORT": str(self.probe_port)},
             stdout=self._log,
             stderr=subprocess.STDOUT,
