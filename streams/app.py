@@ -84,7 +84,7 @@ class Worker:
         self.journal = Journal(self.metrics)
         self.worker_id = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
         self.partitions = Partitions(self._make_ledger, self.now, self.journal, exit_now)
-        self._slots = CallSlots(settings.robot_concurrency, self.partitions.wake_waiting)
+        self._slots = CallSlots(settings.robot_concurrency, self.partitions.wake)
         self._payloads = PayloadCache(PAYLOAD_CACHE_BYTES)
         self._deciding: asyncio.Task[None] | None = None
         self.dispatch: Callable[[Claim], None] = self._not_wired

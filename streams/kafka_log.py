@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,7 +22,7 @@ from aiokafka.errors import (
 from streams.high_watermarks import HighWatermarks
 from streams.journal import Journal
 from streams.kafka_access import AccessError, Operation
-from streams.log import FencedError, NewRecord, SourceRecord, TopicPartition, UnreadableError
+from streams.log import ChangelogBatch, FencedError, NewRecord, SourceRecord, TopicPartition, UnreadableError
 from streams.names import CHANGELOG_OPENED_KEY, transactional_id
 
 # The broker gives up a transaction of a dead worker after this; below the request time-out, so that a
@@ -35,6 +35,8 @@ MAX_REQUEST_BYTES = 64_000_000
 MAX_BATCH_BYTES = 262_144
 # A short read that has not reached its end by then is no answer.
 READ_TIMEOUT_SECONDS = 5.0
+# Rows of the changelog that are worked on in one go: some 20 ms.
+CHANGELOG_BATCH_RECORDS = 2_000
 # A producer that cannot say goodbye is left behind; it is fenced by the next owner anyway.
 CLOSE_TIMEOUT_SECONDS = 5.0
 # Of a record's timestamp types the one that the broker sets.
@@ -129,6 +131,11 @@ class KafkaReader:
         """Return the group's committed offset of every partition, its log start where it has none."""
         return await self._in_time(topic, self._committed(topic))
 
+    async def has_committed(self, topic_partition: TopicPartition) -> bool:
+        """Whether the group has ever committed an offset of the partition; see LogReader."""
+        offsets = await self._in_time(topic_partition.topic, self._group_offsets(topic_partition.topic))
+        return offsets[topic_partition.partition] >= 0
+
     async def _in_time(self, topic: str, offsets: Awaitable[dict[int, int]]) -> dict[int, int]:
         try:
             async with asyncio.timeout(READ_TIMEOUT_SECONDS):
@@ -137,16 +144,20 @@ class KafkaReader:
             raise UnreadableError(f"offsets of {topic}: {error!r}") from error
 
     async def _committed(self, topic: str) -> dict[int, int]:
+        offsets = await self._group_offsets(topic)
+        if never := [KafkaTopicPartition(topic, number) for number, offset in offsets.items() if offset < 0]:
+            starts = await self._consumer.beginning_offsets(never)
+            offsets |= {source.partition: start for source, start in starts.items()}
+        return offsets
+
+    async def _group_offsets(self, topic: str) -> dict[int, int]:
+        """Return the group's offset of every partition, -1 where it has none."""
         sources = [KafkaTopicPartition(topic, number) for number in range(self._partitions)]
         committed = await self._admin.list_consumer_group_offsets(self._group, partitions=sources)
         # aiokafka passes over the refusal of a broker that is not, or not yet, the group's coordinator.
         if missing := [source.partition for source in sources if source not in committed]:
             raise UnreadableError(f"committed offsets of {topic}: no answer for partitions {missing}")
-        offsets = {source: committed[source].offset for source in sources}
-        never = [source for source, offset in offsets.items() if offset < 0]
-        if never:
-            offsets |= await self._consumer.beginning_offsets(never)
-        return {source.partition: offset for source, offset in offsets.items()}
+        return {source.partition: committed[source].offset for source in sources}
 
 
 def source_record(message: Any, timestamp_ms: int) -> SourceRecord:
@@ -217,8 +228,8 @@ class KafkaPartitionLog:
             max_batch_size=MAX_BATCH_BYTES,
         )
 
-    async def open(self) -> list[tuple[bytes, bytes]]:
-        """Fence every former writer, then return the live rows; see PartitionLog."""
+    async def open(self) -> AsyncGenerator[ChangelogBatch, None]:
+        """Fence every former writer, then return what is in the changelog; see PartitionLog."""
         try:
             await self._producer.start()
         except TransactionalIdAuthorizationFailed as error:
@@ -227,7 +238,9 @@ class KafkaPartitionLog:
         # others wrote lies before it. A broker that is asked for the end may be no longer the leader, and not know it.
         opened = NewRecord(self._changelog.topic, self._changelog.partition, CHANGELOG_OPENED_KEY, None)
         delivered = await self._write([opened])
-        end = delivered[0].offset + 1
+        return self._read_changelog(end=delivered[0].offset + 1)
+
+    async def _read_changelog(self, end: int) -> AsyncGenerator[ChangelogBatch, None]:
         consumer = AIOKafkaConsumer(
             **self._options,
             isolation_level="read_committed",
@@ -239,24 +252,15 @@ class KafkaPartitionLog:
         )
         await consumer.start()
         try:
-            return await self._load(consumer, end)
+            consumer.assign([self._changelog])
+            await consumer.seek_to_beginning(self._changelog)
+            while await consumer.position(self._changelog) < end:
+                batches = await consumer.getmany(self._changelog, timeout_ms=1000, max_records=CHANGELOG_BATCH_RECORDS)
+                messages = batches.get(self._changelog, ())
+                # The next records are fetched meanwhile.
+                yield [(message.key, message.value) for message in messages if message.key is not None]
         finally:
             await consumer.stop()
-
-    async def _load(self, consumer: AIOKafkaConsumer, end: int) -> list[tuple[bytes, bytes]]:
-        consumer.assign([self._changelog])
-        await consumer.seek_to_beginning(self._changelog)
-        rows: dict[bytes, bytes] = {}
-        while await consumer.position(self._changelog) < end:
-            batches = await consumer.getmany(self._changelog, timeout_ms=1000)
-            for message in batches.get(self._changelog, ()):
-                if message.key is None:
-                    continue
-                if message.value is None:
-                    rows.pop(message.key, None)
-                else:
-                    rows[message.key] = message.value
-        return list(rows.items())
 
     async def commit(self, records: Sequence[NewRecord]) -> None:
         """Write the records in one transaction; see PartitionLog."""

@@ -1,7 +1,7 @@
 """The port through which the engine knows Kafka: open and fence, read, commit. Nothing here imports a client."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Protocol, TypeVar
@@ -50,6 +50,10 @@ class NewRecord:
         return f"<NewRecord {self.topic}-{self.partition}>"
 
 
+# Keys and values of the changelog, as they follow in it; a value None takes the key out.
+ChangelogBatch = Sequence[tuple[bytes, bytes | None]]
+
+
 class FencedError(Exception):
     """Another process has opened the partition: nothing of ours will be committed any more."""
 
@@ -88,12 +92,18 @@ class LogReader(Protocol):
     async def committed_offsets(self, topic: str) -> dict[int, int]:
         """Return the group's committed offset of every partition, its log start where it has none."""
 
+    async def has_committed(self, topic_partition: TopicPartition) -> bool:
+        """Whether the group has ever committed an offset of the partition, as far as the broker remembers."""
+
 
 class PartitionLog(Protocol):
     """One partition of the changelog, and the one writer that may write for it."""
 
-    async def open(self) -> Sequence[tuple[bytes, bytes]]:
-        """Fence every former writer, then return the live (key, value) rows of the changelog partition."""
+    async def open(self) -> AsyncGenerator[ChangelogBatch, None]:
+        """Fence every former writer, then return all that is committed to the changelog partition, oldest first.
+
+        A batch is small enough to be worked on in one go. Of several values of a key the last one counts.
+        """
 
     async def commit(self, records: Sequence[NewRecord]) -> None:
         """Write the records in one transaction; return when it is committed and every record was delivered.

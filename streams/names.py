@@ -27,8 +27,12 @@ def changelog_topic(app_id: str) -> str:
     return f"{app_id}-jobs-changelog"
 
 
-# The changelog's one key that is no job's: an owner writes a tombstone of it when it opens the partition.
+# The changelog's two keys that are no job's. An owner writes a tombstone of the one when it opens the partition, and
+# when it has written nothing for long. The other has a value from the first opening on: a partition that the group
+# has worked on, and that lacks it, has lost its table.
 CHANGELOG_OPENED_KEY = b"opened"
+CHANGELOG_TABLE_KEY = b"table"
+CHANGELOG_MARKS = frozenset({CHANGELOG_OPENED_KEY, CHANGELOG_TABLE_KEY})
 
 
 def transactional_id(app_id: str, partition: int) -> str:

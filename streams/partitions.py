@@ -1,10 +1,11 @@
 """The partitions that this worker owns: one ledger each, and the task that drives it."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from streams.claims import Claimant
 from streams.core.events import CallFailed, DeadlinePassed, RobotAccepted
 from streams.dead_letters import record_size
 from streams.journal import Journal
@@ -157,10 +158,10 @@ class Partitions:
             ledger.tell(event)
             owned.wake.set()
 
-    def wake_waiting(self) -> None:
-        """Let partitions go on that have a job which waits for a call slot."""
+    def wake(self, ledgers: Container[Claimant]) -> None:
+        """Let partitions go on whose jobs may have a call slot now."""
         for owned in self._owned.values():
-            if owned.opened and owned.ledger.waiting:
+            if owned.ledger in ledgers:
                 owned.wake.set()
 
     def tick(self, now: datetime) -> None:
@@ -191,10 +192,12 @@ class Partitions:
     async def _run(self, owned: _Owned) -> None:
         try:
             await self._may_step.wait()
-            await owned.ledger.open()
+            await owned.ledger.open(self._now())
             owned.opened = True
             self._journal.info(
-                LogEvent.PARTITION_OPENED, partition=owned.ledger.partition, jobs=len(owned.ledger.jobs())
+                LogEvent.PARTITION_OPENED,
+                partition=owned.ledger.partition,
+                jobs=sum(owned.ledger.jobs_by_status.values()),
             )
             owned.wake.set()
             while True:
@@ -213,7 +216,7 @@ class Partitions:
             while not self._may_step.is_set():
                 await self._may_step.wait()
             async with owned.stepping:
-                served = await owned.ledger.step(self._now())
+                served = await owned.ledger.step(self._now)
             await asyncio.sleep(GATHER_SECONDS if served else RETRY_SECONDS)
 
     async def _close_all(self) -> None:

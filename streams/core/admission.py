@@ -2,7 +2,9 @@
 
 import heapq
 from collections import deque
+from collections.abc import Iterator
 from datetime import datetime
+from itertools import islice
 
 from streams.core.deadlines import Deadlines
 from streams.core.job import Job, JobKey, Status
@@ -70,6 +72,27 @@ class Admission:
     def next_release(self) -> datetime | None:
         """Return the earliest instant at which `advance` may have something to do."""
         return self._releases[0][0] if self._releases else None
+
+    @property
+    def workspaces_ready(self) -> int:
+        """How many workspaces have a job that waits, and a free place for it."""
+        return len(self._ready)
+
+    def next_in_line(self, most: int) -> list[JobKey]:
+        """Return up to `most` jobs in the order in which `first` and `take` would let them go."""
+        lines = [iter(self._turns(workspace_id)) for workspace_id in islice(self._ready, most)]
+        found: list[JobKey] = []
+        while lines and len(found) < most:
+            turns = [(line, key) for line in lines if (key := next(line, None)) is not None]
+            found += [key for _, key in turns]
+            lines = [line for line, _ in turns]
+        return found[:most]
+
+    def _turns(self, workspace_id: str) -> Iterator[JobKey]:
+        waiting = self._waiting[workspace_id]
+        held = len(self._held.get(workspace_id, ()))
+        free = len(waiting) if self._limit == 0 else self._limit - held
+        return (JobKey(workspace_id, job_id) for job_id in islice(waiting, free))
 
     def first(self) -> JobKey | None:
         """Return the job whose turn it is, fairly over the workspaces, or None; it stays in line."""

@@ -2,13 +2,15 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
-from streams.log import FencedError, NewRecord, SourceRecord, TopicPartition, UnreadableError
+from streams.log import ChangelogBatch, FencedError, NewRecord, SourceRecord, TopicPartition, UnreadableError
 from streams.names import changelog_topic, transactional_id
+
+CHANGELOG_BATCH_RECORDS = 20
 
 Io = Callable[[], Awaitable[None]]
 
@@ -160,6 +162,11 @@ class SimulatedReader:
         await self._io()
         return self._of_every_partition(topic, lambda place: self._broker.committed_offsets.get(place, 0))
 
+    async def has_committed(self, place: TopicPartition) -> bool:
+        """Whether the group has an offset there; see LogReader."""
+        await self._io()
+        return place in self._broker.committed_offsets
+
     def _of_every_partition(self, topic: str, offset: Callable[[TopicPartition], int]) -> dict[int, int]:
         return {number: offset(TopicPartition(topic, number)) for number in range(self._broker.partitions)}
 
@@ -174,18 +181,17 @@ class SimulatedPartitionLog:
         self._changelog = TopicPartition(changelog_topic(app_id), partition)
         self._epoch = 0
 
-    async def open(self) -> Sequence[tuple[bytes, bytes]]:
+    async def open(self) -> AsyncGenerator[ChangelogBatch, None]:
         """Fence and load; see PartitionLog."""
         await self._io()
         self._epoch = self._broker.fence(self._id)
-        await self._io()
-        rows: dict[bytes, bytes] = {}
-        for record in self._broker.committed(self._changelog):
-            if record.key is not None and record.value is not None:
-                rows[record.key] = record.value
-            elif record.key is not None:
-                rows.pop(record.key, None)
-        return list(rows.items())
+        return self._read_changelog(self._broker.high_watermark(self._changelog))
+
+    async def _read_changelog(self, end: int) -> AsyncGenerator[ChangelogBatch, None]:
+        for start in range(0, end, CHANGELOG_BATCH_RECORDS):
+            await self._io()
+            records = self._broker.committed(self._changelog, start, min(end, start + CHANGELOG_BATCH_RECORDS))
+            yield [(record.key, record.value) for record in records if record.key is not None]
 
     async def commit(self, records: Sequence[NewRecord]) -> None:
         """Write in one transaction; see PartitionLog."""

@@ -99,7 +99,7 @@ class SimulatedWorker:
         self._journal = QuietJournal(Metrics())
         now = world.now
         self.partitions = Partitions(self._make_ledger, now, self._journal, self._crash)
-        self._slots = CallSlots(concurrency, self.partitions.wake_waiting)
+        self._slots = CallSlots(concurrency, self.partitions.wake)
         self._payloads = PayloadCache(PAYLOAD_CACHE_BYTES)
         self._reader = SimulatedReader(world.broker, self.host.io)
         self._scan = DeadlineScan(
@@ -276,7 +276,8 @@ class SimulatedWorker:
         await self.host.io()
         for place, position in self._position.items():
             offset = min({*self._unacknowledged.get(place, ()), *self._forgotten[place]}, default=position)
-            if self._world.group.may_commit(self.host.name, self._generation, place):
+            # A partition of which nothing is acknowledged is not committed, not even as 0.
+            if offset and self._world.group.may_commit(self.host.name, self._generation, place):
                 self._world.broker.committed_offsets[place] = offset
 
     async def _watch(self) -> None:

@@ -20,7 +20,7 @@ from streams.core.job import Job
 from streams.dev.robot import BatchCompletion, BatchRequest, Fate, RobotBehaviour, SimulatedRobot
 from streams.names import DLQ_OF, OUTCOME_TOPICS, SOURCE_TOPICS, Topic, changelog_topic
 from streams.placement import partition_of
-from streams.rows import decode_row
+from streams.rows import decode_entry
 from streams.settings import Settings
 from streams.topics import create_topics
 from tests.support.worker import PRODUCTION, WorkerProcess
@@ -187,8 +187,7 @@ class Scene:
         """Return the row of a job when it is as wanted."""
 
         def look() -> Job | None:
-            rows = [decode_row(r.value) for r in self.records[changelog_topic(self.app_id)] if r.value]
-            latest = [row for row in rows if row.job_id == job_id][-1:]
+            latest = [row for row in self._rows() if row.job_id == job_id][-1:]
             return latest[0] if latest and matches(latest[0]) else None
 
         return await self.wait_for(look)
@@ -196,8 +195,11 @@ class Scene:
     async def claimants(self, job_ids: Sequence[str]) -> set[str]:
         """Return the workers that ever claimed one of some jobs."""
         await self.read_to_end()
-        rows = [decode_row(r.value) for r in self.records[changelog_topic(self.app_id)] if r.value]
-        return {row.claimed_by for row in rows if row.job_id in job_ids and row.claimed_by}
+        return {row.claimed_by for row in self._rows() if row.job_id in job_ids and row.claimed_by}
+
+    def _rows(self) -> list[Job]:
+        entries = (decode_entry(r.key, r.value) for r in self.records[changelog_topic(self.app_id)])
+        return [job for _, job in entries if job is not None]
 
     async def until(self, instant: datetime) -> None:
         """Let an instant pass."""

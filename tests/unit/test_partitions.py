@@ -26,15 +26,12 @@ class SlowLedger:
         self.may_open = asyncio.Event()
         self.delivered: list[SourceRecord] = []
 
-    async def open(self) -> None:
+    async def open(self, _now: object) -> None:
         self.opening = True
         await self.may_open.wait()
 
     def deliver(self, record: SourceRecord, _acknowledge: Callable[[], None]) -> None:
         self.delivered.append(record)
-
-    def jobs(self) -> list[Any]:
-        return []
 
     def has_work(self, _now: object) -> bool:
         return False
