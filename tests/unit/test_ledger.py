@@ -1,8 +1,9 @@
 """What one partition's ledger promises beside the transition table: turns, places, payloads, slots, memory."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -10,12 +11,23 @@ from streams.claims import CallSlots, Claim, PayloadCache
 from streams.core.events import CallFailed, DeadlinePassed, RobotAccepted
 from streams.core.job import FailureReason, Job, JobKey, Status
 from streams.journal import Journal
-from streams.ledger import STEP_MAX_ITEMS, Ledger, LedgerConfig
-from streams.log import FencedError, NewRecord, PartitionLog, UnreadableError
+from streams.ledger import (
+    DUE_AT_ONCE,
+    KEEP_ALIVE,
+    SLICE_ROWS,
+    STEP_MAX_ITEMS,
+    STEP_READ_SECONDS,
+    Ledger,
+    LedgerConfig,
+    LostTableError,
+    MisplacedRowError,
+)
+from streams.log import ChangelogBatch, FencedError, NewRecord, PartitionLog, TopicPartition, UnreadableError
 from streams.metrics import Metrics
-from streams.names import Topic, changelog_topic
-from streams.rows import encode_row, row_key
-from tests.core.builders import COMPLETED, DEADLINES, ENDED_AT, NOW
+from streams.names import CHANGELOG_OPENED_KEY, CHANGELOG_TABLE_KEY, SOURCE_TOPICS, Topic, changelog_topic
+from streams.placement import partition_of
+from streams.rows import UnreadableRowError, encode_row, row_key
+from tests.core.builders import ACCEPTED, ACCEPTED_DEADLINE, COMPLETED, DEADLINES, ENDED_AT, NOW, PENDING
 from tests.simulation.broker import Entry, SimulatedBroker, SimulatedPartitionLog, SimulatedReader, State
 from tests.support.engine import APP, max_bytes
 from tests.unit.builders import completion, encoded
@@ -35,8 +47,12 @@ class ShuffledLog:
 
     log: PartitionLog
 
-    async def open(self) -> Sequence[tuple[bytes, bytes]]:
-        return sorted(await self.log.open(), reverse=True)
+    async def open(self) -> AsyncGenerator[ChangelogBatch, None]:
+        rows = dict([entry async for batch in await self.log.open() for entry in batch])
+        return self._batches(sorted(rows.items(), reverse=True))
+
+    async def _batches(self, rows: ChangelogBatch) -> AsyncGenerator[ChangelogBatch, None]:
+        yield rows
 
     async def commit(self, records: Sequence[NewRecord]) -> None:
         await self.log.commit(records)
@@ -51,34 +67,45 @@ class Partition:
     def __init__(self, *, payload_bytes: int = ROOM_FOR_ALL, slots: int = 10) -> None:
         self.now = NOW
         self.readable = True
+        # What a read of the log takes, and what it waits for.
+        self.read_takes = timedelta(0)
+        self.held: asyncio.Event | None = None
         self.broker = SimulatedBroker(1, lambda: self.now)
         self.slots = CallSlots(slots)
         self.payloads = PayloadCache(payload_bytes)
         self.claims: list[Claim] = []
-        self.ledger = self._make(self.new_log())
+        self.ledger = self.over(self.new_log())
 
     def new_log(self) -> SimulatedPartitionLog:
         """Return the partition's log, as one more worker would open it."""
         return SimulatedPartitionLog(self.broker, self._write, APP, 0)
 
-    def _make(self, log: PartitionLog) -> Ledger:
+    def over(self, log: PartitionLog, *, number: int = 0, partitions: int = 1) -> Ledger:
+        """Return the ledger of a partition over a log."""
         config = LedgerConfig(
             app_id=APP,
             worker_id="worker-1",
-            partitions=1,
+            partitions=partitions,
             jobs_per_workspace=1,
             deadlines=DEADLINES,
             max_bytes=max_bytes(),
         )
         reader = SimulatedReader(self.broker, self._ask)
-        return Ledger(0, config, log, reader, self.slots, self.payloads, self.claims.append, Journal(Metrics()))
+        return Ledger(number, config, log, reader, self.slots, self.payloads, self.claims.append, Journal(Metrics()))
 
     async def _write(self) -> None:
         return
 
     async def _ask(self) -> None:
+        self.now += self.read_takes
         if not self.readable:
             raise UnreadableError("no broker")
+        if self.held is not None:
+            await self.held.wait()
+
+    def clock(self) -> datetime:
+        """Return the time."""
+        return self.now
 
     @property
     def called(self) -> list[str]:
@@ -89,6 +116,11 @@ class Partition:
         """Return a row."""
         (job,) = [job for job in self.ledger.jobs() if job.job_id == job_id]
         return job
+
+    def store(self, *jobs: Job) -> None:
+        """Write rows to the changelog."""
+        for job in jobs:
+            self.broker.append(NewRecord(changelog_topic(APP), 0, row_key(job.key), encode_row(job)))
 
     def submit(self, *job_ids: str) -> list[Entry]:
         """Write submissions and hand them to the ledger."""
@@ -118,7 +150,7 @@ class Partition:
         """Let time pass, then work until nothing is left to do."""
         self.now += after
         while self.ledger.has_work(self.now):
-            assert await self.ledger.step(self.now)
+            assert await self.ledger.step(self.clock)
 
     async def call(self, job_id: str) -> None:
         """Submit a job and see it called."""
@@ -129,13 +161,13 @@ class Partition:
     async def move(self) -> None:
         """Open the partition at another worker, which knows only what is in the log."""
         self.payloads = PayloadCache(ROOM_FOR_ALL)
-        self.ledger = self._make(ShuffledLog(self.new_log()))
-        await self.ledger.open()
+        self.ledger = self.over(ShuffledLog(self.new_log()))
+        await self.ledger.open(self.now)
 
 
 async def opened(*, payload_bytes: int = ROOM_FOR_ALL, slots: int = 10) -> Partition:
     partition = Partition(payload_bytes=payload_bytes, slots=slots)
-    await partition.ledger.open()
+    await partition.ledger.open(partition.now)
     return partition
 
 
@@ -310,7 +342,7 @@ async def test_a_payload_that_cannot_be_read_now_leaves_the_slot_free_and_the_jo
     partition = await opened(payload_bytes=0, slots=1)
     partition.submit("job")
     partition.readable = False
-    assert not await partition.ledger.step(partition.now)
+    assert not await partition.ledger.step(partition.clock)
     assert partition.slots.in_flight == 0
     assert partition.job("job").status is Status.PENDING
     partition.readable = True
@@ -336,7 +368,7 @@ async def test_claims_that_are_not_committed_leave_their_slots_free_and_are_not_
     partition.submit("job")
     await partition.new_log().open()
     with pytest.raises(FencedError):
-        await partition.ledger.step(partition.now)
+        await partition.ledger.step(partition.clock)
     assert partition.slots.in_flight == 0
     assert partition.called == []
 
@@ -361,18 +393,184 @@ async def test_no_more_jobs_are_claimed_than_slots_are_free() -> None:
 async def test_jobs_are_forgotten_a_retention_after_their_end_a_bounded_number_a_step() -> None:
     partition = Partition()
     changelog = changelog_topic(APP)
-    for number in range(STEP_MAX_ITEMS + 1):
-        job = replace(COMPLETED, job_id=f"job-{number}")
-        partition.broker.append(NewRecord(changelog, 0, row_key(job.key), encode_row(job)))
-    await partition.ledger.open()
+    partition.store(*(replace(COMPLETED, job_id=f"job-{number}") for number in range(STEP_MAX_ITEMS + 1)))
     partition.now = ENDED_AT + DEADLINES.retention
+    await partition.ledger.open(partition.now)
     assert not partition.ledger.has_work(partition.now)
     partition.now += MOMENT
     assert partition.ledger.has_work(partition.now)
-    await partition.ledger.step(partition.now)
+    await partition.ledger.step(partition.clock)
     assert len(partition.ledger.jobs()) == 1
     assert partition.ledger.jobs_by_status[Status.COMPLETED] == 1
     await partition.work()
     assert partition.ledger.jobs() == []
     tombstones = [record for record in partition.broker.topic(changelog) if record.value is None]
     assert len(tombstones) == STEP_MAX_ITEMS + 1
+
+
+async def test_jobs_that_became_too_old_in_line_are_failed_a_bounded_number_a_step() -> None:
+    partition = Partition()
+    partition.store(*(replace(PENDING, job_id=f"job-{number}") for number in range(STEP_MAX_ITEMS + 1)))
+    await partition.ledger.open(partition.now)
+    partition.now += DEADLINES.retention * 0.6
+    assert await partition.ledger.step(partition.clock)
+    assert partition.ledger.jobs_by_status[Status.FAILED] == STEP_MAX_ITEMS
+    await partition.work()
+    assert partition.ledger.jobs_by_status[Status.FAILED] == STEP_MAX_ITEMS + 1
+    assert partition.called == []
+
+
+async def test_deadlines_that_have_come_are_taken_a_bounded_number_a_tick() -> None:
+    partition = Partition()
+    partition.store(*(replace(ACCEPTED, job_id=f"job-{number}") for number in range(DUE_AT_ONCE + 1)))
+    await partition.ledger.open(partition.now)
+    later = ACCEPTED_DEADLINE
+    assert len(partition.ledger.take_due(later)) == DUE_AT_ONCE
+    assert len(partition.ledger.take_due(later)) == 1
+    assert partition.ledger.take_due(later) == []
+
+
+# The claim's time
+
+
+async def test_slow_reads_of_payloads_do_not_use_up_the_time_in_which_a_claim_may_be_called() -> None:
+    partition = await opened(payload_bytes=0, slots=40)
+    partition.ledger.admitting = False
+    for number in range(40):
+        value = encoded(jobId=f"job-{number}", workspaceId=f"workspace-{number}")
+        entry = partition.broker.append(NewRecord(Topic.SUBMITTED, 0, None, value))
+        partition.ledger.deliver(entry.record, lambda: None)
+    await partition.work()
+    partition.ledger.admitting = True
+    partition.read_takes = timedelta(seconds=1.2)
+    while partition.ledger.has_work(partition.now):
+        before = len(partition.claims)
+        started = partition.now
+        assert await partition.ledger.step(partition.clock)
+        assert partition.now - started <= timedelta(seconds=STEP_READ_SECONDS) + partition.read_takes
+        assert {claim.job.claimed_at for claim in partition.claims[before:]} == {partition.now}
+    assert len(partition.claims) == 40
+
+
+async def test_a_step_that_is_cancelled_while_it_reads_a_payload_leaves_its_slots_free() -> None:
+    partition = await opened(payload_bytes=0, slots=1)
+    partition.submit("job")
+    partition.held = asyncio.Event()
+    step = asyncio.create_task(partition.ledger.step(partition.clock))
+    await asyncio.sleep(0)
+    step.cancel()
+    assert isinstance((await asyncio.gather(step, return_exceptions=True))[0], asyncio.CancelledError)
+    assert partition.slots.in_flight == 0
+
+
+async def test_slots_are_not_kept_for_a_partition_that_cannot_read_its_payloads() -> None:
+    partition = await opened(payload_bytes=0, slots=1)
+    partition.submit("job")
+    assert partition.ledger.workspaces_ready == 0
+    partition.readable = False
+    assert not await partition.ledger.step(partition.clock)
+    assert partition.ledger.workspaces_ready == 0
+    assert partition.ledger.has_work(partition.now), "it is tried again"
+    partition.readable = True
+    await partition.work()
+    assert partition.called == ["job"]
+
+
+# The table
+
+
+class StoredLog:
+    """A log with rows, in batches that are there at once; it takes what is committed."""
+
+    def __init__(self, batches: Sequence[ChangelogBatch]) -> None:
+        self._batches = batches
+        self.committed: list[NewRecord] = []
+
+    async def open(self) -> AsyncGenerator[ChangelogBatch, None]:
+        return self._read()
+
+    async def _read(self) -> AsyncGenerator[ChangelogBatch, None]:
+        for batch in self._batches:
+            yield batch
+
+    async def commit(self, records: Sequence[NewRecord]) -> None:
+        self.committed += records
+
+    async def close(self) -> None:
+        return
+
+
+def rows(start: int, stop: int) -> ChangelogBatch:
+    jobs = [replace(COMPLETED, job_id=f"job-{number}") for number in range(start, stop)]
+    return [(row_key(job.key), encode_row(job)) for job in jobs]
+
+
+async def test_the_event_loop_turns_while_a_table_is_loaded() -> None:
+    partition = Partition()
+    batches = [rows(start, start + SLICE_ROWS) for start in range(0, 5 * SLICE_ROWS, SLICE_ROWS)]
+    partition.ledger = partition.over(StoredLog(batches))
+    turns: list[int] = []
+
+    async def turn() -> None:
+        while True:
+            turns.append(partition.ledger.records_loaded)
+            await asyncio.sleep(0)
+
+    turning = asyncio.create_task(turn())
+    await partition.ledger.open(partition.now)
+    turning.cancel()
+    assert partition.ledger.jobs_by_status[Status.COMPLETED] == 5 * SLICE_ROWS
+    # Between any two batches, and as often again while the rows are put in order.
+    assert {SLICE_ROWS * number for number in range(1, 6)} <= set(turns)
+    assert turns.count(5 * SLICE_ROWS) >= 5
+
+
+async def test_a_table_has_a_mark_from_its_first_opening_on() -> None:
+    partition = await opened()
+    marks = [record for record in partition.broker.topic(changelog_topic(APP)) if record.key == CHANGELOG_TABLE_KEY]
+    assert len(marks) == 1
+    partition.broker.committed_offsets[TopicPartition(Topic.SUBMITTED, 0)] = 1
+    await partition.move()
+    marks = [record for record in partition.broker.topic(changelog_topic(APP)) if record.key == CHANGELOG_TABLE_KEY]
+    assert len(marks) == 1
+
+
+@pytest.mark.parametrize("topic", SOURCE_TOPICS)
+async def test_a_partition_that_the_group_has_worked_on_is_not_opened_without_its_table(topic: Topic) -> None:
+    """The changelog was deleted or made anew: accepted jobs would vanish without an outcome."""
+    partition = Partition()
+    partition.store(COMPLETED)
+    partition.broker.committed_offsets[TopicPartition(topic, 0)] = 1
+    for _ in range(2):
+        with pytest.raises(LostTableError, match=r"^robot-orchestrator-jobs-changelog-0 has no table.* topics adopt$"):
+            await partition.ledger.open(partition.now)
+
+
+async def test_a_row_whose_workspace_belongs_elsewhere_is_refused() -> None:
+    """The partition count was raised: its job would be looked for, not found, and called again."""
+    partition = Partition()
+    partition.store(PENDING)
+    partition.ledger = partition.over(partition.new_log(), partitions=2, number=1 - partition_of("workspace-1", 2))
+    with pytest.raises(MisplacedRowError, match="the partition count was changed"):
+        await partition.ledger.open(partition.now)
+
+
+async def test_a_row_that_cannot_be_read_is_refused_with_the_partition_that_has_it() -> None:
+    partition = Partition()
+    value = encode_row(PENDING).replace(b'"pending"', b'"paused"')
+    partition.broker.append(NewRecord(changelog_topic(APP), 0, row_key(PENDING.key), value))
+    with pytest.raises(UnreadableRowError, match=r"^robot-orchestrator-jobs-changelog-0: .*paused.*newer release"):
+        await partition.ledger.open(partition.now)
+
+
+async def test_an_owner_with_nothing_to_write_shows_once_an_hour_that_it_is_there() -> None:
+    """The broker forgets a transactional id that is not used, and with it who may write."""
+    partition = await opened()
+    partition.now += KEEP_ALIVE
+    assert not partition.ledger.has_work(partition.now)
+    partition.now += MOMENT
+    written = len(partition.broker.topic(changelog_topic(APP)))
+    await partition.work()
+    await partition.work()
+    (record,) = partition.broker.topic(changelog_topic(APP))[written:]
+    assert (record.key, record.value) == (CHANGELOG_OPENED_KEY, None)
