@@ -40,6 +40,7 @@ from streams.names import SOURCE_TOPICS, Agent, LogEvent, changelog_topic
 from streams.partitions import Partitions
 from streams.probes import Probes
 from streams.robot import HttpRobot, Robot
+from streams.rows import TableError
 from streams.settings import Settings, SettingsError, load_settings, variable_of
 from streams.topics import CONFIG_EXIT_CODE, TopicsError, TopicsReport, check_topics
 from streams.watchdog import Watchdog, watch_loop
@@ -54,6 +55,13 @@ DRAIN_POLL_SECONDS = 0.05
 BROKER_RETRY_SECONDS = 2.0
 # What is left of a stop after the calls are back takes a second; one that hangs must not hang for ever.
 STOP_SECONDS = 30.0
+
+
+def _end(reason: BaseException) -> None:
+    """End the process: what a restart cannot mend is one line without a traceback."""
+    if isinstance(reason, TableError):
+        exit_now(str(reason), CONFIG_EXIT_CODE)
+    exit_now(reason)
 
 
 def _same_log(log: PartitionLog) -> PartitionLog:
@@ -83,7 +91,7 @@ class Worker:
         self.metrics = Metrics()
         self.journal = Journal(self.metrics)
         self.worker_id = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
-        self.partitions = Partitions(self._make_ledger, self.now, self.journal, exit_now)
+        self.partitions = Partitions(self._make_ledger, self.now, self.journal, _end)
         self._slots = CallSlots(settings.robot_concurrency, self.partitions.wake)
         self._payloads = PayloadCache(PAYLOAD_CACHE_BYTES)
         self._deciding: asyncio.Task[None] | None = None

@@ -1,7 +1,8 @@
 """What stands between a committed claim and its call: the claim, the call slots, the payloads of waiting jobs."""
 
 import heapq
-from collections.abc import Callable, Container
+from collections import Counter
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,50 +25,57 @@ class Claimant(Protocol):
     """A partition's jobs, which want call slots."""
 
     @property
-    def workspaces_ready(self) -> int:
-        """How many of its workspaces have a job that would be claimed now if a slot were free."""
+    def rounds(self) -> Mapping[int, int]:
+        """How many workspaces of each round have a job that would be claimed now if a slot were free."""
 
 
 class CallSlots:
     """The calls that this worker may have in flight, shared by all its partitions.
 
-    Where there are too few, every workspace gets as many as the next one, in whichever partition it lies: a partition
-    has its turn as often as it has workspaces that are ready (stride scheduling). One that had nothing to call for a
-    while is not owed what it did not ask for. `on_offer` is told who may take a slot now.
+    Where there are too few, all workspaces take turns, in whichever partition they lie. They are served in rounds, and
+    within a round the partitions take turns. `on_offer` is told who may take a slot now.
     """
 
     def __init__(self, limit: int, on_offer: Callable[[Container[Claimant]], None] = lambda _claimants: None) -> None:
         self._free = limit
         self._limit = limit
         self._on_offer = on_offer
-        # How far each partition is on its round, in rounds of all workspaces; and the last one that was served.
-        self._progress: dict[Claimant, float] = {}
-        self._round = 0.0
+        self._round = 0
+        # The last round in which each partition was served, and how often; and how often all were that waited for it.
+        self._served: dict[Claimant, tuple[int, int]] = {}
+        self._all_served = (0, 0)
 
     @property
     def in_flight(self) -> int:
         """How many slots are taken: claims in a transaction, waiting for their call, or in it."""
         return self._limit - self._free
 
+    def round_after(self, last: int | None) -> int:
+        """Return the round of a workspace that becomes ready: the present one, unless it has had its turn in it."""
+        return self._round if last is None else max(self._round, last + 1)
+
     def enter(self, claimant: Claimant) -> None:
         """Count a partition in from now on."""
-        self._progress[claimant] = self._round
+        self._served[claimant] = (0, 0)
 
     def leave(self, claimant: Claimant) -> None:
         """Count a partition out."""
-        self._progress.pop(claimant, None)
+        self._served.pop(claimant, None)
 
     def share(self, claimant: Claimant) -> int:
         """Return how many slots the partition may take now."""
         return self._shares().get(claimant, 0)
 
     def take(self, claimant: Claimant) -> None:
-        """Take a slot that is free, for a workspace that is ready."""
+        """Take a slot that is free, for a workspace of the partition's first round."""
         if self._free == 0:
             raise ValueError("no call slot is free")
         self._free -= 1
-        self._round = max(self._progress[claimant], self._round)
-        self._progress[claimant] = self._round + 1 / claimant.workspaces_ready
+        number = min(claimant.rounds)
+        self._round = max(self._round, number)
+        waiting = (self._times_served(other, number) for other in self._served if number in other.rounds)
+        self._all_served = (number, min(waiting))
+        self._served[claimant] = (number, self._times_served(claimant, number) + 1)
 
     def release(self) -> None:
         """Give a slot back, which may let a waiting job be admitted."""
@@ -79,21 +87,36 @@ class CallSlots:
         if self._free and (shares := self._shares()):
             self._on_offer(shares)
 
+    def _times_served(self, claimant: Claimant, number: int) -> int:
+        # Who comes late to a round is not owed what the others have had of it.
+        return max(times for last, times in (self._served[claimant], self._all_served, (number, 0)) if last == number)
+
     def _shares(self) -> dict[Claimant, int]:
         """Return who may take how many of the free slots, as if they were taken one after the other."""
-        ready = {claimant: wanted for claimant in self._progress if (wanted := claimant.workspaces_ready)}
-        spare = self._free - sum(ready.values())
+        ready = {claimant: rounds for claimant in self._served if (rounds := claimant.rounds)}
+        spare = self._free - sum(sum(rounds.values()) for rounds in ready.values())
         if spare >= 0:
             # A workspace may have places for more than one job.
-            return {claimant: wanted + spare for claimant, wanted in ready.items()}
-        turns = [(max(self._progress[claimant], self._round), nth, claimant) for nth, claimant in enumerate(ready)]
+            return {claimant: sum(rounds.values()) + spare for claimant, rounds in ready.items()}
+        shares: Counter[Claimant] = Counter()
+        for number in sorted({number for rounds in ready.values() for number in rounds}):
+            wanted = Counter({claimant: rounds.get(number, 0) for claimant, rounds in ready.items()})
+            left = self._free - shares.total()
+            if wanted.total() > left:
+                return +(shares + self._turns(number, wanted, left))
+            shares += wanted
+        return shares
+
+    def _turns(self, number: int, wanted: Counter[Claimant], free: int) -> Counter[Claimant]:
+        """Share what is too little for a round: whoever was served least often in it is next."""
+        turns = [(self._times_served(claimant, number), nth, claimant) for nth, claimant in enumerate(+wanted)]
         heapq.heapify(turns)
-        shares: dict[Claimant, int] = {}
-        for _ in range(self._free):
-            progress, nth, claimant = heapq.heappop(turns)
-            shares[claimant] = shares.get(claimant, 0) + 1
-            if shares[claimant] < ready[claimant]:
-                heapq.heappush(turns, (progress + 1 / ready[claimant], nth, claimant))
+        shares: Counter[Claimant] = Counter()
+        for _ in range(free):
+            times, nth, claimant = heapq.heappop(turns)
+            shares[claimant] += 1
+            if shares[claimant] < wanted[claimant]:
+                heapq.heappush(turns, (times + 1, nth, claimant))
         return shares
 
 

@@ -221,5 +221,18 @@ def check() -> None:
         typer.echo(f"{name}: {partitions} partitions, records up to {max_bytes} bytes")
 
 
+@topics_cli.command("adopt")
+def adopt(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    """Go on without a job table that was lost: what only it knew of has no outcome and is not called any more."""
+    from streams.adopt import adopt_table
+
+    current = _client_settings()
+    if not yes:
+        typer.confirm(
+            "Jobs that were waiting or at the robot when the table was lost will have no outcome. Go on?", abort=True
+        )
+    typer.echo(f"marked {_run(current, adopt_table(current))} partitions: workers start now")
+
+
 if __name__ == "__main__":
     main()

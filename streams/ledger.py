@@ -144,7 +144,7 @@ class Ledger:
         self._journal = journal
         self._changelog = changelog_topic(config.app_id)
         self._rows: dict[JobKey, Job] = {}
-        self._admission = Admission(config.jobs_per_workspace)
+        self._admission = Admission(config.jobs_per_workspace, slots.round_after)
         self._calls: set[JobKey] = set()
         self._deadlines: list[tuple[datetime, JobKey]] = []
         self._ended: list[tuple[datetime, JobKey]] = []
@@ -156,8 +156,8 @@ class Ledger:
         self.admitting = True
         # How many records of the changelog have been read by `open` so far.
         self.records_loaded = 0
-        # A read of the log keeps the jobs from being claimed: until it is done, others may have the call slots.
-        self._reading = False
+        # While the log is looked through for lost records, or has not given a payload, others may have the call slots.
+        self._stands_back = False
         self._wrote_at = datetime.min.replace(tzinfo=UTC)
 
     async def open(self, now: datetime) -> None:
@@ -258,9 +258,9 @@ class Ledger:
         return bool(self._calls)
 
     @property
-    def workspaces_ready(self) -> int:
-        """How many workspaces have a job that would be claimed now if a call slot were free."""
-        return 0 if self._reading or not self.admitting else self._admission.workspaces_ready
+    def rounds(self) -> Mapping[int, int]:
+        """How many workspaces of each round have a job that would be claimed now if a call slot were free."""
+        return {} if self._stands_back or not self.admitting else self._admission.rounds
 
     @property
     def workspaces_waiting(self) -> int:
@@ -293,13 +293,13 @@ class Ledger:
         Raises FencedError, LostRecordsError or a client's error; the ledger is of no use after any of them.
         """
         batch = self._take_batch()
-        self._reading = True
+        self._stands_back = True
         try:
             await self._check_holes(batch)
         except UnreadableError:
             self._queue.extendleft(reversed(batch))
             return False
-        self._reading = False
+        self._stands_back = False
         now = clock()
         draft = _Draft()
         for item in batch:
@@ -310,7 +310,7 @@ class Ledger:
         payloads, readable = await self._read_payloads(clock)
         now = clock()
         self._admit(payloads, now, draft)
-        self._reading = not readable
+        self._stands_back = not readable
         self._forget(now, draft)
         for key, job in draft.changed.items():
             draft.records.append(NewRecord(self._changelog, self.partition, row_key(key), encode_row(job)))
@@ -484,10 +484,10 @@ class Ledger:
 
     def _has_admissible(self, now: datetime) -> bool:
         self._admission.advance(now)
-        if not self.admitting or not self._admission.workspaces_ready:
+        if not self.admitting or not self._admission.ready:
             return False
         # After a read that failed nothing is ours until it has been tried again.
-        return self._reading or self._slots.share(self) > 0
+        return self._stands_back or self._slots.share(self) > 0
 
     async def _read_payloads(self, clock: Callable[[], datetime]) -> tuple[dict[JobKey, bytes | None], bool]:
         """Return the payloads that the next claims need, None for one that is gone, and whether all could be read.
@@ -508,13 +508,10 @@ class Ledger:
             if payload is None:
                 if clock() > give_up or size >= STEP_MAX_BYTES:
                     break
-                self._reading = True
                 try:
                     payload = await self._read_payload(job)
                 except UnreadableError:
                     return payloads, False
-                finally:
-                    self._reading = False
                 if payload is not None:
                     size += len(payload)
                     # Others may have taken the slots meanwhile.

@@ -7,14 +7,19 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
-from aiokafka.admin import NewTopic
+from aiokafka.admin import NewPartitions, NewTopic
 
 from schemas import JobCompleted
+from streams.adopt import adopt_table
+from streams.dev.kafka import EmbeddedKafka
 from streams.dev.loopback import free_port
 from streams.kafka_admin import admin_client
-from streams.names import changelog_topic
+from streams.names import Topic, changelog_topic
+from streams.settings import Settings
+from streams.topics import create_topics
 from tests.support.scene import PARTITIONS, Scene, submission
 from tests.support.worker import WorkerProcess
 
@@ -33,6 +38,55 @@ async def test_a_missing_topic_is_named(scene: Scene) -> None:
     worker = await scene.worker(ready=False, ROBOT_ORCHESTRATOR_APP_ID="nobody-made-this")
     assert await worker.wait_ended() == 78
     assert last_error(worker).startswith("missing topics: nobody-made-this-jobs-changelog")
+
+
+async def test_a_table_that_was_made_anew_is_refused_until_it_is_adopted(scene: Scene) -> None:
+    """Its accepted jobs would vanish without an outcome."""
+    first, second = submission(), submission()
+    worker = await scene.worker()
+    await scene.submit(first)
+    await scene.outcome(first["jobId"])
+    await worker.stop()
+    changelog = changelog_topic(scene.app_id)
+    async with admin_client(bootstrap_servers=scene.bootstrap_servers) as admin:
+        await admin.delete_topics([changelog])
+    await create_topics(Settings(**cast(Any, scene.variables)), scene.partitions, 1)
+    for _ in range(2):
+        refused = await scene.worker(ready=False)
+        assert await refused.wait_ended() == 78
+        assert last_error(refused).startswith(f"{changelog}-")
+        assert "has no table, but the group has worked on robot.job.submitted" in last_error(refused)
+        assert last_error(refused).endswith("robot-orchestrator topics adopt")
+    await adopt_table(Settings(**cast(Any, scene.variables)))
+    await scene.worker()
+    await scene.submit(second)
+    assert (await scene.outcome(second["jobId"])).status == "completed"
+
+
+@pytest.fixture
+async def own_topics(tmp_path: Path) -> AsyncIterator[Scene]:
+    with EmbeddedKafka(tmp_path / "kafka") as broker:
+        async with Scene(broker.bootstrap_servers, tmp_path) as scene:
+            yield scene
+
+
+async def test_a_partition_count_that_was_raised_is_refused(own_topics: Scene) -> None:
+    """Jobs would be looked for in another partition, not found there, and called again."""
+    scene = own_topics
+    payloads = [submission() for _ in range(8)]
+    worker = await scene.worker()
+    for payload in payloads:
+        await scene.submit(payload)
+    for payload in payloads:
+        await scene.outcome(payload["jobId"])
+    await worker.stop()
+    async with admin_client(bootstrap_servers=scene.bootstrap_servers) as admin:
+        topics = (*Topic, changelog_topic(scene.app_id))
+        await admin.create_partitions({topic: NewPartitions(2 * PARTITIONS) for topic in topics})
+    refused = await scene.worker(ready=False)
+    assert await refused.wait_ended() == 78
+    assert "belongs to partition" in last_error(refused)
+    assert f"of {2 * PARTITIONS}: the partition count was changed" in last_error(refused)
 
 
 async def test_a_partition_count_that_differs_is_named(scene: Scene) -> None:
