@@ -16,6 +16,7 @@ from typing import Any, Self, TypeVar, cast
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 
 from schemas import JobCompleted, JobFailed
+from streams.adopt import adopt_table
 from streams.core.job import Job
 from streams.dev.robot import BatchCompletion, BatchRequest, Fate, RobotBehaviour, SimulatedRobot
 from streams.names import DLQ_OF, OUTCOME_TOPICS, SOURCE_TOPICS, Topic, changelog_topic
@@ -90,7 +91,10 @@ class Scene:
             "ROBOT_ORCHESTRATOR_LOG_FORMAT": "json",
             **self.environment,
         }
-        await create_topics(Settings(**cast(Any, self.variables)), self.partitions, 1)
+        settings = Settings(**cast(Any, self.variables))
+        await create_topics(settings, self.partitions, 1)
+        # The group has offsets from the beginning, so that it leaves what other scenes have written.
+        await adopt_table(settings)
         self.producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap_servers)
         await self.producer.start()
         self._stack.push_async_callback(self.producer.stop)
