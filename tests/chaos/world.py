@@ -24,11 +24,11 @@ MAX_WORKERS = 4
 class World:
     """Use as `async with`; the workers are not started by that."""
 
-    def __init__(self, plan: Plan, folder: Path, *, proxied: bool) -> None:
+    def __init__(self, plan: Plan, folder: Path, *, proxied: bool, moving: bool) -> None:
         self.plan = plan
         self.folder = folder
         self.rng = Random(plan.seed + 1_000_000)
-        self.kafka = Brokers(folder / "kafka", plan.brokers, proxied=proxied)
+        self.kafka = Brokers(folder / "kafka", plan.brokers, proxied=proxied, moving=moving)
         self.posts_file = folder / "robot-posts.jsonl"
         self.robot = self._robot()
         self.robot_links = [Proxy(self.robot.port)] if proxied else []
