@@ -33,6 +33,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
         "log.message.timestamp.before.max.ms": "3600000",
         "log.message.timestamp.type": "LogAppendTime",
         "min.insync.replicas": "2",
+        "unclean.leader.election.enable": "true",
     }
     with EmbeddedKafka(tmp_path_factory.mktemp("topics"), config=config) as broker:
         yield broker
@@ -96,6 +97,9 @@ async def test_what_a_worker_insists_on_is_not_left_to_the_brokers_defaults(brok
     settings = settings_of(broker.bootstrap_servers)
     await create_topics(settings, 2, 1)
     assert (await check_topics(settings)).warnings == ()
+    for spec in topic_specs(settings):
+        # With one replica there is nothing to check.
+        assert (await configs_of(broker.bootstrap_servers, spec.name))["unclean.leader.election.enable"] == "false"
 
 
 async def test_an_older_broker_is_told_by_the_setting_that_it_knows_that_a_record_may_be_of_any_age(
