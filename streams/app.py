@@ -42,7 +42,13 @@ from streams.probes import Probes
 from streams.robot import HttpRobot, Robot
 from streams.rows import TableError
 from streams.settings import Settings, SettingsError, load_settings, variable_of
-from streams.topics import CONFIG_EXIT_CODE, TopicsError, TopicsReport, check_topics
+from streams.topics import (
+    CONFIG_EXIT_CODE,
+    TopicsError,
+    TopicsReport,
+    check_topics,
+    first_start_warning,
+)
 from streams.watchdog import Watchdog, watch_loop
 
 # Payloads of waiting jobs held in memory; past it they are read again from their topic.
@@ -131,6 +137,8 @@ class Worker:
         for reader in (self._reader, self._barrier_reader):
             await reader.start()
             self._stack.push_async_callback(reader.stop)
+        if problem := await first_start_warning(self._reader, settings.app_id):
+            self.journal.warning(LogEvent.TOPICS_WARNING, problem=problem)
         barrier = ReadBarrier(self._barrier_reader)
         self._scan = DeadlineScan(
             self.partitions.open_ledgers,
@@ -168,13 +176,17 @@ class Worker:
         """Return what the cluster has, as soon as a broker answers."""
         while True:
             try:
-                return await check_topics(self._settings, worker=True)
+                report = await check_topics(self._settings, worker=True)
             except (TopicsError, AccessError, SettingsError) as error:
                 exit_now(str(error), CONFIG_EXIT_CODE)
             except KafkaConnectionError:
                 self.journal.warning(LogEvent.WAITING_FOR_BROKER, error=await connection_problem(self._settings))
             except KafkaError as error:
                 self.journal.warning(LogEvent.WAITING_FOR_BROKER, error=str(error))
+            else:
+                for problem in report.warnings:
+                    self.journal.warning(LogEvent.TOPICS_WARNING, problem=problem)
+                return report
             await asyncio.sleep(BROKER_RETRY_SECONDS)
 
     async def assign(self, numbers: set[int], generation: int) -> None:

@@ -28,8 +28,12 @@ def main() -> None:
     cli()
 
 
-def _fail(problem: object, code: int = 1) -> NoReturn:
+def _tell(problem: object) -> None:
     typer.echo(f"robot-orchestrator: {problem}", err=True)
+
+
+def _fail(problem: object, code: int = 1) -> NoReturn:
+    _tell(problem)
     raise typer.Exit(code)
 
 
@@ -60,7 +64,11 @@ def _run(current: Settings, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(work)
     except SettingsError as error:
         _fail(error)
-    except (TopicsError, AccessError) as error:
+    except TopicsError as error:
+        for problem in error.problems:
+            _tell(problem)
+        raise typer.Exit(CONFIG_EXIT_CODE) from None
+    except AccessError as error:
         _fail(error, CONFIG_EXIT_CODE)
     except KafkaConnectionError:
         _fail(asyncio.run(connection_problem(current)))
@@ -212,13 +220,15 @@ def create(
 
 @topics_cli.command("check")
 def check() -> None:
-    """Check that all topics are there with one partition count."""
+    """Check that all topics are there with one partition count, and with the settings that the promises need."""
     from streams.topics import check_topics, describe
 
     current = _client_settings()
     report = _run(current, check_topics(current))
     for name, partitions, max_bytes in describe(report, current):
         typer.echo(f"{name}: {partitions} partitions, records up to {max_bytes} bytes")
+    for warning in report.warnings:
+        _tell(f"warning: {warning}")
 
 
 @topics_cli.command("adopt")

@@ -22,9 +22,13 @@ DLQ_OF = {
 }
 
 
+# By it the job tables of other applications are known.
+CHANGELOG_SUFFIX = "-jobs-changelog"
+
+
 def changelog_topic(app_id: str) -> str:
     """Return the changelog topic of the job table of the application `app_id`."""
-    return f"{app_id}-jobs-changelog"
+    return f"{app_id}{CHANGELOG_SUFFIX}"
 
 
 # The changelog's two keys that are no job's. An owner writes a tombstone of the one when it opens the partition, and
@@ -108,5 +112,6 @@ class LogEvent(StrEnum):
     CLOCK_SKEW = "clock_skew"
     DRAINING = "draining"
     WAITING_FOR_BROKER = "waiting_for_broker"
+    TOPICS_WARNING = "topics_warning"
     WORKER_STOPPED = "worker_stopped"
     WORKER_EXIT = "worker_exit"

@@ -233,7 +233,7 @@ class Stack:
             self._tell("starting Kafka")
             self._broker.start()
         self._tell("creating topics, starting the robot and the workers")
-        replication_factor = 1 if self._broker else -1  # the cluster's own default
+        replication_factor = 1 if self._broker else -1  # as many as are of use on the cluster
         asyncio.run(create_topics(self.settings(), PARTITIONS, replication_factor))
         self.robot.start()
         for _ in range(self._wanted_workers):

@@ -104,15 +104,17 @@ async def test_a_partition_count_that_differs_is_named(scene: Scene) -> None:
         # A worker would crash on its first busy moment, and again after each restart.
         (
             {"max.message.bytes": "262143"},
-            "takes batches of 262143 bytes: its max.message.bytes must be at least 262144",
+            "max.message.bytes is 262143, must be 262144: a busy worker writes batches of that size",
         ),
         # It would not notice that its clock is wrong.
         (
             {"message.timestamp.type": "CreateTime"},
-            "must have message.timestamp.type=LogAppendTime: workers compare their clocks with it",
+            "message.timestamp.type is CreateTime, must be LogAppendTime: workers compare their clocks with it",
         ),
+        # It would wait for a second broker to write its first record.
+        ({"min.insync.replicas": "2"}, "min.insync.replicas is 2, must be 1: with 1 replicas nothing can be written"),
     ],
-    ids=["small", "without the broker's time"],
+    ids=["small", "without the broker's time", "for two brokers"],
 )
 async def test_a_changelog_that_would_not_do_is_named(scene: Scene, changes: dict[str, str], problem: str) -> None:
     app_id = f"{scene.app_id}-other"
@@ -121,7 +123,22 @@ async def test_a_changelog_that_would_not_do_is_named(scene: Scene, changes: dic
         await admin.create_topics([NewTopic(changelog_topic(app_id), PARTITIONS, 1, topic_configs=config)])
     worker = await scene.worker(ready=False, ROBOT_ORCHESTRATOR_APP_ID=app_id)
     assert await worker.wait_ended() == 78
-    assert last_error(worker) == f"{changelog_topic(app_id)} {problem}"
+    assert last_error(worker).startswith(f"{changelog_topic(app_id)}: {problem}")
+
+
+async def test_an_application_that_starts_for_the_first_time_says_that_it_calls_what_is_there(scene: Scene) -> None:
+    job_id = await scene.submit(submission())
+    first = await scene.worker()
+    assert isinstance(await scene.outcome(job_id), JobCompleted)
+    assert await first.stop() == 0
+    await scene.submit(submission())
+    second = await scene.worker()
+    assert await second.stop() == 0
+    told = [
+        [str(line["problem"]) for line in w.log_lines() if line["event"] == "topics_warning"] for w in (first, second)
+    ]
+    expected = f"{scene.app_id} (ROBOT_ORCHESTRATOR_APP_ID) has never run here: it calls all that robot.job.submitted "
+    assert [[problem.startswith(expected) for problem in problems].count(True) for problems in told] == [1, 0]
 
 
 @pytest.mark.parametrize("command", [("-m", "streams.cli", "worker"), ("-m", "faust", "-A", "streams.app", "worker")])

@@ -92,6 +92,26 @@ async def test_a_job_goes_through_with_the_least_acls(secured: Secured) -> None:
     assert isinstance(await scene.outcome(lost["jobId"]), JobCompleted)
     await scene.outcome(await scene.submit(submission(), Fate.REFUSE))
     assert await worker.stop() == 0
+    # The topics were created for another application, of whose own topic these users are told nothing.
+    assert "topics_warning" not in {line["event"] for line in worker.log_lines()}
+
+
+async def test_another_application_is_warned_of_by_those_who_may_describe_its_topic(secured: Secured) -> None:
+    app_id = secured.scene.app_id
+    see = Acl(Resource.TOPIC, changelog_topic("robot-orchestrator"), Operation.DESCRIBE)
+    for program in ("topics check", "worker"):
+        await secured.kafka.allow_only(USER[program], [*readme_acls(program, app_id), see])
+    checked = secured.run("topics check")
+    worker = await secured.worker()
+    assert await worker.stop() == 0
+    for program in ("topics check", "worker"):
+        await secured.allow(program)
+    told = f"robot-orchestrator-jobs-changelog: job tables of other applications than {app_id} "
+    assert checked.returncode == 0
+    assert checked.stderr.startswith(f"robot-orchestrator: warning: {told}")
+    (line,) = [line for line in worker.log_lines() if line["event"] == "topics_warning"]
+    assert line["problem"].startswith(told)
+    assert line["level"] == "warning"
 
 
 @pytest.mark.parametrize("acl", readme_acls("worker"), ids=label)
