@@ -25,8 +25,11 @@ PARTS = ("streams", "schemas", "tests", "README.md", "Makefile", "pyproject.toml
 # Imported before any fork: together they take longer than most mutants.
 LIBRARIES = (
     *("aiohttp", "aiokafka", "hypothesis.stateful", "httpx", "msgspec", "prometheus_client", "pydantic"),
-    *("pydantic_settings", "pytest_asyncio", "pytest_timeout", "structlog", "typer"),
+    *("pydantic_settings", "pytest_asyncio", "pytest_timeout", "structlog", "testcontainers.core.container", "typer"),
 )
+EXAMPLES = 50
+# In these something shows in a second, if it shows at all; the tests that come after them take ten.
+FIRST_WORLDS = 10
 # A test that hangs is one that fails; none of them takes a second of its own.
 TEST_SECONDS = 20
 # Processor time, so that a busy machine kills nothing; waiting is bounded by the time for each test.
@@ -187,9 +190,10 @@ class _FirstFailure:
         self.name = "the collection of the tests"
 
     def pytest_pycollect_makemodule(self) -> None:
-        """Have no failing example made smaller: the folder's conftest has loaded its profile by now."""
+        """Try fewer examples, and have none made smaller: the folder's conftest has loaded its profile by now."""
         phases = (hypothesis.Phase.explicit, hypothesis.Phase.reuse, hypothesis.Phase.generate)
-        hypothesis.settings.register_profile("mutants", hypothesis.settings(), phases=phases)
+        mine = hypothesis.settings(hypothesis.settings(), phases=phases, max_examples=EXAMPLES)
+        hypothesis.settings.register_profile("mutants", mine)
         hypothesis.settings.load_profile("mutants")
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -203,7 +207,9 @@ def _be_the_child(slot: _Slot, lots: Lots, worlds: int, limit_seconds: int) -> N
         resource.setrlimit(resource.RLIMIT_CPU, (limit_seconds, limit_seconds))
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
         _enter(slot.root)
-        killer = next((name for lot in lots if (name := _failing_test(lot))), None) or _failing_world(worlds)
+        first = min(worlds, FIRST_WORLDS)
+        killer = _failing_test(lots[:1]) or _failing_world(range(first))
+        killer = killer or _failing_test(lots[1:]) or _failing_world(range(first, worlds))
         if killer is None:
             code = 0
         else:
@@ -227,17 +233,20 @@ def _enter(root: Path) -> None:
     importlib.invalidate_caches()
 
 
-def _failing_test(paths: Sequence[str]) -> str | None:
+def _failing_test(lots: Lots) -> str | None:
+    paths = [path for lot in lots for path in lot]
+    if not paths:
+        return None
     first = _FirstFailure()
     options = ("-x", "-q", "-p", "no:cacheprovider", "-W", IMPORTED, "--hypothesis-seed=0", f"--timeout={TEST_SECONDS}")
     return first.name if pytest.main([*options, *paths], plugins=[first]) else None
 
 
-def _failing_world(worlds: int) -> str | None:
-    if not worlds:
+def _failing_world(seeds: range) -> str | None:
+    if not seeds:
         return None
     simulation = importlib.import_module("tests.simulation.world")
-    for seed in range(worlds):
+    for seed in seeds:
         world = simulation.World(seed, simulation.Plan.of(seed))
         with suppress(simulation.asyncio.CancelledError):
             if world.run() or world.robot.intrusions:
