@@ -153,7 +153,8 @@ def _of_expression(node: ast.expr, parent: ast.AST | None) -> Iterator[ast.expr]
                 others = _COMPARISONS[type(operator)]
                 # Whether an operand of `and` and `or` matters at all is seen without it; its boundary is not.
                 for other in others[:-1] if isinstance(parent, ast.BoolOp) else others:
-                    yield ast.Compare(node.left, [*node.ops[:number], other(), *node.ops[number + 1 :]], node.comparators)
+                    operators = [*node.ops[:number], other(), *node.ops[number + 1 :]]
+                    yield ast.Compare(node.left, operators, node.comparators)
         case ast.BoolOp():
             yield ast.BoolOp(ast.Or() if isinstance(node.op, ast.And) else ast.And(), node.values)
             for number, value in enumerate(node.values):

@@ -1,4 +1,4 @@
-"""Runs mutants, each in a process of its own: a fork of this one, which has the libraries loaded but not the project."""
+"""Runs mutants, each in a fork of this process, which has the libraries loaded but not the project."""
 
 import gc
 import importlib
@@ -10,7 +10,6 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -19,7 +18,7 @@ import hypothesis
 import pytest
 
 from tests.mutants.mutate import Mutant
-from tests.mutants.tests_of import tests_of
+from tests.mutants.selection import lots_for
 
 PARTS = ("streams", "schemas", "tests", "README.md", "Makefile", "pyproject.toml")
 # Imported before any fork: together they take longer than most mutants.
@@ -92,7 +91,7 @@ class Runner:
 
     def check(self, modules: Sequence[str]) -> str:
         """Run the tests of modules as they are; return what fails, and take from it how long a mutant may take."""
-        tests = [path for module in modules for lot in tests_of(self._root, module) for path in lot]
+        tests = [path for module in modules for lot in lots_for(self._root, module) for path in lot]
         unchanged = Mutant(modules[0], 0, "", "", "", (self._root / modules[0]).read_text(encoding="utf-8"))
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         self._limit_seconds = 600.0
@@ -104,7 +103,7 @@ class Runner:
 
     def run(self, mutants: Sequence[Mutant]) -> Iterator[Result]:
         """Run mutants, and yield each as soon as its fate is known."""
-        lots = {module: tests_of(self._root, module) for module in {mutant.module for mutant in mutants}}
+        lots = {module: lots_for(self._root, module) for module in {mutant.module for mutant in mutants}}
         return self._run([(mutant, lots[mutant.module]) for mutant in mutants])
 
     def _run(self, work: Sequence[tuple[Mutant, Lots]]) -> Iterator[Result]:
@@ -248,9 +247,8 @@ def _failing_world(seeds: range) -> str | None:
     simulation = importlib.import_module("tests.simulation.world")
     for seed in seeds:
         world = simulation.World(seed, simulation.Plan.of(seed))
-        with suppress(simulation.asyncio.CancelledError):
-            if world.run() or world.robot.intrusions:
-                return f"the world of seed {seed}"
+        if world.run() or world.robot.intrusions:
+            return f"the world of seed {seed}"
         ends = {type(worker.crashed_by).__name__ for worker in world.workers if worker.crashed_by is not None}
         if ends - EXPECTED_ENDS:
             return f"the world of seed {seed}: {sorted(ends - EXPECTED_ENDS)}"

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -10,10 +10,11 @@ from streams.claims import CallSlots, Claim, PayloadCache
 from streams.core.events import CallFailed, DeadlinePassed, RobotAccepted
 from streams.core.job import FailureReason, Job, JobKey, Status
 from streams.journal import Journal
-from streams.ledger import STEP_MAX_ITEMS, Ledger, LedgerConfig
+from streams.ledger import STEP_MAX_BYTES, STEP_MAX_ITEMS, Ledger, LedgerConfig, LostRecordsError
 from streams.log import FencedError, NewRecord, PartitionLog, UnreadableError
 from streams.metrics import Metrics
-from streams.names import Topic, changelog_topic
+from streams.names import DLQ_OF, Topic, changelog_topic
+from streams.placement import partition_of
 from streams.rows import encode_row, row_key
 from tests.core.builders import COMPLETED, DEADLINES, ENDED_AT, NOW
 from tests.simulation.broker import Entry, SimulatedBroker, SimulatedPartitionLog, SimulatedReader, State
@@ -23,6 +24,14 @@ from tests.unit.builders import completion, encoded
 PAUSE = DEADLINES.workspace_pause
 MOMENT = timedelta(milliseconds=1)
 ROOM_FOR_ALL = 10**6
+PARTITIONS = 4
+HERE = partition_of("workspace-1", PARTITIONS)
+# Two workspaces that belong here as well, and one that does not.
+NEIGHBOURS = [f"w{n}" for n in range(100) if partition_of(f"w{n}", PARTITIONS) == HERE][:2]
+STRANGER = next(f"w{n}" for n in range(100) if partition_of(f"w{n}", PARTITIONS) != HERE)
+
+
+FAR = timedelta(days=1)
 
 
 def key_of(job_id: str) -> JobKey:
@@ -51,7 +60,9 @@ class Partition:
     def __init__(self, *, payload_bytes: int = ROOM_FOR_ALL, slots: int = 10) -> None:
         self.now = NOW
         self.readable = True
-        self.broker = SimulatedBroker(1, lambda: self.now)
+        self.metrics = Metrics()
+        self.acknowledged: list[int] = []
+        self.broker = SimulatedBroker(PARTITIONS, lambda: self.now)
         self.slots = CallSlots(slots)
         self.payloads = PayloadCache(payload_bytes)
         self.claims: list[Claim] = []
@@ -59,19 +70,19 @@ class Partition:
 
     def new_log(self) -> SimulatedPartitionLog:
         """Return the partition's log, as one more worker would open it."""
-        return SimulatedPartitionLog(self.broker, self._write, APP, 0)
+        return SimulatedPartitionLog(self.broker, self._write, APP, HERE)
 
     def _make(self, log: PartitionLog) -> Ledger:
         config = LedgerConfig(
             app_id=APP,
             worker_id="worker-1",
-            partitions=1,
+            partitions=PARTITIONS,
             jobs_per_workspace=1,
             deadlines=DEADLINES,
             max_bytes=max_bytes(),
         )
         reader = SimulatedReader(self.broker, self._ask)
-        return Ledger(0, config, log, reader, self.slots, self.payloads, self.claims.append, Journal(Metrics()))
+        return Ledger(HERE, config, log, reader, self.slots, self.payloads, self.claims.append, Journal(self.metrics))
 
     async def _write(self) -> None:
         return
@@ -92,16 +103,21 @@ class Partition:
 
     def submit(self, *job_ids: str) -> list[Entry]:
         """Write submissions and hand them to the ledger."""
-        return [self._write_and_deliver(Topic.SUBMITTED, encoded(jobId=job_id)) for job_id in job_ids]
+        return [self.write(Topic.SUBMITTED, encoded(jobId=job_id)) for job_id in job_ids]
 
     def complete(self, job_id: str) -> None:
         """Write a completion and hand it to the ledger."""
-        self._write_and_deliver(Topic.BATCH_COMPLETED, completion(jobId=job_id))
+        self.write(Topic.BATCH_COMPLETED, completion(jobId=job_id))
 
-    def _write_and_deliver(self, topic: Topic, value: bytes) -> Entry:
-        entry = self.broker.append(NewRecord(topic, 0, b"workspace-1", value))
-        self.ledger.deliver(entry.record, lambda: None)
+    def write(self, topic: Topic, value: bytes, timestamp: datetime | None = None) -> Entry:
+        """Write a record and hand it to the ledger."""
+        entry = self.broker.append(NewRecord(topic, HERE, b"workspace-1", value, timestamp=timestamp))
+        self.deliver(entry)
         return entry
+
+    def deliver(self, entry: Entry) -> None:
+        """Hand a record to the ledger."""
+        self.ledger.deliver(entry.record, lambda: self.acknowledged.append(entry.record.offset))
 
     def accept(self, job_id: str) -> None:
         """Let a call end with the robot's acceptance."""
@@ -232,10 +248,54 @@ async def test_a_completion_after_the_place_was_freed_holds_nobody_up() -> None:
     partition = await opened()
     await partition.call("first")
     partition.break_off("first")
-    await partition.work(after=timedelta(hours=1))
+    await partition.work(after=timedelta(minutes=1))
+    partition.now += timedelta(hours=1)
     partition.complete("first")
     partition.submit("second")
+    # At once: nobody has looked since the place became free.
+    assert await partition.ledger.step(partition.now)
+    assert partition.called == ["first", "second"]
+
+
+async def test_a_completion_that_is_read_again_does_not_make_the_pause_longer() -> None:
+    partition = await opened()
+    await partition.call("first")
+    partition.submit("second")
+    partition.accept("first")
+    partition.complete("first")
     await partition.work()
+    partition.now += PAUSE - MOMENT
+    partition.complete("first")
+    await partition.work()
+    assert partition.called == ["first"]
+    await partition.work(after=MOMENT)
+    assert partition.called == ["first", "second"]
+
+
+async def test_a_pause_that_was_going_on_goes_on_after_a_restart() -> None:
+    partition = await opened()
+    await partition.call("first")
+    partition.submit("second")
+    partition.complete("first")
+    await partition.work()
+    await partition.move()
+    await partition.work(after=PAUSE - MOMENT)
+    assert partition.called == ["first"]
+    await partition.work(after=MOMENT)
+    assert partition.called == ["first", "second"]
+
+
+async def test_a_job_that_is_at_the_robot_keeps_its_place_through_a_restart() -> None:
+    partition = await opened()
+    await partition.call("first")
+    partition.submit("second")
+    await partition.work()
+    await partition.move()
+    await partition.work(after=timedelta(hours=1))
+    assert partition.called == ["first"]
+    partition.complete("first")
+    await partition.work()
+    await partition.work(after=PAUSE)
     assert partition.called == ["first", "second"]
 
 
@@ -292,6 +352,14 @@ async def test_payloads_of_jobs_that_wait_no_longer_make_room() -> None:
     assert partition.payloads.get(key_of("gone")) is None
 
 
+async def test_of_a_submission_that_never_waits_no_payload_is_kept() -> None:
+    partition = await opened()
+    partition.write(Topic.SUBMITTED, encoded(jobId="invalid", orders=[]))
+    await partition.work()
+    assert partition.job("invalid").status is Status.FAILED
+    assert partition.payloads.get(key_of("invalid")) is None
+
+
 async def test_payloads_of_a_partition_that_moved_away_make_room_and_others_stay() -> None:
     partition = await opened()
     other = JobKey("workspace-of-another-partition", "job")
@@ -343,16 +411,174 @@ async def test_claims_that_are_not_committed_leave_their_slots_free_and_are_not_
 
 async def test_no_more_jobs_are_claimed_than_slots_are_free() -> None:
     partition = await opened(slots=2)
-    for number in range(3):
-        value = encoded(jobId="job", workspaceId=f"workspace-{number}")
-        entry = partition.broker.append(NewRecord(Topic.SUBMITTED, 0, None, value))
-        partition.ledger.deliver(entry.record, lambda: None)
+    for workspace in ("workspace-1", *NEIGHBOURS):
+        partition.write(Topic.SUBMITTED, encoded(workspaceId=workspace))
     await partition.work()
     assert len(partition.claims) == 2
+    assert partition.ledger.workspaces_waiting == 1
+    assert partition.ledger.waiting
     assert not partition.ledger.has_work(partition.now)
     partition.slots.release()
     await partition.work()
     assert len(partition.claims) == 3
+    assert partition.ledger.workspaces_waiting == 0
+    assert not partition.ledger.waiting
+
+
+# Deadlines
+
+
+async def test_a_job_is_due_from_the_instant_of_its_deadline_on_and_once() -> None:
+    partition = await opened()
+    await partition.call("job")
+    deadline = partition.job("job").deadline
+    assert deadline is not None
+    assert partition.ledger.take_due(deadline - MOMENT) == []
+    assert partition.ledger.take_due(deadline) == [key_of("job")]
+    assert partition.ledger.take_due(deadline) == []
+
+
+async def test_a_deadline_that_the_acceptance_moved_is_due_only_where_it_is_now() -> None:
+    partition = await opened()
+    await partition.call("job")
+    first = partition.job("job").deadline
+    assert first is not None
+    partition.now = first - timedelta(minutes=1)
+    partition.accept("job")
+    await partition.work()
+    assert partition.ledger.take_due(first) == []
+    moved = partition.job("job").deadline
+    assert moved is not None
+    assert partition.ledger.take_due(moved) == [key_of("job")]
+
+
+async def test_a_job_that_has_ended_is_never_due_even_when_it_is_forgotten() -> None:
+    partition = await opened()
+    await partition.call("ended")
+    partition.complete("ended")
+    partition.accept("ended")
+    await partition.work()
+    assert partition.ledger.take_due(partition.now + FAR) == []
+    await partition.work(after=PAUSE)
+    await partition.call("forgotten")
+    partition.complete("forgotten")
+    await partition.work()
+    await partition.work(after=DEADLINES.retention + MOMENT)
+    assert partition.ledger.jobs() == []
+    assert partition.ledger.take_due(partition.now) == []
+
+
+# Transactions
+
+
+async def test_records_that_were_skipped_on_their_way_end_the_ledger() -> None:
+    for skipped in (0, 1):
+        partition = await opened()
+        entries = [partition.broker.append(NewRecord(Topic.SUBMITTED, HERE, None, encoded())) for _ in range(3)]
+        for entry in entries:
+            if entry.record.offset != skipped:
+                partition.deliver(entry)
+        with pytest.raises(LostRecordsError, match=f"@{skipped} was skipped"):
+            await partition.ledger.step(partition.now)
+
+
+async def test_a_hole_that_cannot_be_looked_into_now_leaves_everything_queued_in_its_order() -> None:
+    partition = await opened()
+    partition.broker.append(NewRecord(Topic.SUBMITTED, HERE, None, b"aborted"), State.ABORTED)
+    partition.submit("first", "second")
+    partition.readable = False
+    assert not await partition.ledger.step(partition.now)
+    assert partition.ledger.jobs() == []
+    assert partition.acknowledged == []
+    partition.readable = True
+    await partition.work()
+    assert partition.called == ["first"]
+    assert [job.job_id for job in partition.ledger.jobs()] == ["first", "second"]
+    assert partition.acknowledged == [1, 2]
+
+
+async def test_a_step_takes_a_bounded_number_of_records() -> None:
+    partition = await opened()
+    for _ in range(STEP_MAX_ITEMS + 1):
+        partition.write(Topic.SUBMITTED, b"no json")
+    await partition.ledger.step(partition.now)
+    assert len(partition.acknowledged) == STEP_MAX_ITEMS
+    await partition.work()
+    assert len(partition.acknowledged) == STEP_MAX_ITEMS + 1
+
+
+async def test_a_step_takes_a_bounded_number_of_bytes() -> None:
+    partition = await opened()
+    for _ in range(3):
+        partition.write(Topic.SUBMITTED, bytes(STEP_MAX_BYTES // 2))
+    await partition.ledger.step(partition.now)
+    assert len(partition.acknowledged) == 2
+    await partition.work()
+    assert len(partition.acknowledged) == 3
+
+
+async def test_what_happened_is_counted_once_it_is_committed() -> None:
+    partition = await opened()
+    old = partition.now - DEADLINES.retention
+    partition.submit("job", "job")
+    partition.write(Topic.SUBMITTED, encoded(jobId="job", carrier="another"))
+    partition.write(Topic.SUBMITTED, encoded(workspaceId=STRANGER))
+    partition.write(Topic.SUBMITTED, encoded(jobId="expired"), timestamp=old)
+    partition.write(Topic.SUBMITTED, encoded(jobId="invalid", orders=[]))
+    partition.complete("unknown")
+    assert counts(partition) == {}
+    await partition.work()
+    submitted, completed = Topic.SUBMITTED.value, Topic.BATCH_COMPLETED.value
+    assert counts(partition) == {
+        ("submissions", "accepted"): 1,
+        ("submissions", "duplicate"): 1,
+        ("submissions", "conflict"): 1,
+        ("submissions", "expired"): 1,
+        ("submissions", "invalid"): 1,
+        ("completions", "unknown_job"): 1,
+        ("outcomes", "failed", "invalid_submission"): 1,
+        ("forwarded_records", submitted): 1,
+        ("dead_letters", submitted, "conflict"): 1,
+        ("dead_letters", submitted, "submission_expired"): 1,
+        ("dead_letters", submitted, "invalid"): 1,
+        ("dead_letters", completed, "unknown_job"): 1,
+    }
+    assert partition.ledger.processed(Topic.SUBMITTED) == 6
+    assert partition.ledger.processed(Topic.BATCH_COMPLETED) == 1
+
+
+def counts(partition: Partition) -> dict[tuple[str, ...], float]:
+    """Return the counters that have counted something, by name and labels."""
+    return {
+        (sample.name.removeprefix("robot_orchestrator_").removesuffix("_total"), *sample.labels.values()): sample.value
+        for family in partition.metrics.registry.collect()
+        for sample in family.samples
+        if family.type == "counter" and sample.name.endswith("_total") and sample.value
+    }
+
+
+async def test_the_jobs_are_counted_by_what_they_are_at() -> None:
+    partition = await opened()
+    partition.submit("completed", "failed", "waits")
+    await partition.work()
+    assert +partition.ledger.jobs_by_status == {Status.PROCESSING: 1, Status.PENDING: 2}
+    partition.complete("completed")
+    partition.accept("completed")
+    await partition.work()
+    await partition.work(after=PAUSE)
+    partition.break_off("failed", may_have_received=False)
+    await partition.work()
+    assert +partition.ledger.jobs_by_status == {
+        Status.COMPLETED: 1,
+        Status.FAILED: 1,
+        Status.PROCESSING: 1,
+    }
+    await partition.move()
+    assert +partition.ledger.jobs_by_status == {
+        Status.COMPLETED: 1,
+        Status.FAILED: 1,
+        Status.PROCESSING: 1,
+    }
 
 
 # Memory
@@ -363,7 +589,7 @@ async def test_jobs_are_forgotten_a_retention_after_their_end_a_bounded_number_a
     changelog = changelog_topic(APP)
     for number in range(STEP_MAX_ITEMS + 1):
         job = replace(COMPLETED, job_id=f"job-{number}")
-        partition.broker.append(NewRecord(changelog, 0, row_key(job.key), encode_row(job)))
+        partition.broker.append(NewRecord(changelog, HERE, row_key(job.key), encode_row(job)))
     await partition.ledger.open()
     partition.now = ENDED_AT + DEADLINES.retention
     assert not partition.ledger.has_work(partition.now)
@@ -376,3 +602,18 @@ async def test_jobs_are_forgotten_a_retention_after_their_end_a_bounded_number_a
     assert partition.ledger.jobs() == []
     tombstones = [record for record in partition.broker.topic(changelog) if record.value is None]
     assert len(tombstones) == STEP_MAX_ITEMS + 1
+
+
+async def test_a_submission_of_a_job_in_the_table_is_a_duplicate_however_old_it_is() -> None:
+    partition = await opened()
+    (entry,) = partition.submit("job")
+    await partition.work(after=DEADLINES.retention / 3)
+    partition.complete("job")
+    partition.accept("job")
+    await partition.work()
+    partition.now = NOW + DEADLINES.retention
+    assert DEADLINES.row_may_be_gone(entry.record.timestamp, partition.now)
+    partition.deliver(entry)
+    await partition.work()
+    assert partition.broker.topic(DLQ_OF[Topic.SUBMITTED]) == []
+    assert partition.acknowledged == [0, 0, 0]

@@ -9,7 +9,7 @@ FOLDERS = ("tests/core", "tests/unit", "tests/simulation")
 _LEFT_OUT = {"test_exit.py", "test_logs.py", "test_simulation.py"}
 
 
-def tests_of(root: Path, module: str) -> list[list[str]]:
+def lots_for(root: Path, module: str) -> list[list[str]]:
     """Return the test files that use a module, directly or not, in two lots: those named after it, and the others.
 
     The others are in order of the number of imports in between.
