@@ -4,7 +4,7 @@ MINUTES ?= 5
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo dev test lint bench chaos lock clean
+.PHONY: setup demo dev test lint bench chaos mutants lock clean
 
 setup: $(VENV)/installed  ## builds .venv; the command is then .venv/bin/robot-orchestrator
 
@@ -36,6 +36,9 @@ bench: setup  ## throughput, latency, CPU and memory, as a table
 
 chaos: setup  ## keeps mixing faults on a real Kafka: make chaos MINUTES=30
 	$(BIN)/python -m tests.chaos --minutes $(MINUTES)
+
+mutants: setup  ## changes the engine, one thing at a time, and lists what the fast tests do not notice
+	$(BIN)/python -m tests.mutants
 
 LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
 	--no-annotate --quiet
