@@ -25,6 +25,7 @@ from streams.core.events import (
 from streams.core.job import Job, JobKey, Status
 from streams.core.transition import transition
 from streams.dead_letters import dead_letter, record_size
+from streams.holes import HoleCheck
 from streams.intake import Intake, Rejection, fingerprint, interpret, read_submission
 from streams.journal import Journal
 from streams.log import (
@@ -54,10 +55,6 @@ _LETTER_OF = {
         DeadLetterReason.DUPLICATE_MISMATCH, "the job was completed with other counts"
     ),
 }
-
-
-class LostRecordsError(Exception):
-    """Records of a source topic were skipped on their way here; only reading them again repairs that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,8 +115,8 @@ class Ledger:
         self._deadlines: list[tuple[datetime, JobKey]] = []
         self._ended: list[tuple[datetime, JobKey]] = []
         self._queue: deque[_Delivered | Event] = deque()
-        # The next offset that should come from each source topic, and the next one not yet committed here.
-        self._expected: dict[str, int] = {}
+        self._holes = HoleCheck(partition, reader)
+        # The next offset of each source topic that is not yet committed here.
         self._processed: dict[str, int] = {}
         self.jobs_by_status: Counter[Status] = Counter()
         self.admitting = True
@@ -134,7 +131,8 @@ class Ledger:
         for topic in SOURCE_TOPICS:
             offsets = await until_readable(partial(self._reader.committed_offsets, topic))
             offset = offsets[self.partition]
-            self._expected[topic] = self._processed[topic] = offset
+            self._processed[topic] = offset
+            self._holes.begin(topic, offset)
 
     def close(self) -> None:
         """Forget everything: the partition has moved away."""
@@ -194,7 +192,7 @@ class Ledger:
         """
         batch = self._take_batch()
         try:
-            await self._check_holes(batch)
+            await self._holes.check([item.record for item in batch if isinstance(item, _Delivered)])
         except UnreadableError:
             self._queue.extendleft(reversed(batch))
             return False
@@ -249,28 +247,6 @@ class Ledger:
                 size += record_size(item.record)
             batch.append(item)
         return batch
-
-    async def _check_holes(self, batch: list[_Delivered | Event]) -> None:
-        """Make sure that offsets which were jumped over held no record."""
-        for topic in SOURCE_TOPICS:
-            offsets = [i.record.offset for i in batch if isinstance(i, _Delivered) and i.record.topic == topic]
-            if not offsets:
-                continue
-            expected, hole = self._expected[topic], False
-            for offset in offsets:
-                hole = hole or offset > expected
-                expected = offset + 1
-            if hole:
-                await self._read_holes(topic, offsets)
-            self._expected[topic] = expected
-
-    async def _read_holes(self, topic: str, offsets: list[int]) -> None:
-        start, end = min(self._expected[topic], offsets[0]), max(offsets)
-        seen = set(offsets)
-        source = TopicPartition(topic, self.partition)
-        for record in await self._reader.read(source, start, end, limit=len(seen) + 1):
-            if record.offset not in seen:
-                raise LostRecordsError(f"{topic}-{self.partition}@{record.offset} was skipped")
 
     def _read(self, record: SourceRecord, now: datetime, draft: _Draft) -> None:
         intake = interpret(record, self._config.partitions, self._config.deadlines, now)

@@ -15,7 +15,7 @@ from streams.core.events import JobSubmitted
 from streams.core.transition import State
 from streams.deadlines import ReadBarrier
 from streams.dev.history_check import ViolationKind as Kind
-from streams.ledger import Ledger
+from streams.holes import HoleCheck
 from streams.log import NewRecord
 from streams.watchdog import Watchdog
 from tests.simulation.broker import RefusedError, SimulatedBroker, SimulatedPartitionLog, SimulatedReader
@@ -130,7 +130,7 @@ def no_hole_check(patch: pytest.MonkeyPatch) -> None:
     async def nothing(*_args: Any) -> None:
         return
 
-    patch.setattr(Ledger, "_read_holes", nothing)
+    patch.setattr(HoleCheck, "check", nothing)
 
 
 def no_watchdog(patch: pytest.MonkeyPatch) -> None:
