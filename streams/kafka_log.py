@@ -22,7 +22,7 @@ from aiokafka.errors import (
 from streams.high_watermarks import HighWatermarks
 from streams.journal import Journal
 from streams.kafka_access import AccessError, Operation
-from streams.log import FencedError, NewRecord, SourceRecord, TopicPartition, UnreadableError
+from streams.log import FencedError, NewRecord, Reading, SourceRecord, TopicPartition, UnreadableError
 from streams.names import CHANGELOG_OPENED_KEY, transactional_id
 
 # The broker gives up a transaction of a dead worker after this; below the request time-out, so that a
@@ -33,8 +33,10 @@ REQUEST_TIMEOUT_MS = 30_000
 MAX_REQUEST_BYTES = 64_000_000
 # Rows are a few hundred bytes: a batch of this size stays under any topic's max.message.bytes.
 MAX_BATCH_BYTES = 262_144
-# A short read that has not reached its end by then is no answer.
+# A read that has not moved by then is no answer.
 READ_TIMEOUT_SECONDS = 5.0
+# A read that has moved ends after this, so that others have their turn.
+READ_SECONDS = 1.0
 # A producer that cannot say goodbye is left behind; it is fenced by the next owner anyway.
 CLOSE_TIMEOUT_SECONDS = 5.0
 # Of a record's timestamp types the one that the broker sets.
@@ -57,13 +59,15 @@ def milliseconds_of(instant: datetime) -> int:
 
 
 class KafkaReader:
-    """Short reads with a consumer of its own, in no group. One at a time: they take milliseconds."""
+    """Reads with a consumer of its own, in no group. One at a time: most take milliseconds, the longest a second."""
 
     def __init__(self, client_options: dict[str, Any], group: str, partitions: int) -> None:
         self._options = client_options
         self._group = group
         self._partitions = partitions
         self._lock = asyncio.Lock()
+        # The partition in which the consumer has a position.
+        self._standing: KafkaTopicPartition | None = None
         self._high_watermarks = HighWatermarks(client_options)
 
     async def start(self) -> None:
@@ -87,8 +91,10 @@ class KafkaReader:
         await self._admin.close()
         await self._high_watermarks.stop()
 
-    async def read(self, topic_partition: TopicPartition, start: int, end: int, limit: int) -> list[SourceRecord]:
-        """Return up to `limit` committed records of [start, end); see LogReader."""
+    async def read(self, topic_partition: TopicPartition, start: int, end: int, limit: int) -> Reading:
+        """Return up to `limit` committed records of [start, end), and how far it has looked; see LogReader."""
+        if start >= end:
+            return Reading((), start)
         async with self._lock:
             try:
                 async with asyncio.timeout(READ_TIMEOUT_SECONDS):
@@ -96,30 +102,55 @@ class KafkaReader:
             except (KafkaError, TimeoutError) as error:
                 raise UnreadableError(f"{topic_partition} [{start}, {end}): {error!r}") from error
 
-    async def _read(self, source: KafkaTopicPartition, start: int, end: int, limit: int) -> list[SourceRecord]:
-        self._consumer.assign([source])
-        position = max(start, (await self._consumer.beginning_offsets([source]))[source])
+    async def _read(self, source: KafkaTopicPartition, start: int, end: int, limit: int) -> Reading:
+        began = time.monotonic()
+        position = await self._stand_at(source, start)
         records: list[SourceRecord] = []
-        if position >= end:
-            return records
-        self._consumer.seek(source, position)
-        while position < end:
+        while position < end and len(records) < limit:
+            if position > start and time.monotonic() - began > READ_SECONDS:
+                break
             try:
-                batches = await self._consumer.getmany(source, timeout_ms=100, max_records=limit)
+                messages = await self._fetched(source, limit - len(records))
             except OffsetOutOfRangeError:
-                # Retention has moved the log's start over us meanwhile.
-                position = (await self._consumer.beginning_offsets([source]))[source]
-                self._consumer.seek(source, position)
+                # Retention has moved the log's start over us meanwhile; or this is beyond the log's end.
+                if (moved := await self._seek(source, position)) == position:
+                    raise
+                position = moved
                 continue
-            for message in batches.get(source, ()):
-                if message.offset >= end or len(records) == limit:
-                    return records
+            for message in messages:
+                if message.offset >= end:
+                    return Reading(records, end)
                 records.append(source_record(message, message.timestamp))
-            if len(records) == limit:
-                return records
             # Markers and aborted records move the position without a message.
             position = await self._consumer.position(source)
-        return records
+        return Reading(records, min(position, end))
+
+    async def _fetched(self, source: KafkaTopicPartition, limit: int) -> Sequence[Any]:
+        """Return the next messages, none if nothing comes for a moment, or nothing but aborted records for a while."""
+        try:
+            # The time-out of `getmany` begins anew with every fetch of aborted records.
+            async with asyncio.timeout(READ_SECONDS):
+                batches = await self._consumer.getmany(source, timeout_ms=100, max_records=limit)
+        except TimeoutError:
+            return ()
+        messages: Sequence[Any] = batches.get(source, ())
+        return messages
+
+    async def _stand_at(self, source: KafkaTopicPartition, start: int) -> int:
+        """Return the first offset from `start` on that is still there; the consumer stands at it."""
+        if self._standing == source and await self._consumer.position(source) == start:
+            # What is on its way already is not asked for again: over a slow line that would be all that ever comes.
+            return start
+        self._standing = None
+        self._consumer.assign([source])
+        position = await self._seek(source, start)
+        self._standing = source
+        return position
+
+    async def _seek(self, source: KafkaTopicPartition, start: int) -> int:
+        position: int = max(start, (await self._consumer.beginning_offsets([source]))[source])
+        self._consumer.seek(source, position)
+        return position
 
     async def end_offsets(self, topic: str) -> dict[int, int]:
         """Return the high watermark of every partition, no record missing that is acknowledged now; see LogReader."""

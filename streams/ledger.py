@@ -115,7 +115,7 @@ class Ledger:
         self._deadlines: list[tuple[datetime, JobKey]] = []
         self._ended: list[tuple[datetime, JobKey]] = []
         self._queue: deque[_Delivered | Event] = deque()
-        self._holes = HoleCheck(partition, reader)
+        self._holes = HoleCheck(partition, reader, journal)
         # The next offset of each source topic that is not yet committed here.
         self._processed: dict[str, int] = {}
         self.jobs_by_status: Counter[Status] = Counter()
@@ -171,6 +171,10 @@ class Ledger:
         """Return the offset before which every record of the source topic is committed here."""
         return self._processed[topic]
 
+    def looked_at(self, topic: str) -> int:
+        """Return how far the source topic has been looked at for records that never came; grows within a hole."""
+        return self._holes.looked_at(topic)
+
     def jobs(self) -> list[Job]:
         """Return the rows as they stand."""
         return list(self._rows.values())
@@ -191,9 +195,7 @@ class Ledger:
         Raises FencedError, LostRecordsError or a client's error; the ledger is of no use after any of them.
         """
         batch = self._take_batch()
-        try:
-            await self._holes.check([item.record for item in batch if isinstance(item, _Delivered)])
-        except UnreadableError:
+        if not await self._holes.check([item.record for item in batch if isinstance(item, _Delivered)], now):
             self._queue.extendleft(reversed(batch))
             return False
         draft = _Draft()
@@ -380,7 +382,8 @@ class Ledger:
     async def _read_payload(self, job: Job) -> bytes | None:
         """Return the submission of a pending job from where its row says it lies, None if it is gone."""
         source = TopicPartition(job.source.topic, job.source.partition)
-        records = await self._reader.read(source, job.source.offset, job.source.offset + 1, limit=1)
+        # One offset is read in one go.
+        records, _ = await self._reader.read(source, job.source.offset, job.source.offset + 1, limit=1)
         value = records[0].value if records else None
         if value is None:
             return None

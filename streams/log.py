@@ -50,6 +50,13 @@ class NewRecord:
         return f"<NewRecord {self.topic}-{self.partition}>"
 
 
+class Reading(NamedTuple):
+    """What a read has found, and the offset before which that is everything: there the next read goes on."""
+
+    records: Sequence[SourceRecord]
+    position: int
+
+
 class FencedError(Exception):
     """Another process has opened the partition: nothing of ours will be committed any more."""
 
@@ -75,11 +82,13 @@ async def until_readable(ask: Callable[[], Awaitable[T]]) -> T:
 class LogReader(Protocol):
     """Short reads beside the group's own consumption. Every method may raise UnreadableError."""
 
-    async def read(self, topic_partition: TopicPartition, start: int, end: int, limit: int) -> list[SourceRecord]:
-        """Return up to `limit` committed records of [start, end); fewer only if there are no more.
+    async def read(self, topic_partition: TopicPartition, start: int, end: int, limit: int) -> Reading:
+        """Return up to `limit` committed records of [start, end), and how far it has looked.
 
-        Offsets that have expired, markers and aborted records are passed over. An open transaction before
-        `end` makes the range unreadable.
+        A read takes about a second at most, however long the range is. So it may end anywhere in it, but never where
+        it began, unless the range is empty: who reads on from its position comes to `end`. Offsets that have expired,
+        markers and aborted records are passed over. What cannot be told yet is unreadable: what lies behind the first
+        record of an open transaction, or at or beyond the end of the log.
         """
 
     async def end_offsets(self, topic: str) -> dict[int, int]:

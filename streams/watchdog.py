@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 
+from streams.gaps import Gaps
 from streams.journal import Journal
 from streams.ledger import Ledger
 from streams.log import LogReader, TopicPartition, UnreadableError
@@ -50,10 +51,11 @@ class Watchdog:
         self._patience = patience
         self._ledgers = ledgers
         self._reader = reader
+        self._gaps = Gaps(reader)
         self._now = now
         self._journal = journal
-        # Since when a partition has stood at an offset with something behind it.
-        self._standing: dict[tuple[Ledger, str], tuple[int, datetime]] = {}
+        # Since when a partition has stood with something behind it: at an offset, and looking at another.
+        self._standing: dict[tuple[Ledger, str], tuple[tuple[int, int], datetime]] = {}
         self._outside_since: datetime | None = None
 
     @property
@@ -80,7 +82,7 @@ class Watchdog:
         Raises StuckPartitionError if records lie where nothing has moved for too long, LostMembershipError if
         the group goes on without this worker.
         """
-        standing: dict[tuple[Ledger, str], tuple[int, datetime]] = {}
+        standing: dict[tuple[Ledger, str], tuple[tuple[int, int], datetime]] = {}
         try:
             for topic in SOURCE_TOPICS:
                 ends = await self._reader.end_offsets(topic)
@@ -88,8 +90,9 @@ class Watchdog:
                 for ledger in self._ledgers():
                     position = _finished(ledger, topic, committed)
                     if position < ends[ledger.partition]:
-                        before, since = self._standing.get((ledger, topic), (position, self._now()))
-                        standing[ledger, topic] = (position, since if before == position else self._now())
+                        place = (position, ledger.looked_at(topic))
+                        before, since = self._standing.get((ledger, topic), (place, self._now()))
+                        standing[ledger, topic] = (place, since if before == place else self._now())
         except UnreadableError as error:
             # No broker answers: that is no fault of ours, and ending would not help.
             self._standing.clear()
@@ -98,7 +101,7 @@ class Watchdog:
             return
         self._standing = standing
         self._look_at_group()
-        for (ledger, name), (position, since) in standing.items():
+        for (ledger, name), ((position, _), since) in standing.items():
             if self._now() - since > STUCK_AFTER:
                 await self._check(ledger, name, position)
 
@@ -115,10 +118,10 @@ class Watchdog:
         try:
             end = (await self._reader.end_offsets(topic))[ledger.partition]
             committed = await self._reader.committed_offsets(topic)
-            records = await self._reader.read(TopicPartition(topic, ledger.partition), position, end, limit=1)
+            found = await self._gaps.next_record(TopicPartition(topic, ledger.partition), position, end)
         except UnreadableError:
             return
-        if records and ledger in self._ledgers() and _finished(ledger, topic, committed) == position:
+        if found < end and ledger in self._ledgers() and _finished(ledger, topic, committed) == position:
             raise StuckPartitionError(f"{topic}-{ledger.partition} stands at {position}, with records behind it")
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
-from streams.log import FencedError, NewRecord, SourceRecord, TopicPartition, UnreadableError
+from streams.log import FencedError, NewRecord, Reading, SourceRecord, TopicPartition, UnreadableError
 from streams.names import changelog_topic, transactional_id
 
 Io = Callable[[], Awaitable[None]]
@@ -136,19 +136,23 @@ class SimulatedBroker:
 
 
 class SimulatedReader:
-    """The LogReader of a worker; `io` is its way to the broker."""
+    """The LogReader of a worker; `io` is its way to the broker. A read goes over at most `most` offsets."""
 
-    def __init__(self, broker: SimulatedBroker, io: Io) -> None:
+    def __init__(self, broker: SimulatedBroker, io: Io, most: int = 1_000_000) -> None:
         self._broker = broker
         self._io = io
+        self._most = most
 
-    async def read(self, place: TopicPartition, start: int, end: int, limit: int) -> list[SourceRecord]:
-        """Return committed records; see LogReader."""
+    async def read(self, place: TopicPartition, start: int, end: int, limit: int) -> Reading:
+        """Return committed records, and how far they were looked for; see LogReader."""
         await self._io()
-        records = self._broker.committed(place, start, end)[:limit]
-        if len(records) < limit and self._broker.last_stable_offset(place) < end:
+        position = min(end, start + self._most, self._broker.last_stable_offset(place))
+        if position <= start < end:
             raise UnreadableError(str(place))
-        return records
+        records = self._broker.committed(place, start, position)[:limit]
+        if len(records) == limit:
+            position = records[-1].offset + 1
+        return Reading(records, max(start, position))
 
     async def end_offsets(self, topic: str) -> dict[int, int]:
         """Return the high watermarks; see LogReader."""

@@ -26,6 +26,8 @@ TICK_SECONDS = 0.25
 HEARTBEAT_SECONDS = 1.0
 POLL_SECONDS = 0.05
 PAYLOAD_CACHE_BYTES = 2_000
+# Few enough that most looks for a gap take several reads.
+READ_OFFSETS = 3
 
 
 class QuietJournal(Journal):
@@ -101,7 +103,7 @@ class SimulatedWorker:
         self.partitions = Partitions(self._make_ledger, now, self._journal, self._crash)
         self._slots = CallSlots(concurrency, self.partitions.wake_waiting)
         self._payloads = PayloadCache(PAYLOAD_CACHE_BYTES)
-        self._reader = SimulatedReader(world.broker, self.host.io)
+        self._reader = SimulatedReader(world.broker, self.host.io, READ_OFFSETS)
         self._scan = DeadlineScan(
             self.partitions.open_ledgers,
             self.partitions.report,

@@ -8,7 +8,7 @@ import pytest
 
 from streams.journal import Journal
 from streams.ledger import Ledger
-from streams.log import SourceRecord, TopicPartition, UnreadableError
+from streams.log import Reading, SourceRecord, TopicPartition, UnreadableError
 from streams.metrics import Metrics
 from streams.names import Topic
 from streams.watchdog import (
@@ -32,6 +32,7 @@ class Worker:
     """What the watchdog looks at: one partition, read up to `done`, committed up to `committed`, with `end` behind."""
 
     done: int = 5
+    looked: int = 5
     committed: int = 5
     end: int = 5
     records: list[SourceRecord] = field(default_factory=list)
@@ -50,6 +51,9 @@ class Worker:
     def processed(self, _topic: str) -> int:
         return self.done
 
+    def looked_at(self, _topic: str) -> int:
+        return self.looked
+
     async def end_offsets(self, topic: str) -> dict[int, int]:
         return await self._answer(topic, self.end)
 
@@ -61,8 +65,8 @@ class Worker:
             raise UnreadableError("no broker")
         return {0: offset if topic == Topic.SUBMITTED else self.done}
 
-    async def read(self, _place: TopicPartition, _start: int, _end: int, limit: int) -> list[SourceRecord]:
-        return self.records[:limit]
+    async def read(self, _place: TopicPartition, _start: int, end: int, limit: int) -> Reading:
+        return Reading(self.records[:limit], end)
 
     async def look_after(self, wait: timedelta) -> None:
         self.now += wait
@@ -70,7 +74,7 @@ class Worker:
 
 
 async def test_a_partition_with_records_that_nothing_happens_to_ends_the_worker_and_is_suspicious_before() -> None:
-    worker = Worker(end=7, records=[record(b"")])
+    worker = Worker(end=7, records=[record(b"", offset=5)])
     await worker.look_after(MOMENT)
     await worker.look_after(SUSPECT_AFTER)
     assert worker.watchdog.partitions_move
@@ -81,19 +85,31 @@ async def test_a_partition_with_records_that_nothing_happens_to_ends_the_worker_
 
 
 async def test_records_that_are_done_but_never_committed_end_the_worker() -> None:
-    worker = Worker(done=9, committed=5, end=9, records=[record(b"")])
+    worker = Worker(done=9, committed=5, end=9, records=[record(b"", offset=5)])
     await worker.look_after(MOMENT)
     with pytest.raises(StuckPartitionError, match="stands at 5"):
         await worker.look_after(STUCK_AFTER + MOMENT)
 
 
 async def test_a_partition_that_moves_is_left_alone() -> None:
-    worker = Worker(end=100, records=[record(b"")])
+    worker = Worker(end=100, records=[record(b"", offset=9)])
     for _ in range(10):
         worker.done += 1
         worker.committed += 1
         await worker.look_after(STUCK_AFTER / 2)
         assert worker.watchdog.partitions_move
+
+
+async def test_a_partition_that_looks_on_in_a_long_hole_is_left_alone() -> None:
+    worker = Worker(end=100, records=[record(b"", offset=9)])
+    for _ in range(10):
+        worker.looked += 1
+        await worker.look_after(STUCK_AFTER / 2)
+        assert worker.watchdog.partitions_move
+    worker.looked += 1
+    await worker.look_after(MOMENT)
+    with pytest.raises(StuckPartitionError):
+        await worker.look_after(STUCK_AFTER + MOMENT)
 
 
 async def test_markers_and_open_transactions_alone_end_nobody() -> None:
@@ -122,7 +138,7 @@ async def test_a_rebalance_that_ends_starts_the_time_anew() -> None:
 
 
 async def test_without_a_broker_nothing_is_concluded() -> None:
-    worker = Worker(end=7, records=[record(b"")], joined=False)
+    worker = Worker(end=7, records=[record(b"", offset=5)], joined=False)
     await worker.look_after(MOMENT)
     worker.reachable = False
     await worker.look_after(OUTSIDE_AFTER + PATIENCE)
