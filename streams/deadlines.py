@@ -7,6 +7,7 @@ from functools import partial
 from typing import TypeVar
 
 from streams.core.events import CallFailed, DeadlinePassed, RobotAccepted
+from streams.gaps import Gaps
 from streams.journal import Journal
 from streams.ledger import Ledger
 from streams.log import LogReader, TopicPartition, UnreadableError
@@ -33,8 +34,7 @@ class ReadBarrier:
 
     def __init__(self, reader: LogReader) -> None:
         self._reader = reader
-        # Per partition, a range that was read and held no record: it never will.
-        self._empty: dict[int, tuple[int, int]] = {}
+        self._gaps = Gaps(reader)
 
     async def ends(self) -> dict[int, int]:
         """Return the high watermarks now. Raises UnreadableError without a fresh answer."""
@@ -58,18 +58,8 @@ class ReadBarrier:
 
     async def _passed(self, partition: int, position: int, end: int) -> bool:
         """Whether a position has passed an end, of which markers, aborted and expired records are no part."""
-        if position >= end:
-            return True
-        start, known_end = self._empty.get(partition, (end, end))
-        if start <= position <= known_end:
-            if known_end >= end:
-                return True
-            position = known_end
-        source = TopicPartition(Topic.BATCH_COMPLETED, partition)
-        if await self._reader.read(source, position, end, limit=1):
-            return False
-        self._empty[partition] = (min(start, position), end)
-        return True
+        place = TopicPartition(Topic.BATCH_COMPLETED, partition)
+        return await self._gaps.next_record(place, position, end) >= end
 
 
 class DeadlineScan:
