@@ -37,6 +37,8 @@ MAX_BATCH_BYTES = 262_144
 READ_TIMEOUT_SECONDS = 5.0
 # A read that has moved ends after this, so that others have their turn.
 READ_SECONDS = 1.0
+# Time for a new client to connect and to ask four questions.
+ATTEMPT_TIMEOUT_SECONDS = 10.0
 # A producer that cannot say goodbye is left behind; it is fenced by the next owner anyway.
 CLOSE_TIMEOUT_SECONDS = 5.0
 # Of a record's timestamp types the one that the broker sets.
@@ -71,7 +73,7 @@ class KafkaReader:
         self._high_watermarks = HighWatermarks(client_options)
 
     async def start(self) -> None:
-        """Connect. Raises a KafkaError if no broker answers."""
+        """Connect. Raises a KafkaError if no broker answers; `stop` then cleans up all the same."""
         self._consumer = AIOKafkaConsumer(
             **self._options,
             isolation_level="read_committed",
@@ -191,6 +193,22 @@ def source_record(message: Any, timestamp_ms: int) -> SourceRecord:
         value=message.value,
         headers=tuple(message.headers or ()),
     )
+
+
+async def answers_anew(client_options: dict[str, Any], group: str, partitions: int, topics: Iterable[str]) -> bool:
+    """Return whether a new client, which knows the bootstrap servers alone, is told the offsets of some topics."""
+    reader = KafkaReader(client_options, group, partitions)
+    try:
+        async with asyncio.timeout(ATTEMPT_TIMEOUT_SECONDS):
+            await reader.start()
+            for topic in topics:
+                await reader.end_offsets(topic)
+                await reader.committed_offsets(topic)
+    except (KafkaError, UnreadableError, TimeoutError):
+        return False
+    finally:
+        await reader.stop()
+    return True
 
 
 class ClockSkewError(Exception):

@@ -16,7 +16,7 @@ from streams.names import SOURCE_TOPICS
 from streams.partitions import Partitions
 from streams.robot import Answer
 from streams.robot_request import RobotRequest
-from streams.watchdog import StuckPartitionError, Watchdog
+from streams.watchdog import Limits, StuckPartitionError, Watchdog
 from tests.simulation.broker import SimulatedPartitionLog, SimulatedReader
 
 if TYPE_CHECKING:
@@ -28,6 +28,11 @@ POLL_SECONDS = 0.05
 PAYLOAD_CACHE_BYTES = 2_000
 # Few enough that most looks for a gap take several reads.
 READ_OFFSETS = 3
+
+
+async def never_moved() -> bool:
+    """Return what a cluster says that keeps its addresses."""
+    return False
 
 
 class QuietJournal(Journal):
@@ -128,8 +133,10 @@ class SimulatedWorker:
             timedelta(0),
             self.partitions.open_ledgers,
             self._reader,
+            never_moved,
             now,
             self._journal,
+            Limits(),
         )
         self._deciding: asyncio.Task[None] | None = None
         self._generation = -1
