@@ -80,7 +80,7 @@ def interpret(record: SourceRecord, partitions: int, deadlines: Deadlines, now: 
 
 def jobs_named(record: SourceRecord) -> set[JobKey]:
     """Return the jobs that a completion may change, wherever it lies: by its ids as `interpret` reads them."""
-    if record.value is None:
+    if record.value is None or len(record.value) > COMPLETION_MAX_BYTES:
         return set()
     key = _read_key(record.value)
     event = _read_completion(record.value).event
