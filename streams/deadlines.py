@@ -256,7 +256,7 @@ class DeadlineScan:
 
     async def _begin_passes(self) -> None:
         """Read the ends for what waits: whatever comes after this has to wait for the next pass."""
-        for ledger in self._due.keys() - self._passes.keys():
+        for ledger in [ledger for ledger in self._due if ledger not in self._passes]:
             self._passes[ledger] = _Pass(self._due.pop(ledger))
         beginning = [one for one in self._passes.values() if one.ends is None]
         if beginning:

@@ -166,7 +166,7 @@ class KafkaReader:
                 position = await consumer.position(source)
         finally:
             # Or it would go on fetching.
-            consumer.unsubscribe()
+            consumer.pause(source)
         records = [source_record(message, message.timestamp) for message in messages if message.offset < end]
         return records, min(position, end)
 
