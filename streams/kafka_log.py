@@ -5,7 +5,7 @@ import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka import TopicPartition as KafkaTopicPartition
@@ -22,8 +22,11 @@ from aiokafka.errors import (
 from streams.high_watermarks import HighWatermarks
 from streams.journal import Journal
 from streams.kafka_access import AccessError, Operation
-from streams.log import FencedError, NewRecord, Reading, SourceRecord, TopicPartition, UnreadableError
+from streams.log import FencedError, NewRecord, OpenTransaction, Reading, SourceRecord, TopicPartition, UnreadableError
 from streams.names import CHANGELOG_OPENED_KEY, transactional_id
+from streams.open_transactions import describe_open
+
+T = TypeVar("T")
 
 # The broker gives up a transaction of a dead worker after this; below the request time-out, so that a
 # commit whose answer is overdue cannot still be undecided.
@@ -70,6 +73,7 @@ class KafkaReader:
         self._lock = asyncio.Lock()
         # The partition in which the consumer has a position.
         self._standing: KafkaTopicPartition | None = None
+        self._peeking = asyncio.Lock()
         self._high_watermarks = HighWatermarks(client_options)
 
     async def start(self) -> None:
@@ -82,14 +86,24 @@ class KafkaReader:
             fetch_max_wait_ms=20,
             request_timeout_ms=REQUEST_TIMEOUT_MS,
         )
+        self._undecided_too = AIOKafkaConsumer(
+            **self._options,
+            isolation_level="read_uncommitted",
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            fetch_max_wait_ms=20,
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+        )
         self._admin = AIOKafkaAdminClient(**self._options, request_timeout_ms=REQUEST_TIMEOUT_MS)
         await self._consumer.start()
+        await self._undecided_too.start()
         await self._admin.start()
         await self._high_watermarks.start()
 
     async def stop(self) -> None:
         """Disconnect."""
         await self._consumer.stop()
+        await self._undecided_too.stop()
         await self._admin.close()
         await self._high_watermarks.stop()
 
@@ -154,6 +168,47 @@ class KafkaReader:
         self._consumer.seek(source, position)
         return position
 
+    async def peek(
+        self, topic_partition: TopicPartition, start: int, end: int, limit: int
+    ) -> tuple[list[SourceRecord], int]:
+        """Return up to `limit` of the next records of [start, end), decided or not; see UndecidedReader.
+
+        They are what one fetch brings, about a megabyte.
+        """
+        async with self._peeking:
+            try:
+                async with asyncio.timeout(READ_TIMEOUT_SECONDS):
+                    return await self._peek(KafkaTopicPartition(*topic_partition), start, end, limit)
+            except (KafkaError, TimeoutError) as error:
+                raise UnreadableError(f"{topic_partition} [{start}, {end}): {error!r}") from error
+
+    async def _peek(
+        self, source: KafkaTopicPartition, start: int, end: int, limit: int
+    ) -> tuple[list[SourceRecord], int]:
+        consumer = self._undecided_too
+        consumer.assign([source])
+        try:
+            position = max(start, (await consumer.beginning_offsets([source]))[source])
+            consumer.seek(source, position)
+            messages: Sequence[Any] = ()
+            while position < end and not messages:
+                messages = (await consumer.getmany(source, timeout_ms=100, max_records=limit)).get(source, ())
+                # Markers move the position without a message.
+                position = await consumer.position(source)
+        finally:
+            # Or it would go on fetching.
+            consumer.pause(source)
+        records = [source_record(message, message.timestamp) for message in messages if message.offset < end]
+        return records, min(position, end)
+
+    async def open_transactions(self, topic_partition: TopicPartition) -> list[OpenTransaction]:
+        """Return the transactions of a partition that are not decided yet; see UndecidedReader."""
+        described = await self._in_time(topic_partition.topic, describe_open(self._admin, *topic_partition))
+        return [
+            OpenTransaction(topic_partition, producer_id, start, instant_of(last) if last >= 0 else None)
+            for producer_id, start, last in described
+        ]
+
     async def end_offsets(self, topic: str) -> dict[int, int]:
         """Return the high watermark of every partition, no record missing that is acknowledged now; see LogReader."""
         return await self._in_time(topic, self._high_watermarks.read(topic, self._partitions))
@@ -162,10 +217,10 @@ class KafkaReader:
         """Return the group's committed offset of every partition, its log start where it has none."""
         return await self._in_time(topic, self._committed(topic))
 
-    async def _in_time(self, topic: str, offsets: Awaitable[dict[int, int]]) -> dict[int, int]:
+    async def _in_time(self, topic: str, answer: Awaitable[T]) -> T:
         try:
             async with asyncio.timeout(READ_TIMEOUT_SECONDS):
-                return await offsets
+                return await answer
         except (KafkaError, TimeoutError) as error:
             raise UnreadableError(f"offsets of {topic}: {error!r}") from error
 

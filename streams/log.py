@@ -57,6 +57,16 @@ class Reading(NamedTuple):
     position: int
 
 
+@dataclass(frozen=True, slots=True)
+class OpenTransaction:
+    """A transaction of a partition that nobody has decided yet: records behind its start cannot be read."""
+
+    place: TopicPartition
+    producer_id: int
+    start_offset: int
+    last_written_at: datetime | None
+
+
 class FencedError(Exception):
     """Another process has opened the partition: nothing of ours will be committed any more."""
 
@@ -96,6 +106,21 @@ class LogReader(Protocol):
 
     async def committed_offsets(self, topic: str) -> dict[int, int]:
         """Return the group's committed offset of every partition, its log start where it has none."""
+
+
+class UndecidedReader(LogReader, Protocol):
+    """Looks at what nobody has decided yet, too."""
+
+    async def peek(
+        self, topic_partition: TopicPartition, start: int, end: int, limit: int
+    ) -> tuple[list[SourceRecord], int]:
+        """Return up to `limit` of the next records of [start, end), and the offset up to which it has looked.
+
+        Undecided and aborted records are among them; expired ones and markers are not.
+        """
+
+    async def open_transactions(self, topic_partition: TopicPartition) -> list[OpenTransaction]:
+        """Return the transactions of a partition that are not decided yet."""
 
 
 class PartitionLog(Protocol):

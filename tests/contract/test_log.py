@@ -20,11 +20,11 @@ from streams.kafka_admin import admin_client
 from streams.kafka_log import KafkaPartitionLog, KafkaReader
 from streams.log import (
     FencedError,
-    LogReader,
     NewRecord,
     PartitionLog,
     SourceRecord,
     TopicPartition,
+    UndecidedReader,
     UnreadableError,
     until_readable,
 )
@@ -52,7 +52,7 @@ class Cluster:
 
     app_id: str
     source: TopicPartition
-    reader: LogReader
+    reader: UndecidedReader
     open_log: Callable[[], PartitionLog]
     begin: Callable[[], "Any"]
     # A record that the broker does not take.
@@ -212,6 +212,44 @@ async def test_an_end_counts_records_of_an_open_transaction_which_cannot_be_read
         await cluster.reader.read(cluster.source, 0, 1, limit=1)
     await foreign.commit()
     assert await cluster.values() == [b"undecided"]
+
+
+async def test_a_peek_sees_undecided_and_aborted_records_too_but_no_markers(cluster: Cluster) -> None:
+    aborted, undecided = await cluster.begin(), await cluster.begin()
+    await aborted.write(b"aborted")
+    await aborted.abort()
+    await reaches(cluster, 2)
+    await undecided.write(b"undecided")
+    seen, position = [], 0
+    while position < 3:
+        records, looked_to = await cluster.reader.peek(cluster.source, position, 3, limit=10)
+        assert looked_to > position
+        position = looked_to
+        seen += [(record.offset, record.value) for record in records]
+    assert (seen, position) == ([(0, b"aborted"), (2, b"undecided")], 3)
+    # From a marker on there is nothing but to move on; a limit and an end are kept.
+    assert await cluster.reader.peek(cluster.source, 1, 2, limit=10) == ([], 2)
+    (record,), looked_to = await cluster.reader.peek(cluster.source, 0, 3, limit=1)
+    assert (record.value, looked_to) == (b"aborted", 1)
+    await undecided.abort()
+
+
+async def test_an_open_transaction_is_described_until_it_is_decided(cluster: Cluster) -> None:
+    log = cluster.open_log()
+    await log.open()
+    await log.commit([cluster.record(b"x")])
+    await reaches(cluster, 2)
+    assert await cluster.reader.open_transactions(cluster.source) == []
+    foreign = await cluster.begin()
+    for value in (b"one", b"two"):
+        await foreign.write(value)
+    (transaction,) = await cluster.reader.open_transactions(cluster.source)
+    assert (transaction.place, transaction.start_offset) == (cluster.source, 2)
+    assert transaction.producer_id >= 0
+    assert transaction.last_written_at is not None
+    await foreign.commit()
+    await reaches(cluster, 5)
+    assert await cluster.reader.open_transactions(cluster.source) == []
 
 
 async def reaches(cluster: Cluster, end: int) -> None:

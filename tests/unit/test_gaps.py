@@ -1,9 +1,12 @@
 """Finding the next record: what is read, what is never read again, and what is not known yet."""
 
+from typing import cast
+
 import pytest
 
 from streams.deadlines import ReadBarrier
 from streams.gaps import Gaps
+from streams.ledger import Ledger
 from streams.log import NewRecord, Reading, TopicPartition, UnreadableError
 from streams.names import Topic
 from tests.core.builders import NOW
@@ -31,6 +34,15 @@ class Log(SimulatedReader):
     async def read(self, place: TopicPartition, start: int, end: int, limit: int) -> Reading:
         self.starts.append(start)
         return await super().read(place, start, end, limit)
+
+
+class Standing:
+    """A ledger that has applied nothing."""
+
+    partition = 0
+
+    def processed(self, _topic: str) -> int:
+        return 0
 
 
 GAP = (State.ABORTED, State.ABORTED, State.ABORTED, State.MARKER)
@@ -74,7 +86,7 @@ async def test_a_long_gap_is_not_known_until_it_is_read_and_is_read_on_at_each_q
 
 async def test_the_barrier_reads_a_gap_once() -> None:
     log = Log(*GAP)
-    barrier = ReadBarrier(log)
+    barrier, ledger = ReadBarrier(log), cast(Ledger, Standing())
     for _ in range(3):
-        await barrier.check_forwarded({0: 4})
+        await barrier.check_applied(ledger, 4)
     assert log.starts == [0]
