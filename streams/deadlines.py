@@ -20,9 +20,11 @@ RETRY_SECONDS = 0.1
 # From then on what stands still is worth a log line, and is asked less often.
 HELD_WARNING_SECONDS = 10.0
 HELD_RETRY_SECONDS = 1.0
-# How many jobs may be named in what is looked through ahead of a partition's owner, and how much is read at once.
+# How many jobs may be named in what is looked through ahead of a partition's owner, how much of it is read before
+# others have their turn, and how many records at once: the event loop stands still meanwhile, for about 10 ms.
 PEEK_MAX_JOBS = 10_000
 PEEK_MAX_BYTES = 10_000_000
+PEEK_SLICE = 1_000
 
 
 class BehindError(Exception):
@@ -118,7 +120,7 @@ class ReadBarrier:
             if room <= 0 or size > PEEK_MAX_BYTES:
                 return None
             try:
-                records, looked_to = await self._reader.peek(place, peeked.end, end, limit=room)
+                records, looked_to = await self._reader.peek(place, peeked.end, end, limit=min(room, PEEK_SLICE))
             except UnreadableError:
                 return None
             for record in records:

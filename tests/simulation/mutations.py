@@ -84,6 +84,15 @@ def no_wait_for_forwarding(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ReadBarrier, "find_elsewhere", nothing_found)
 
 
+def own_partition_not_waited_for(patch: pytest.MonkeyPatch) -> None:
+    """A deadline is decided without waiting for the completions that lie in the job's own partition."""
+
+    async def nothing(*_args: Any) -> None:
+        return
+
+    patch.setattr(ReadBarrier, "check_applied", nothing)
+
+
 def names_not_looked_at(patch: pytest.MonkeyPatch) -> None:
     """What lies undecided or not yet forwarded in another partition is looked through, but not for whose it is."""
     patch.setattr("streams.deadlines.jobs_named", lambda _record: set())
@@ -165,6 +174,7 @@ MUTATIONS: tuple[tuple[Mutation, set[str]], ...] = (
     (deliveries_not_awaited, {Kind.NO_OUTCOME, Kind.UNACCOUNTED}),
     (no_read_barrier, {Kind.COMPLETION_IGNORED}),
     (no_wait_for_forwarding, {Kind.COMPLETION_IGNORED}),
+    (own_partition_not_waited_for, {Kind.COMPLETION_IGNORED}),
     (names_not_looked_at, {Kind.COMPLETION_IGNORED}),
     (broken_calls_skip_the_barrier, {REPORT_IGNORED}),
     (ends_read_as_committed, {Kind.COMPLETION_IGNORED}),
