@@ -31,7 +31,7 @@ from streams.faust_hardening.consumer import HardenedConsumer
 from streams.faust_hardening.versions import UntestedVersionError
 from streams.journal import Journal
 from streams.kafka_access import AccessError, connection_problem
-from streams.kafka_log import KafkaPartitionLog, KafkaReader, source_record
+from streams.kafka_log import KafkaPartitionLog, KafkaReader, answers_anew, source_record
 from streams.ledger import Ledger, LedgerConfig
 from streams.log import PartitionLog, TopicPartition
 from streams.logs import configure_logging, logging_config
@@ -49,7 +49,7 @@ from streams.topics import (
     check_topics,
     first_start_warning,
 )
-from streams.watchdog import Watchdog, watch_loop
+from streams.watchdog import Limits, Watchdog, watch_loop
 
 # Payloads of waiting jobs held in memory; past it they are read again from their topic.
 PAYLOAD_CACHE_BYTES = 64_000_000
@@ -84,6 +84,7 @@ class Parts:
 
     wrap_log: Callable[[PartitionLog], PartitionLog] = _same_log
     wrap_robot: Callable[[Robot], Robot] = _same_robot
+    watchdog_limits: Limits = field(default_factory=Limits)
     clock: Clock = field(default_factory=Clock)
 
 
@@ -149,12 +150,14 @@ class Worker:
             self.journal,
         )
         self._watchdog = Watchdog(
-            lambda: self.partitions.ready and self.is_member(),
+            lambda: self.is_member() and (self.partitions.ready or self.partitions.has_loaded_more()),
             timedelta(seconds=2 * settings.session_timeout_seconds),
             self.partitions.open_ledgers,
             self._barrier_reader,
+            lambda: answers_anew(options, settings.app_id, report.partitions, SOURCE_TOPICS),
             self.now,
             self.journal,
+            self._parts.watchdog_limits,
         )
         self._begin(self._watchdog.run())
         secret = settings.callback_secret.get_secret_value()

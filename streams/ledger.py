@@ -28,6 +28,7 @@ from streams.core.events import (
 from streams.core.job import Job, JobKey, Status
 from streams.core.transition import transition
 from streams.dead_letters import dead_letter, record_size
+from streams.holes import HoleCheck
 from streams.intake import Intake, Rejection, fingerprint, interpret, read_submission
 from streams.journal import Journal
 from streams.log import (
@@ -77,10 +78,6 @@ _LETTER_OF = {
         DeadLetterReason.DUPLICATE_MISMATCH, "the job was completed with other counts"
     ),
 }
-
-
-class LostRecordsError(Exception):
-    """Records of a source topic were skipped on their way here; only reading them again repairs that."""
 
 
 class LostTableError(TableError):
@@ -149,8 +146,8 @@ class Ledger:
         self._deadlines: list[tuple[datetime, JobKey]] = []
         self._ended: list[tuple[datetime, JobKey]] = []
         self._queue: deque[_Delivered | Event] = deque()
-        # The next offset that should come from each source topic, and the next one not yet committed here.
-        self._expected: dict[str, int] = {}
+        self._holes = HoleCheck(partition, reader, journal)
+        # The next offset of each source topic that is not yet committed here.
         self._processed: dict[str, int] = {}
         self.jobs_by_status: Counter[Status] = Counter()
         self.admitting = True
@@ -187,7 +184,8 @@ class Ledger:
         for topic in SOURCE_TOPICS:
             offsets = await until_readable(partial(self._reader.committed_offsets, topic))
             offset = offsets[self.partition]
-            self._expected[topic] = self._processed[topic] = offset
+            self._processed[topic] = offset
+            self._holes.begin(topic, offset)
         if not marked:
             await self._mark()
         self._wrote_at = now
@@ -271,6 +269,10 @@ class Ledger:
         """Return the offset before which every record of the source topic is committed here."""
         return self._processed[topic]
 
+    def looked_at(self, topic: str) -> int:
+        """Return how far the source topic has been looked at for records that never came; grows within a hole."""
+        return self._holes.looked_at(topic)
+
     def jobs(self) -> list[Job]:
         """Return the rows as they stand."""
         return list(self._rows.values())
@@ -294,9 +296,8 @@ class Ledger:
         """
         batch = self._take_batch()
         self._stands_back = True
-        try:
-            await self._check_holes(batch)
-        except UnreadableError:
+        records = [item.record for item in batch if isinstance(item, _Delivered)]
+        if not await self._holes.check(records, clock()):
             self._queue.extendleft(reversed(batch))
             return False
         self._stands_back = False
@@ -359,28 +360,6 @@ class Ledger:
                 size += record_size(item.record)
             batch.append(item)
         return batch
-
-    async def _check_holes(self, batch: list[_Delivered | Event]) -> None:
-        """Make sure that offsets which were jumped over held no record."""
-        for topic in SOURCE_TOPICS:
-            offsets = [i.record.offset for i in batch if isinstance(i, _Delivered) and i.record.topic == topic]
-            if not offsets:
-                continue
-            expected, hole = self._expected[topic], False
-            for offset in offsets:
-                hole = hole or offset > expected
-                expected = offset + 1
-            if hole:
-                await self._read_holes(topic, offsets)
-            self._expected[topic] = expected
-
-    async def _read_holes(self, topic: str, offsets: list[int]) -> None:
-        start, end = min(self._expected[topic], offsets[0]), max(offsets)
-        seen = set(offsets)
-        source = TopicPartition(topic, self.partition)
-        for record in await self._reader.read(source, start, end, limit=len(seen) + 1):
-            if record.offset not in seen:
-                raise LostRecordsError(f"{topic}-{self.partition}@{record.offset} was skipped")
 
     def _read(self, record: SourceRecord, now: datetime, draft: _Draft) -> None:
         intake = interpret(record, self._config.partitions, self._config.deadlines, now)
@@ -546,7 +525,8 @@ class Ledger:
     async def _read_payload(self, job: Job) -> bytes | None:
         """Return the submission of a pending job from where its row says it lies, None if it is gone."""
         source = TopicPartition(job.source.topic, job.source.partition)
-        records = await self._reader.read(source, job.source.offset, job.source.offset + 1, limit=1)
+        # One offset is read in one go.
+        records, _ = await self._reader.read(source, job.source.offset, job.source.offset + 1, limit=1)
         value = records[0].value if records else None
         if value is None:
             return None

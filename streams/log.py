@@ -54,6 +54,23 @@ class NewRecord:
 ChangelogBatch = Sequence[tuple[bytes, bytes | None]]
 
 
+class Reading(NamedTuple):
+    """What a read has found, and the offset before which that is everything: there the next read goes on."""
+
+    records: Sequence[SourceRecord]
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTransaction:
+    """A transaction of a partition that nobody has decided yet: records behind its start cannot be read."""
+
+    place: TopicPartition
+    producer_id: int
+    start_offset: int
+    last_written_at: datetime | None
+
+
 class FencedError(Exception):
     """Another process has opened the partition: nothing of ours will be committed any more."""
 
@@ -79,11 +96,13 @@ async def until_readable(ask: Callable[[], Awaitable[T]]) -> T:
 class LogReader(Protocol):
     """Short reads beside the group's own consumption. Every method may raise UnreadableError."""
 
-    async def read(self, topic_partition: TopicPartition, start: int, end: int, limit: int) -> list[SourceRecord]:
-        """Return up to `limit` committed records of [start, end); fewer only if there are no more.
+    async def read(self, topic_partition: TopicPartition, start: int, end: int, limit: int) -> Reading:
+        """Return up to `limit` committed records of [start, end), and how far it has looked.
 
-        Offsets that have expired, markers and aborted records are passed over. An open transaction before
-        `end` makes the range unreadable.
+        A read takes about a second at most, however long the range is. So it may end anywhere in it, but never where
+        it began, unless the range is empty: who reads on from its position comes to `end`. Offsets that have expired,
+        markers and aborted records are passed over. What cannot be told yet is unreadable: what lies behind the first
+        record of an open transaction, or at or beyond the end of the log.
         """
 
     async def end_offsets(self, topic: str) -> dict[int, int]:
@@ -94,6 +113,21 @@ class LogReader(Protocol):
 
     async def has_committed(self, topic_partition: TopicPartition) -> bool:
         """Whether the group has ever committed an offset of the partition, as far as the broker remembers."""
+
+
+class UndecidedReader(LogReader, Protocol):
+    """Looks at what nobody has decided yet, too."""
+
+    async def peek(
+        self, topic_partition: TopicPartition, start: int, end: int, limit: int
+    ) -> tuple[list[SourceRecord], int]:
+        """Return up to `limit` of the next records of [start, end), and the offset up to which it has looked.
+
+        Undecided and aborted records are among them; expired ones and markers are not.
+        """
+
+    async def open_transactions(self, topic_partition: TopicPartition) -> list[OpenTransaction]:
+        """Return the transactions of a partition that are not decided yet."""
 
 
 class PartitionLog(Protocol):

@@ -108,6 +108,7 @@ class LogEvent(StrEnum):
     PARTITION_CLOSED = "partition_closed"
     REBALANCE_STARTED = "rebalance_started"
     REBALANCE_COMPLETED = "rebalance_completed"
+    READING_HOLE = "reading_hole"
     DEADLINES_HELD = "deadlines_held"
     CLOCK_SKEW = "clock_skew"
     DRAINING = "draining"

@@ -55,6 +55,8 @@ class Partitions:
         # How often everything was suspended.
         self._interruptions = 0
         self._may_step = asyncio.Event()
+        # How much of the tables had been loaded when somebody asked last.
+        self._loaded_before = 0
         self._queued_bytes = 0
         self._room = asyncio.Event()
         self._room.set()
@@ -63,6 +65,12 @@ class Partitions:
     def ready(self) -> bool:
         """Whether the group has given us our partitions and all of them are loaded."""
         return self._assigned and all(owned.opened for owned in self._owned.values())
+
+    def has_loaded_more(self) -> bool:
+        """Whether tables are being loaded, and something of them has been since this was asked last."""
+        loaded = sum(owned.ledger.records_loaded for owned in self._owned.values() if not owned.opened)
+        before, self._loaded_before = self._loaded_before, loaded
+        return loaded > before
 
     @property
     def numbers(self) -> list[int]:

@@ -12,7 +12,7 @@ from streams.core.deadlines import Deadlines
 from streams.core.job import Job, Source, Status
 from streams.journal import Journal
 from streams.ledger import Ledger, LedgerConfig
-from streams.log import ChangelogBatch, NewRecord, SourceRecord, TopicPartition
+from streams.log import ChangelogBatch, NewRecord, Reading, TopicPartition
 from streams.metrics import Metrics
 from streams.names import CHANGELOG_TABLE_KEY, Topic
 from streams.rows import TABLE_MARK, encode_row, row_key
@@ -50,7 +50,7 @@ class StoredRows:
     async def close(self) -> None:
         pass
 
-    async def read(self, topic_partition: TopicPartition, start: int, end: int, limit: int) -> list[SourceRecord]:
+    async def read(self, topic_partition: TopicPartition, start: int, end: int, limit: int) -> Reading:
         raise NotImplementedError(f"{topic_partition} [{start}, {end}) {limit}")
 
     async def end_offsets(self, _topic: str) -> dict[int, int]:

@@ -9,6 +9,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -23,7 +24,7 @@ from streams.app import OrchestratorApp, build_app
 from streams.claims import Claim
 from streams.faust_hardening import DurableChannel, HardenedApp, HardenedWorker
 from streams.faust_hardening.consumer import HardenedConsumer, HardenedConsumerThread
-from streams.ledger import Ledger
+from streams.holes import HoleCheck
 from streams.log import SourceRecord
 from streams.logs import configure_logging
 from streams.names import SOURCE_TOPICS, Agent
@@ -204,11 +205,11 @@ def _marked_stay_in_flight(app: OrchestratorApp) -> None:
 
         return holding
 
-    async def no_look(_self: Ledger, _batch: Any) -> None:
-        pass
+    async def no_look(_self: HoleCheck, _records: Any, _now: datetime) -> bool:
+        return True
 
     _around_deliveries(app, change)
-    _replace(Ledger, "_check_holes", no_look)
+    _replace(HoleCheck, "check", no_look)
 
 
 def _stock_offset(_app: OrchestratorApp) -> None:

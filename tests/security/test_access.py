@@ -12,7 +12,10 @@ import pytest_asyncio
 from schemas import JobCompleted
 from streams.dev.robot import Fate
 from streams.kafka_access import Operation
+from streams.kafka_log import KafkaReader
+from streams.log import TopicPartition
 from streams.names import Topic, changelog_topic
+from streams.settings import Settings
 from tests.security.programs import CREATE_TOPICS, run
 from tests.security.readme_acls import readme_acls
 from tests.support.scene import Scene, submission
@@ -112,6 +115,18 @@ async def test_another_application_is_warned_of_by_those_who_may_describe_its_to
     (line,) = [line for line in worker.log_lines() if line["event"] == "topics_warning"]
     assert line["problem"].startswith(told)
     assert line["level"] == "warning"
+
+
+async def test_a_worker_may_ask_which_transactions_are_open(secured: Secured) -> None:
+    variables = {**secured.scene.variables, **secured.kafka.login(USER["worker"])}
+    options = Settings(**cast(Any, variables)).kafka_client_options()
+    reader = KafkaReader(options, secured.scene.app_id, secured.scene.partitions)
+    await reader.start()
+    try:
+        assert await reader.open_transactions(TopicPartition(Topic.BATCH_COMPLETED, 0)) == []
+        assert (await reader.peek(TopicPartition(Topic.BATCH_COMPLETED, 0), 0, 1, limit=1))[1] == 1
+    finally:
+        await reader.stop()
 
 
 @pytest.mark.parametrize("acl", readme_acls("worker"), ids=label)

@@ -7,7 +7,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
-from streams.log import ChangelogBatch, FencedError, NewRecord, SourceRecord, TopicPartition, UnreadableError
+from streams.log import (
+    ChangelogBatch,
+    FencedError,
+    NewRecord,
+    OpenTransaction,
+    Reading,
+    SourceRecord,
+    TopicPartition,
+    UnreadableError,
+)
 from streams.names import changelog_topic, transactional_id
 
 CHANGELOG_BATCH_RECORDS = 20
@@ -123,6 +132,18 @@ class SimulatedBroker:
         stop = stable if end is None else min(end, stable)
         return [entry.record for entry in self._logs[place][start:stop] if entry.state is State.COMMITTED]
 
+    def written(self, place: TopicPartition, start: int, end: int) -> list[SourceRecord]:
+        """Return the records of [start, end), whatever became of their transactions."""
+        return [entry.record for entry in self._logs[place][start:end] if entry.state is not State.MARKER]
+
+    def open_transactions(self, place: TopicPartition) -> list[OpenTransaction]:
+        """Return the transactions that have records in a partition and are not decided."""
+        return [
+            OpenTransaction(place, number, written[0].offset, written[-1].timestamp)
+            for number, transaction in enumerate(self._transactions.values())
+            if (written := [e.record for e in transaction.entries if (e.record.topic, e.record.partition) == place])
+        ]
+
     def places(self, topics: Sequence[str]) -> list[TopicPartition]:
         """Return every partition of some topics."""
         return [TopicPartition(topic, number) for topic in topics for number in range(self.partitions)]
@@ -138,19 +159,34 @@ class SimulatedBroker:
 
 
 class SimulatedReader:
-    """The LogReader of a worker; `io` is its way to the broker."""
+    """The UndecidedReader of a worker; `io` is its way to the broker. A read goes over at most `most` offsets."""
 
-    def __init__(self, broker: SimulatedBroker, io: Io) -> None:
+    def __init__(self, broker: SimulatedBroker, io: Io, most: int = 1_000_000) -> None:
         self._broker = broker
         self._io = io
+        self._most = most
 
-    async def read(self, place: TopicPartition, start: int, end: int, limit: int) -> list[SourceRecord]:
-        """Return committed records; see LogReader."""
+    async def read(self, place: TopicPartition, start: int, end: int, limit: int) -> Reading:
+        """Return committed records, and how far they were looked for; see LogReader."""
         await self._io()
-        records = self._broker.committed(place, start, end)[:limit]
-        if len(records) < limit and self._broker.last_stable_offset(place) < end:
+        position = min(end, start + self._most, self._broker.last_stable_offset(place))
+        if position <= start < end:
             raise UnreadableError(str(place))
-        return records
+        records = self._broker.committed(place, start, position)[:limit]
+        if len(records) == limit:
+            position = records[-1].offset + 1
+        return Reading(records, max(start, position))
+
+    async def peek(self, place: TopicPartition, start: int, end: int, limit: int) -> tuple[list[SourceRecord], int]:
+        """Return records, decided or not; see UndecidedReader."""
+        await self._io()
+        records = self._broker.written(place, start, end)[:limit]
+        return records, records[-1].offset + 1 if len(records) == limit else end
+
+    async def open_transactions(self, place: TopicPartition) -> list[OpenTransaction]:
+        """Return what is undecided; see UndecidedReader."""
+        await self._io()
+        return self._broker.open_transactions(place)
 
     async def end_offsets(self, topic: str) -> dict[int, int]:
         """Return the high watermarks; see LogReader."""

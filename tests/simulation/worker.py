@@ -16,7 +16,7 @@ from streams.names import SOURCE_TOPICS
 from streams.partitions import Partitions
 from streams.robot import Answer
 from streams.robot_request import RobotRequest
-from streams.watchdog import StuckPartitionError, Watchdog
+from streams.watchdog import Limits, StuckPartitionError, Watchdog
 from tests.simulation.broker import SimulatedPartitionLog, SimulatedReader
 
 if TYPE_CHECKING:
@@ -26,6 +26,13 @@ TICK_SECONDS = 0.25
 HEARTBEAT_SECONDS = 1.0
 POLL_SECONDS = 0.05
 PAYLOAD_CACHE_BYTES = 2_000
+# Few enough that most looks for a gap take several reads.
+READ_OFFSETS = 3
+
+
+async def never_moved() -> bool:
+    """Return what a cluster says that keeps its addresses."""
+    return False
 
 
 class QuietJournal(Journal):
@@ -101,7 +108,7 @@ class SimulatedWorker:
         self.partitions = Partitions(self._make_ledger, now, self._journal, self._crash)
         self._slots = CallSlots(concurrency, self.partitions.wake)
         self._payloads = PayloadCache(PAYLOAD_CACHE_BYTES)
-        self._reader = SimulatedReader(world.broker, self.host.io)
+        self._reader = SimulatedReader(world.broker, self.host.io, READ_OFFSETS)
         self._scan = DeadlineScan(
             self.partitions.open_ledgers,
             self.partitions.report,
@@ -126,8 +133,10 @@ class SimulatedWorker:
             timedelta(0),
             self.partitions.open_ledgers,
             self._reader,
+            never_moved,
             now,
             self._journal,
+            Limits(),
         )
         self._deciding: asyncio.Task[None] | None = None
         self._generation = -1

@@ -7,7 +7,8 @@ import pytest
 
 from streams.core.events import DeadlinePassed
 from streams.core.job import FailureReason, JobKey, Status
-from streams.ledger import STEP_MAX_BYTES, STEP_MAX_ITEMS, LostRecordsError
+from streams.holes import LostRecordsError
+from streams.ledger import STEP_MAX_BYTES, STEP_MAX_ITEMS
 from streams.log import FencedError, NewRecord
 from streams.names import DLQ_OF, Topic, changelog_topic
 from tests.core.builders import COMPLETED, DEADLINES, ENDED_AT, NOW

@@ -21,6 +21,7 @@ class SlowLedger:
     def __init__(self, partition: int) -> None:
         self.partition = partition
         self.admitting = True
+        self.records_loaded = 0
         self.opening = False
         self.closed = False
         self.may_open = asyncio.Event()
@@ -115,3 +116,15 @@ async def test_a_record_that_waited_through_a_rebalance_is_left_to_the_next_read
     await waiting
     assert [each.offset for each in scene.made[0].delivered] == [0]
     assert scene.made[1].delivered == []
+
+
+async def test_tables_that_are_being_loaded_show_that_they_get_on(scene: Scene) -> None:
+    """Without a bound on how long it takes, a worker that loads must not look like one that is lost."""
+    await scene.partitions.assign({0, 1}, generation=1)
+    await turn()
+    assert not scene.partitions.has_loaded_more()
+    scene.made[0].records_loaded = 10
+    assert scene.partitions.has_loaded_more()
+    assert not scene.partitions.has_loaded_more()
+    scene.made[1].records_loaded = 10
+    assert scene.partitions.has_loaded_more()
