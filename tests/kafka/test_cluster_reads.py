@@ -19,6 +19,7 @@ from streams.dev.kafka import EmbeddedCluster, EmbeddedKafka
 from streams.kafka_admin import admin_client
 from streams.kafka_log import KafkaReader
 from streams.log import UnreadableError, until_readable
+from tests.support.worker import freeze
 
 PARTITIONS = 2
 POLL_SECONDS = 0.2
@@ -85,7 +86,7 @@ async def place(cluster: EmbeddedCluster) -> AsyncIterator[Place]:
 @contextmanager
 def frozen(broker: EmbeddedKafka) -> Iterator[None]:
     """Stop a broker for the length of the block; its connections stay."""
-    os.kill(broker.pid, signal.SIGSTOP)
+    freeze(broker.pid)
     try:
         yield
     finally:
