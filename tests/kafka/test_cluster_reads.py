@@ -22,6 +22,7 @@ from streams.log import UnreadableError, until_readable
 from streams.names import Topic
 from streams.topics import TopicsError, check_topics, create_topics, topic_specs
 from tests.support.settings import settings_of
+from tests.support.worker import freeze
 
 PARTITIONS = 2
 POLL_SECONDS = 0.2
@@ -88,7 +89,7 @@ async def place(cluster: EmbeddedCluster) -> AsyncIterator[Place]:
 @contextmanager
 def frozen(broker: EmbeddedKafka) -> Iterator[None]:
     """Stop a broker for the length of the block; its connections stay."""
-    os.kill(broker.pid, signal.SIGSTOP)
+    freeze(broker.pid)
     try:
         yield
     finally:
