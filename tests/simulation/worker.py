@@ -142,6 +142,7 @@ class SimulatedWorker:
         self._generation = -1
         self._fetchers: list[asyncio.Task[None]] = []
         self._unacknowledged: dict[TopicPartition, set[int]] = {}
+        self._acknowledged: set[TopicPartition] = set()
         self._position: dict[TopicPartition, int] = {}
         self._forgotten: dict[TopicPartition, set[int]] = defaultdict(set)
         self._stopping = False
@@ -215,6 +216,7 @@ class SimulatedWorker:
         self._generation, numbers = given
         await self.partitions.assign(numbers, self._generation)
         self._unacknowledged.clear()
+        self._acknowledged.clear()
         self._forgotten.clear()
         self._position.clear()
         places = [TopicPartition(topic, number) for topic in SOURCE_TOPICS for number in sorted(numbers)]
@@ -271,6 +273,7 @@ class SimulatedWorker:
 
         def acknowledge() -> None:
             unacknowledged.discard(record.offset)
+            self._acknowledged.add(place)
             # The client takes what was forgotten before for a gap of the log.
             self._forgotten[place] = {offset for offset in self._forgotten[place] if offset > record.offset}
 
@@ -285,8 +288,8 @@ class SimulatedWorker:
         await self.host.io()
         for place, position in self._position.items():
             offset = min({*self._unacknowledged.get(place, ()), *self._forgotten[place]}, default=position)
-            # A partition of which nothing is acknowledged is not committed, not even as 0.
-            if offset and self._world.group.may_commit(self.host.name, self._generation, place):
+            # What nothing was acknowledged of is not committed, even where markers lie before the first record.
+            if place in self._acknowledged and self._world.group.may_commit(self.host.name, self._generation, place):
                 self._world.broker.committed_offsets[place] = offset
 
     async def _watch(self) -> None:
