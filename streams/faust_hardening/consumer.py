@@ -13,6 +13,8 @@ from faust.types import TP, Message
 FETCH_MAX_WAIT_MS = 50
 # Messages handed on and not yet acknowledged, wherever they wait: nothing more is read while there are as many.
 HELD_MAX_BYTES = 64_000_000
+# About the largest record that anybody sends here. A larger one is read as well, beyond the bound above.
+RECORD_MAX_BYTES = 5_000_000
 # What Python keeps beside the bytes of a record from its fetch to its acknowledgement.
 MESSAGE_OVERHEAD = 1_000
 
@@ -60,10 +62,13 @@ class HardenedConsumerThread(AIOKafkaConsumerThread):
         found: dict[TP, list[Any]] = {}
         room = cast(HardenedConsumer, self.consumer).room
         fetcher = consumer._fetcher
-        while records := await super()._fetch_records(consumer, active_partitions, timeout, max_records=1):
-            for tp, (record,) in records.items():
-                found.setdefault(tp, []).append(record)
-                room -= size_in_memory(record)
+        # One by one would do, but takes its time where they are small.
+        while records := await super()._fetch_records(
+            consumer, active_partitions, timeout, max_records=max(1, room // RECORD_MAX_BYTES)
+        ):
+            for tp, batch in records.items():
+                found.setdefault(tp, []).extend(batch)
+                room -= sum(map(size_in_memory, batch))
                 if tp in fetcher._records:
                     fetcher._records.move_to_end(tp)
             if room <= 0:
@@ -93,8 +98,10 @@ async def seek_to_committed(consumer: aiokafka.AIOKafkaConsumer) -> Mapping[TP, 
 
 def size_in_memory(message: Any) -> int:
     """Return about how many bytes a message takes here, as aiokafka or as Faust has it."""
-    headers = sum(len(name) + len(value or b"") for name, value in message.headers or ())
-    return len(message.key or b"") + len(message.value or b"") + headers + MESSAGE_OVERHEAD
+    size = MESSAGE_OVERHEAD + len(message.key or b"") + len(message.value or b"")
+    for name, value in message.headers or ():
+        size += len(name) + len(value or b"")
+    return size
 
 
 class HardenedConsumer(Consumer):

@@ -10,7 +10,7 @@ from tests.hardening.halves import Halves
 from tests.hardening.stock_worker import Patch
 from tests.support.scene import submission
 
-JOBS = 60
+JOBS = 80
 SUBMISSION_BYTES = 4_500_000
 HOUR_SECONDS = 3600
 # A worker without jobs takes 80 MB; beside what it holds, there is what it makes of the one it looks at.

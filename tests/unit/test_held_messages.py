@@ -159,7 +159,11 @@ async def offsets_found(source: Any, room: int) -> dict[str, list[int]]:
     return {tp.topic: [record.offset for record in records] for tp, records in found.items()}
 
 
-async def test_a_look_takes_what_there_is_room_for_and_the_next_one_goes_on() -> None:
+@pytest.mark.parametrize("largest", [LARGE, module.RECORD_MAX_BYTES])
+async def test_a_look_takes_what_there_is_room_for_and_the_next_one_goes_on(
+    largest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RECORD_MAX_BYTES", largest)
     source = fetched(submitted=5)
     assert await offsets_found(source, 3 * LARGE) == {"submitted": [0, 1, 2]}
     assert await offsets_found(source, 9 * LARGE) == {"submitted": [3, 4]}
