@@ -58,6 +58,7 @@ class Patch(StrEnum):
     METADATA_AGE = "metadata_age"
     DIRECTORIES = "directories"
     SIGUSR2 = "sigusr2"
+    MEMORY = "memory"
 
 
 Change = Callable[[OrchestratorApp], None]
@@ -314,6 +315,11 @@ def _stock_sigusr2(_app: OrchestratorApp) -> None:
     _replace(HardenedWorker, "_on_sigusr2", faust.Worker._on_sigusr2)
 
 
+def _stock_reading(_app: OrchestratorApp) -> None:
+    _replace(HardenedConsumer, "_getmany", Consumer._getmany)
+    _replace(HardenedConsumerThread, "_fetch_records", AIOKafkaConsumerThread._fetch_records)
+
+
 # Of each patch: what makes its window wide, and what takes it out.
 CHANGES: dict[Patch, tuple[Change, Change]] = {
     Patch.RECOVERY: (_rebalances_overlap, _stock_recovery),
@@ -329,6 +335,7 @@ CHANGES: dict[Patch, tuple[Change, Change]] = {
     Patch.METADATA_AGE: (_first_metadata_request_fails, _stock_metadata_age),
     Patch.DIRECTORIES: (_in_a_folder_of_its_own, _stock_directories),
     Patch.SIGUSR2: (_input_that_nobody_gives, _stock_sigusr2),
+    Patch.MEMORY: (_nothing, _stock_reading),
 }
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -100,6 +101,11 @@ class WorkerProcess:
             self.signal(signal.SIGKILL)
         self._process.wait()
         self._log.close()
+
+    def peak_bytes(self) -> int:
+        """Return the most memory that it has had resident (Linux: from /proc)."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024
 
     def log_lines(self) -> list[dict[str, Any]]:
         """Return the log lines that it has written."""
