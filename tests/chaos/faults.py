@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError
 from streams.names import SOURCE_TOPICS, Topic
 from tests.chaos import disturbances
 from tests.chaos.brokers import PARTITIONS, RESET_SECONDS
-from tests.chaos.load import Record, completion
+from tests.chaos.load import Record, completion, placed, submission
 from tests.chaos.tripping_worker import TripPoint
 from tests.chaos.workers import Slot
 from tests.chaos.world import World
@@ -26,6 +26,11 @@ ABORTED_RECORD_BYTES = 4_000_000
 ABORTED_RECORDS = 12
 ABORTED_CHUNK_SECONDS = 0.01
 ABORTED_SECONDS = 15.0
+# Beside 64 MB of records and as much of payloads that wait, what is made of those in work; without a bound it is all.
+LARGE_JOBS = 120
+LARGE_JOB_BYTES = 4_000_000
+LARGE_SECONDS = 10.0
+PEAK_BYTES = 450_000_000
 
 
 @dataclass(frozen=True)
@@ -241,6 +246,19 @@ async def transaction_held(world: World) -> None:
     )
 
 
+async def large_submissions(world: World) -> None:
+    """Jobs of megabytes come all at once, more than a worker may hold in memory."""
+    for number in range(LARGE_JOBS):
+        payload = submission(world.rng, f"large-{number}-{world.rng.getrandbits(32):08x}", f"large-{number % 8}")
+        payload["orders"][0]["pedidoInput"]["referencia"] = "x" * LARGE_JOB_BYTES
+        world.producers.publish(placed(Topic.SUBMITTED, payload, payload["workspaceId"]))
+    await asyncio.sleep(LARGE_SECONDS)
+    for slot in world.fleet.running():
+        peak = slot.peak_bytes()
+        if peak > PEAK_BYTES:
+            world.problems.append(f"worker {slot.number} took {peak} bytes")
+
+
 async def aborted_run(world: World) -> None:
     """A producer gives tens of megabytes up in a source topic, while all that the workers hear from Kafka is slow."""
     links = [proxy for link in world.kafka.links for proxy in link]
@@ -275,6 +293,7 @@ ALL = {
     "broker_moves": Fault(broker_moves, cluster=False, moving=True),
     "transaction_held": Fault(transaction_held),
     "aborted_run": Fault(aborted_run, proxied=True),
+    "large_submissions": Fault(large_submissions, cluster=False),
     "disk_full": Fault(disk_full),
     "brokers_gone": Fault(brokers_gone, cluster=False),
     "clock_steps": Fault(clock_steps),

@@ -146,7 +146,7 @@ class Producers:
     """Publishes records until the broker has them, whatever happens to it meanwhile; use as `async with`."""
 
     def __init__(self, bootstrap_servers: str) -> None:
-        self._options = {"bootstrap_servers": bootstrap_servers, "acks": "all"}
+        self._options = {"bootstrap_servers": bootstrap_servers, "acks": "all", "max_request_size": LARGEST_BYTES}
         self._sending: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> "Producers":
@@ -196,7 +196,6 @@ class Producers:
             **self._options,
             transactional_id=f"producer-{uuid.uuid4().hex}",
             transaction_timeout_ms=HELD_MS,
-            max_request_size=LARGEST_BYTES,
         )
         with contextlib.suppress(KafkaError):
             try:

@@ -60,7 +60,7 @@ async def run_round(plan: Plan, folder: Path) -> Round:
                 tasks.create_task(_fault(world, at, name, done))
         await world.producers.flush()
         verdict = await settle(world)
-        verdict.violations += await _stop_cleanly(world)
+        verdict.violations += world.problems + await _stop_cleanly(world)
     return Round(plan, done, world.fleet.exits, verdict, world.load.sent, time.monotonic() - started)
 
 

@@ -36,6 +36,8 @@ class World:
         self.load = Load(Random(plan.seed + 2_000_000), plan.jobs, plan.workspaces)
         self.producers = Producers(self.kafka.bootstrap_servers)
         self.settings = Settings(**cast(Any, self._variables_of(0) | self._direct()))
+        # What a fault has seen that should not be.
+        self.problems: list[str] = []
         # A fault that needs the broker, or the whole fleet, for itself.
         self.broker_lock = asyncio.Lock()
         self.fleet_lock = asyncio.Lock()

@@ -63,6 +63,18 @@ async def test_a_table_that_was_made_anew_is_refused_until_it_is_adopted(scene: 
     assert (await scene.outcome(second["jobId"])).status == "completed"
 
 
+async def test_a_row_of_a_newer_release_is_one_line_and_no_internal_failure(scene: Scene) -> None:
+    changelog = changelog_topic(scene.app_id)
+    value = b'{"version":99,"status":"paused"}'
+    await scene.producer.send_and_wait(changelog, value, key=b'["workspace","job"]', partition=2)
+    worker = await scene.worker(ready=False)
+    assert await worker.wait_ended() == 78
+    assert last_error(worker) == (
+        f"{changelog}-2: a job row has version 99, this release reads up to 1: run the newer release"
+    )
+    assert "Traceback" not in worker.log_path.read_text()
+
+
 @pytest.fixture
 async def own_topics(tmp_path: Path) -> AsyncIterator[Scene]:
     with EmbeddedKafka(tmp_path / "kafka") as broker:

@@ -26,6 +26,12 @@ def freeze(pid: int) -> None:
     os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)
 
 
+def peak_bytes(pid: int) -> int:
+    """Return the most memory that a process has had resident (Linux: from /proc)."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024
+
+
 class WorkerProcess:
     """A worker process with a log file; ended by pid, never by name."""
 
@@ -103,9 +109,8 @@ class WorkerProcess:
         self._log.close()
 
     def peak_bytes(self) -> int:
-        """Return the most memory that it has had resident (Linux: from /proc)."""
-        status = Path(f"/proc/{self._process.pid}/status").read_text()
-        return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024
+        """Return the most memory that it has had resident."""
+        return peak_bytes(self._process.pid)
 
     def log_lines(self) -> list[dict[str, Any]]:
         """Return the log lines that it has written."""
