@@ -18,14 +18,20 @@ from streams.names import Topic, changelog_topic
 from streams.settings import Settings
 from tests.security.programs import CREATE_TOPICS, run
 from tests.security.readme_acls import readme_acls
-from tests.support.scene import Scene, submission
+from tests.support.scene import PARTITIONS, Scene, submission
 from tests.support.secure_kafka import PASSWORD, Acl, Resource, SecureKafka
 from tests.support.worker import WorkerProcess
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 # In the README's table by the program's name, in Kafka by the user's.
-USER = {"worker": "worker", "submit": "submit", "topics check": "topics-check", "topics create": "topics-create"}
+USER = {
+    "worker": "worker",
+    "submit": "submit",
+    "topics check": "topics-check",
+    "topics create": "topics-create",
+    "topics adopt": "topics-adopt",
+}
 
 
 @dataclass
@@ -48,7 +54,9 @@ class Secured:
 
     def run(self, program: str, stdin: str = "", **variables: str) -> "subprocess.CompletedProcess[str]":
         """Run a program other than the worker as its user."""
-        command = {"submit": "submit -", "topics create": CREATE_TOPICS}.get(program, program)
+        command = {"submit": "submit -", "topics create": CREATE_TOPICS, "topics adopt": "topics adopt --yes"}.get(
+            program, program
+        )
         app_id = {"ROBOT_ORCHESTRATOR_APP_ID": self.scene.app_id}
         return run(command, {**self.kafka.login(USER[program]), **app_id, **variables}, stdin)
 
@@ -179,6 +187,19 @@ async def test_topics_create_names_the_acl_that_it_lacks(secured: Secured, opera
     ended = secured.run("topics create", ROBOT_ORCHESTRATOR_APP_ID=app_id)
     assert (ended.returncode, ended.stdout) == (78, "")
     assert ended.stderr == (f"robot-orchestrator: missing ACLs: {operation.name} on topic {changelog_topic(app_id)}\n")
+
+
+async def test_topics_adopt_needs_to_write_to_the_table_and_says_so(secured: Secured) -> None:
+    adopted = secured.run("topics adopt")
+    assert (adopted.returncode, adopted.stderr) == (0, "")
+    assert adopted.stdout == f"marked {PARTITIONS} partitions: workers start now\n"
+    changelog = changelog_topic("robot-orchestrator")
+    await secured.allow("topics adopt", without=Acl(Resource.TOPIC, changelog, Operation.WRITE))
+    refused = secured.run("topics adopt")
+    await secured.allow("topics adopt")
+    assert (refused.returncode, refused.stdout) == (78, "")
+    name = changelog_topic(secured.scene.app_id)
+    assert refused.stderr == f"robot-orchestrator: missing ACLs: WRITE on topic {name}\n"
 
 
 async def test_a_right_that_is_taken_away_meanwhile_costs_no_job(secured: Secured) -> None:
