@@ -51,6 +51,8 @@ _SUBMISSION_BYTES = SUBMISSION_MAX_BYTES + 1_000_000
 _LETTER_BYTES = _SUBMISSION_BYTES + 1_000_000
 _OTHERS_SHOWN = 3
 CREATED_POLL_SECONDS = 0.1
+# Long enough for a coordinator that is being elected.
+FIRST_LOOK_SECONDS = 10.0
 # The topics, or something else around the program, are not as it needs them.
 CONFIG_EXIT_CODE = 78  # sysexits.h: EX_CONFIG
 
@@ -250,11 +252,16 @@ def _other_applications(topics: Iterable[str], app_id: str) -> Iterator[str]:
 async def first_start_warning(reader: LogReader, app_id: str) -> str | None:
     """Return a line if an application that has never run finds submissions; None if its job table was ever opened.
 
-    Needs no rights but a worker's, unlike a look at the other applications' topics.
+    Needs no rights but a worker's, unlike a look at the other applications' topics. None also if the log gives no clear
+    answer in a few seconds: a worker must not stand still for a warning.
     """
-    opened = await until_readable(partial(reader.end_offsets, changelog_topic(app_id)))
-    committed = await until_readable(partial(reader.committed_offsets, Topic.SUBMITTED))
-    ends = await until_readable(partial(reader.end_offsets, Topic.SUBMITTED))
+    try:
+        async with asyncio.timeout(FIRST_LOOK_SECONDS):
+            opened = await until_readable(partial(reader.end_offsets, changelog_topic(app_id)))
+            committed = await until_readable(partial(reader.committed_offsets, Topic.SUBMITTED))
+            ends = await until_readable(partial(reader.end_offsets, Topic.SUBMITTED))
+    except TimeoutError:
+        return None
     # Transactions' markers are counted as well.
     unread = sum(end - committed[number] for number, end in ends.items())
     if any(opened.values()) or not unread:
