@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 from streams.core.events import CallFailed, DeadlinePassed, RobotAccepted
 from streams.core.job import JobKey
@@ -165,6 +165,7 @@ class _Pass:
 
     due: list[_Due]
     ends: Mapping[int, int] | None = None
+    ends_read_at: datetime = datetime.min.replace(tzinfo=UTC)
     # That of the own partition, read again when nothing lies elsewhere.
     end: int | None = None
 
@@ -252,9 +253,21 @@ class DeadlineScan:
                 continue
             del self._passes[ledger]
             if ledger in self._ledgers():
-                for due in one.due:
-                    self._decide(ledger, due.event)
+                self._decide_all(ledger, one)
         return behind
+
+    def _decide_all(self, ledger: Ledger, one: _Pass) -> None:
+        """Decide the failures of a pass; those that began before their jobs' deadlines and end behind them begin anew.
+
+        A completion that came before the deadline counts, also one that came after the call was seen to fail.
+        """
+        now = self._now()
+        for due in one.due:
+            deadline = ledger.deadline_of(due.event.key)
+            if deadline is not None and one.ends_read_at < deadline <= now:
+                self._due.setdefault(ledger, []).append(due)
+            else:
+                self._decide(ledger, due.event)
 
     async def _begin_passes(self) -> None:
         """Read the ends for what waits: whatever comes after this has to wait for the next pass."""
@@ -262,9 +275,9 @@ class DeadlineScan:
             self._passes[ledger] = _Pass(self._due.pop(ledger))
         beginning = [one for one in self._passes.values() if one.ends is None]
         if beginning:
-            ends = await self._barrier.ends()
+            read_at, ends = self._now(), await self._barrier.ends()
             for one in beginning:
-                one.ends = ends
+                one.ends, one.ends_read_at = ends, read_at
 
     async def _look_elsewhere(self, behind: dict[int | None, str]) -> None:
         """Let those jobs go on that nothing in another partition may complete; the others begin anew."""

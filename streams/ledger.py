@@ -153,7 +153,7 @@ class Ledger:
         self.admitting = True
         # How many records of the changelog have been read by `open` so far.
         self.records_loaded = 0
-        # While the log is looked through for lost records, or has not given a payload, others may have the call slots.
+        # After a step that the log could not serve, and until the next one, others may have the call slots.
         self._stands_back = False
         self._wrote_at = datetime.min.replace(tzinfo=UTC)
 
@@ -277,6 +277,11 @@ class Ledger:
         """Return the rows as they stand."""
         return list(self._rows.values())
 
+    def deadline_of(self, key: JobKey) -> datetime | None:
+        """Return until when a job has time, None if there is no such job or it waits for its turn."""
+        job = self._rows.get(key)
+        return None if job is None else job.deadline
+
     def take_due(self, now: datetime) -> list[JobKey]:
         """Return jobs whose deadline has come, each once per deadline. Costs nothing for those that wait."""
         due = []
@@ -295,10 +300,10 @@ class Ledger:
         Raises FencedError, LostRecordsError or a client's error; the ledger is of no use after any of them.
         """
         batch = self._take_batch()
-        self._stands_back = True
         records = [item.record for item in batch if isinstance(item, _Delivered)]
         if not await self._holes.check(records, clock()):
             self._queue.extendleft(reversed(batch))
+            self._stands_back = True
             return False
         self._stands_back = False
         now = clock()
