@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 from streams.core.events import CallFailed, DeadlinePassed, RobotAccepted
 from streams.core.job import JobKey
@@ -165,7 +165,7 @@ class _Pass:
 
     due: list[_Due]
     ends: Mapping[int, int] | None = None
-    ends_read_at: datetime = datetime.min.replace(tzinfo=UTC)
+    ends_read_at: datetime | None = None
     # That of the own partition, read again when nothing lies elsewhere.
     end: int | None = None
 
@@ -264,7 +264,7 @@ class DeadlineScan:
         now = self._now()
         for due in one.due:
             deadline = ledger.deadline_of(due.event.key)
-            if deadline is not None and one.ends_read_at < deadline <= now:
+            if deadline is not None and one.ends_read_at is not None and one.ends_read_at < deadline <= now:
                 self._due.setdefault(ledger, []).append(due)
             else:
                 self._decide(ledger, due.event)
