@@ -66,13 +66,13 @@ def test_a_good_submission_shows_no_secret_from_its_record_to_its_outcome() -> N
     source = record(encoded(), partition=HOME, key=PASSWORD.encode(), headers=(("x", PASSWORD.encode()),))
     intake = interpret(source, PARTITIONS, DEADLINES, NOW)
     assert intake.event is not None
-    pending, _ = transition(None, intake.event, NOW, DEADLINES)
+    pending, *_ = transition(None, intake.event, NOW, DEADLINES)
     assert pending is not None
-    claimed, effects = transition(pending, Admitted(pending.key, "worker"), NOW, DEADLINES)
+    claimed, effects, _ = transition(pending, Admitted(pending.key, "worker"), NOW, DEADLINES)
     assert claimed is not None
     claim = Claim(claimed, encoded())
     request = build_request(claim.payload, "https://app.example", CALLBACK_SECRET)
-    failed, ended = transition(
+    failed, ended, _ = transition(
         claimed, event_of(claimed.key, Rejected(400, "Robot service error 400: ***"), NOW), NOW, DEADLINES
     )
     assert failed is not None
