@@ -26,6 +26,15 @@ from streams.core.events import (
 from streams.core.job import Job, JobKey, Status
 from streams.core.table import Change, JobTable
 from streams.dead_letters import dead_letter, record_size
+from streams.facts import (
+    CompletionIgnored,
+    DeadLettered,
+    Fact,
+    RecordForwarded,
+    RowChanged,
+    SubmissionExpired,
+    SubmissionIgnored,
+)
 from streams.holes import HoleCheck
 from streams.intake import Intake, Rejection, fingerprint, interpret, read_submission
 from streams.journal import Journal
@@ -112,7 +121,7 @@ class _Draft:
     changed: dict[JobKey, Job] = field(default_factory=dict)
     forgotten: list[JobKey] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
-    facts: list[Callable[[Journal], None]] = field(default_factory=list)
+    facts: list[Fact] = field(default_factory=list)
 
 
 class Ledger:
@@ -341,13 +350,13 @@ class Ledger:
         if record_size(copy) > self._config.max_bytes[record.topic]:
             return Intake(rejection=Rejection(DeadLetterReason.TOO_LARGE, "too large to be moved to its partition"))
         draft.records.append(copy)
-        draft.facts.append(lambda journal: journal.record_forwarded(record, target))
+        draft.facts.append(RecordForwarded(record, target))
         return Intake()
 
     def _bury(self, record: SourceRecord, rejection: Rejection, draft: _Draft) -> None:
         max_bytes = self._config.max_bytes[DLQ_OF[Topic(record.topic)]]
         draft.records.append(dead_letter(record, rejection.reason, rejection.message, max_bytes))
-        draft.facts.append(lambda journal: journal.dead_letter(record, rejection))
+        draft.facts.append(DeadLettered(record, rejection))
 
     def _apply_record(
         self,
@@ -362,7 +371,7 @@ class Ledger:
             if self._config.deadlines.row_may_be_gone(event.submitted_at, now):
                 # The job may have had its outcome long ago: a second one would be worse than a letter.
                 message = "the submission is older than the table's memory"
-                draft.facts.append(lambda journal: journal.submission_expired(event.key))
+                draft.facts.append(SubmissionExpired(event.key))
                 return Rejection(DeadLetterReason.SUBMISSION_EXPIRED, message)
             if isinstance(event, JobSubmitted) and record.value is not None:
                 self._payloads.offer(event.key, record.value)
@@ -370,9 +379,9 @@ class Ledger:
         if ignored is None:
             return rejection
         if isinstance(event, BatchCompleted):
-            draft.facts.append(lambda journal: journal.completion_ignored(event.key, ignored))
+            draft.facts.append(CompletionIgnored(event.key, ignored))
         else:
-            draft.facts.append(lambda journal: journal.submission_ignored(event.key, ignored))
+            draft.facts.append(SubmissionIgnored(event.key, ignored))
         if ignored is IgnoreReason.DUPLICATE:
             # Read again: what its first reading led to is committed.
             return None
@@ -383,12 +392,11 @@ class Ledger:
         change = self._table.apply(event, now)
         if (row := change.row) is not None:
             draft.changed[event.key] = row
-            before = change.before
             if row.status is not Status.PENDING:
                 self._payloads.drop(event.key)
             if PublishOutcome() in change.effects:
                 draft.records.append(outcome_record(row, self.partition, self._config.app_id))
-            draft.facts.append(lambda journal: journal.transition(event, before, row, now))
+            draft.facts.append(RowChanged(event, change.before, row, now))
         return change
 
     def _has_admissible(self, now: datetime) -> bool:
@@ -483,4 +491,4 @@ class Ledger:
         for claim in draft.claims:
             self._dispatch(claim)
         for fact in draft.facts:
-            fact(self._journal)
+            self._journal.tell(fact)
