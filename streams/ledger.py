@@ -36,7 +36,16 @@ from streams.facts import (
     SubmissionIgnored,
 )
 from streams.holes import HoleCheck
-from streams.intake import Intake, Rejection, fingerprint, interpret, read_submission
+from streams.intake import (
+    Apply,
+    Forward,
+    Refuse,
+    RefuseAndFail,
+    Rejection,
+    fingerprint,
+    interpret,
+    read_submission,
+)
 from streams.journal import Journal
 from streams.log import (
     LogReader,
@@ -336,22 +345,27 @@ class Ledger:
         return batch
 
     def _read(self, record: SourceRecord, now: datetime, draft: _Draft) -> None:
-        intake = interpret(record, self._config.partitions, self._config.deadlines, now)
-        if intake.forward_to is not None:
-            intake = self._forward(record, intake.forward_to, draft)
-        rejection = intake.rejection
-        if intake.event is not None:
-            rejection = self._apply_record(intake.event, intake.rejection, record, now, draft)
+        rejection: Rejection | None
+        match interpret(record, self._config.partitions, self._config.deadlines, now):
+            case Apply(event):
+                rejection = self._apply_record(event, None, record, now, draft)
+            case RefuseAndFail(failure, because):
+                rejection = self._apply_record(failure, because, record, now, draft)
+            case Forward(target):
+                rejection = self._forward(record, target, draft)
+            case Refuse(rejection):
+                pass
         if rejection is not None:
             self._bury(record, rejection, draft)
 
-    def _forward(self, record: SourceRecord, target: int, draft: _Draft) -> Intake:
+    def _forward(self, record: SourceRecord, target: int, draft: _Draft) -> Rejection | None:
+        """Copy a record to its partition; return why it must become a dead letter instead, if it must."""
         copy = NewRecord(record.topic, target, record.key, record.value, record.headers, record.timestamp)
         if record_size(copy) > self._config.max_bytes[record.topic]:
-            return Intake(rejection=Rejection(DeadLetterReason.TOO_LARGE, "too large to be moved to its partition"))
+            return Rejection(DeadLetterReason.TOO_LARGE, "too large to be moved to its partition")
         draft.records.append(copy)
         draft.facts.append(RecordForwarded(record, target))
-        return Intake()
+        return None
 
     def _bury(self, record: SourceRecord, rejection: Rejection, draft: _Draft) -> None:
         max_bytes = self._config.max_bytes[DLQ_OF[Topic(record.topic)]]
