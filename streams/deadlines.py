@@ -24,7 +24,7 @@ HELD_RETRY_SECONDS = 1.0
 # others have their turn, and how many records at once: the event loop stands still meanwhile, for about 10 ms.
 PEEK_MAX_JOBS = 10_000
 PEEK_MAX_BYTES = 10_000_000
-PEEK_SLICE = 1_000
+PEEK_SLICE = 200
 
 
 class BehindError(Exception):
@@ -129,6 +129,13 @@ class ReadBarrier:
             peeked.end = looked_to
         return peeked.jobs.keys()
 
+    async def _is_open_before(self, partition: int, end: int) -> bool:
+        """Whether a transaction is known to be open there: a broker that cannot say so keeps nobody from reading."""
+        try:
+            return any(transaction.start_offset < end for transaction in await self.open_transactions(partition))
+        except UnreadableError:
+            return False
+
     async def _passed_or_unknown(self, partition: int, position: int, end: int) -> bool:
         try:
             return await self._passed(partition, position, end)
@@ -141,7 +148,7 @@ class ReadBarrier:
         if self._gaps.skip(place, position) >= end:
             return True
         if partition in self._undecided:
-            if any(transaction.start_offset < end for transaction in await self.open_transactions(partition)):
+            if await self._is_open_before(partition, end):
                 return False
             self._undecided.remove(partition)
         try:

@@ -164,7 +164,7 @@ class Ledger:
         self.admitting = True
         # How many records of the changelog have been read by `open` so far.
         self.records_loaded = 0
-        # After a step that the log could not serve, and until the next one, others may have the call slots.
+        # After a step that the log could not serve, and until one that it could, others may have the call slots.
         self._stands_back = False
         self._wrote_at = datetime.min.replace(tzinfo=UTC)
 
@@ -194,19 +194,22 @@ class Ledger:
             self._processed[topic] = offset
             self._holes.begin(topic, offset)
         if not marked:
-            await self._mark()
+            await self._mark(empty=not self._table.rows())
         self._wrote_at = now
         self._slots.enter(self)
 
-    async def _mark(self) -> None:
-        """Write down that the partition has a table from now on. Raises LostTableError if it should have had one."""
+    async def _mark(self, *, empty: bool) -> None:
+        """Write down that the partition has a table from now on. Raises LostTableError if it should have had one.
+
+        One with rows is of a release that wrote no mark.
+        """
         for topic in SOURCE_TOPICS:
             source = TopicPartition(topic, self.partition)
-            if await until_readable(partial(self._reader.has_committed, source)):
+            if empty and await until_readable(partial(self._reader.has_committed, source)):
                 raise LostTableError(
                     f"{self._changelog}-{self.partition} has no table, but the group has worked on {topic}: the "
-                    "changelog was deleted or made anew, and the jobs in it are lost. If that cannot be undone: "
-                    "robot-orchestrator topics adopt"
+                    "changelog was deleted or made anew, and the jobs in it are lost (or it is of a release before "
+                    "0.2, and none is left). If that cannot be undone: robot-orchestrator topics adopt"
                 )
         await self._log.commit([NewRecord(self._changelog, self.partition, CHANGELOG_TABLE_KEY, TABLE_MARK)])
 
@@ -307,7 +310,6 @@ class Ledger:
             self._queue.extendleft(reversed(batch))
             self._stands_back = True
             return False
-        self._stands_back = False
         now = clock()
         draft = _Draft()
         for item in batch:
@@ -317,8 +319,8 @@ class Ledger:
                 self._apply(item, now, draft)
         payloads, readable = await self._read_payloads(clock)
         now = clock()
-        self._admit(payloads, now, draft)
         self._stands_back = not readable
+        self._admit(payloads, now, draft)
         self._forget(now, draft)
         for key, job in draft.changed.items():
             draft.records.append(NewRecord(self._changelog, self.partition, row_key(key), encode_row(job)))
@@ -419,10 +421,14 @@ class Ledger:
         return change
 
     def _has_admissible(self, now: datetime) -> bool:
-        if not self._table.ready(now) or not self.admitting:
-            return False
-        # After a read that failed nothing is ours until it has been tried again.
-        return self._stands_back or self._slots.share(self) > 0
+        return self._table.ready(now) and self.admitting and self._own_share() > 0
+
+    def _own_share(self) -> int:
+        """Return how many call slots are ours, also while we stand back."""
+        stood_back, self._stands_back = self._stands_back, False
+        share = self._slots.share(self)
+        self._stands_back = stood_back
+        return share
 
     async def _read_payloads(self, clock: Callable[[], datetime]) -> tuple[dict[JobKey, bytes | None], bool]:
         """Return the payloads that the next claims need, None for one that is gone, and whether all could be read.
@@ -435,7 +441,7 @@ class Ledger:
             return payloads, True
         give_up = now + timedelta(seconds=STEP_READ_SECONDS)
         size = 0
-        for job in self._table.next_in_line(self._slots.share(self)):
+        for job in self._table.next_in_line(self._own_share()):
             key = job.key
             if self._config.deadlines.too_old_to_call(job.submitted_at, now):
                 continue

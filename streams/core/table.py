@@ -176,9 +176,11 @@ class JobTable:
             self._admission.wait(job.key)
             return
         if before is not None and before.status is Status.PENDING:
-            self._admission.take(job.key)
             if job.status is Status.PROCESSING:
+                self._admission.take(job.key)
                 self._admission.hold(job.key)
+            else:
+                self._admission.withdraw(job.key)
         if job.ended:
             self._leave_robot(job, now)
 
