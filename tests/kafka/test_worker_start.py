@@ -70,7 +70,7 @@ async def test_a_row_of_a_newer_release_is_one_line_and_no_internal_failure(scen
     worker = await scene.worker(ready=False)
     assert await worker.wait_ended() == 78
     assert last_error(worker) == (
-        f"{changelog}-2: a job row has version 99, this release reads up to 1: run the newer release"
+        f"{changelog}-2: a job row has version 99, this release reads 1 to 1: run the release that wrote it"
     )
     assert "Traceback" not in worker.log_path.read_text()
 
