@@ -6,7 +6,7 @@ import ssl
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, AliasChoices, AnyHttpUrl, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -100,16 +100,12 @@ Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)]
 SecondsPerOrder = Annotated[float, Field(ge=0, le=PER_ORDER_MAX_SECONDS, allow_inf_nan=False)]
 
 
-class Settings(BaseSettings):
-    """The effective settings. Durations are seconds, as their names say."""
+class KafkaSettings(BaseSettings):
+    """What every program needs that talks to Kafka: the connection, and what the topics' names and retention follow."""
 
     model_config = SettingsConfigDict(
         extra="ignore", hide_input_in_errors=True, env_ignore_empty=True, case_sensitive=True, frozen=True
     )
-
-    robot_url: BaseUrl = Field(validation_alias=_variable("ROBOT_COORDINADORA_URL"))
-    callback_secret: HeaderSecret = Field(validation_alias=_variable("ROBOT_CALLBACK_SECRET"))
-    app_url: BaseUrl = Field(validation_alias=_variable("NEXT_PUBLIC_APP_URL"))
 
     bootstrap_servers: Annotated[str, AfterValidator(_server_list)] = Field(
         "localhost:9092", validation_alias=_variable("KAFKA_BOOTSTRAP_SERVERS")
@@ -125,20 +121,8 @@ class Settings(BaseSettings):
     ssl_key_file: Path | None = Field(None, validation_alias=_variable("KAFKA_SSL_KEY_FILE"))
 
     app_id: str = Field("robot-orchestrator", validation_alias=_own("APP_ID"), pattern=r"^[a-zA-Z0-9._-]{1,100}$")
-    timeout_per_order_seconds: SecondsPerOrder = Field(30.0, validation_alias=_own("TIMEOUT_PER_ORDER_SECONDS"))
-    timeout_base_seconds: Seconds = Field(300.0, validation_alias=_own("TIMEOUT_BASE_SECONDS"))
-    robot_timeout_seconds: PositiveSeconds = Field(60.0, validation_alias=_own("ROBOT_TIMEOUT_SECONDS"))
-    robot_concurrency: int = Field(32, validation_alias=_own("ROBOT_CONCURRENCY"), ge=1, le=10_000)
-    jobs_per_workspace: int = Field(1, validation_alias=_own("JOBS_PER_WORKSPACE"), ge=0)
-    workspace_pause_seconds: Seconds = Field(5.0, validation_alias=_own("WORKSPACE_PAUSE_SECONDS"))
-    session_timeout_seconds: float = Field(10.0, validation_alias=_own("SESSION_TIMEOUT_SECONDS"), ge=1, le=300)
     # Under two hours the tolerance for producers' clocks would be longer than the table remembers.
     retention_seconds: float = Field(604_800.0, validation_alias=_own("RETENTION_SECONDS"), ge=7200, le=10**9)
-    drain_seconds: Seconds = Field(65.0, validation_alias=_own("DRAIN_SECONDS"))
-    probe_host: str = Field("127.0.0.1", validation_alias=_own("PROBE_HOST"))
-    probe_port: int = Field(8081, validation_alias=_own("PROBE_PORT"), ge=0, le=65535)
-    log_format: LogFormat | None = Field(None, validation_alias=_own("LOG_FORMAT"))
-    log_level: LogLevel = Field(LogLevel.INFO, validation_alias=_own("LOG_LEVEL"))
 
     @classmethod
     def settings_customise_sources(
@@ -151,27 +135,6 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Take what is passed by name, then the environment, then files of secrets; no .env file is read."""
         return init_settings, env_settings, file_secret_settings
-
-    @property
-    def robot_endpoint(self) -> str:
-        """The address that a batch is POSTed to."""
-        return f"{str(self.robot_url).rstrip('/')}/api/crear-pedidos-batch"
-
-    @property
-    def callback_url(self) -> str:
-        """The address to which the robot reports each order."""
-        return f"{str(self.app_url).rstrip('/')}/api/webhooks/robot-callback"
-
-    @property
-    def deadlines(self) -> Deadlines:
-        """The durations that the core works with."""
-        return Deadlines(
-            per_order=timedelta(seconds=self.timeout_per_order_seconds),
-            base=timedelta(seconds=self.timeout_base_seconds),
-            call_timeout=timedelta(seconds=self.robot_timeout_seconds),
-            workspace_pause=timedelta(seconds=self.workspace_pause_seconds),
-            retention=timedelta(seconds=self.retention_seconds),
-        )
 
     @property
     def ssl_context(self) -> ssl.SSLContext | None:
@@ -203,15 +166,60 @@ class Settings(BaseSettings):
         return options
 
 
+class WorkerSettings(KafkaSettings):
+    """What a worker needs. Durations are seconds, as their names say."""
+
+    robot_url: BaseUrl = Field(validation_alias=_variable("ROBOT_COORDINADORA_URL"))
+    callback_secret: HeaderSecret = Field(validation_alias=_variable("ROBOT_CALLBACK_SECRET"))
+    app_url: BaseUrl = Field(validation_alias=_variable("NEXT_PUBLIC_APP_URL"))
+
+    timeout_per_order_seconds: SecondsPerOrder = Field(30.0, validation_alias=_own("TIMEOUT_PER_ORDER_SECONDS"))
+    timeout_base_seconds: Seconds = Field(300.0, validation_alias=_own("TIMEOUT_BASE_SECONDS"))
+    robot_timeout_seconds: PositiveSeconds = Field(60.0, validation_alias=_own("ROBOT_TIMEOUT_SECONDS"))
+    robot_concurrency: int = Field(32, validation_alias=_own("ROBOT_CONCURRENCY"), ge=1, le=10_000)
+    jobs_per_workspace: int = Field(1, validation_alias=_own("JOBS_PER_WORKSPACE"), ge=0)
+    workspace_pause_seconds: Seconds = Field(5.0, validation_alias=_own("WORKSPACE_PAUSE_SECONDS"))
+    session_timeout_seconds: float = Field(10.0, validation_alias=_own("SESSION_TIMEOUT_SECONDS"), ge=1, le=300)
+    drain_seconds: Seconds = Field(65.0, validation_alias=_own("DRAIN_SECONDS"))
+    probe_host: str = Field("127.0.0.1", validation_alias=_own("PROBE_HOST"))
+    probe_port: int = Field(8081, validation_alias=_own("PROBE_PORT"), ge=0, le=65535)
+    log_format: LogFormat | None = Field(None, validation_alias=_own("LOG_FORMAT"))
+    log_level: LogLevel = Field(LogLevel.INFO, validation_alias=_own("LOG_LEVEL"))
+
+    @property
+    def robot_endpoint(self) -> str:
+        """The address that a batch is POSTed to."""
+        return f"{str(self.robot_url).rstrip('/')}/api/crear-pedidos-batch"
+
+    @property
+    def callback_url(self) -> str:
+        """The address to which the robot reports each order."""
+        return f"{str(self.app_url).rstrip('/')}/api/webhooks/robot-callback"
+
+    @property
+    def deadlines(self) -> Deadlines:
+        """The durations that the core works with."""
+        return Deadlines(
+            per_order=timedelta(seconds=self.timeout_per_order_seconds),
+            base=timedelta(seconds=self.timeout_base_seconds),
+            call_timeout=timedelta(seconds=self.robot_timeout_seconds),
+            workspace_pause=timedelta(seconds=self.workspace_pause_seconds),
+            retention=timedelta(seconds=self.retention_seconds),
+        )
+
+
+Kind = TypeVar("Kind", bound=KafkaSettings)
+
+
 def variable_of(field: str) -> str:
     """Return the environment variable that sets a field."""
-    alias = Settings.model_fields[field].validation_alias
+    alias = WorkerSettings.model_fields[field].validation_alias
     assert isinstance(alias, AliasChoices)  # noqa: S101 # narrows the type; every field is declared that way
     return str(alias.choices[0])
 
 
-def load_settings() -> Settings:
-    """Return the settings of this process.
+def load_settings(kind: type[Kind]) -> Kind:
+    """Return what this process has of one kind of settings.
 
     Raises SettingsError with one line that names every missing or malformed variable.
     """
@@ -219,7 +227,7 @@ def load_settings() -> Settings:
     if secrets_dir and not Path(secrets_dir).is_dir():
         raise SettingsError(f"{SECRETS_DIR_VARIABLE}: {secrets_dir} is not a folder")
     try:
-        settings = Settings(_secrets_dir=secrets_dir or None)  # type: ignore[call-arg] # fields come from the environment
+        settings = kind(_secrets_dir=secrets_dir or None)  # type: ignore[call-arg] # pydantic-settings takes it
     except ValidationError as error:
         problems = {str(problem["loc"][0]): problem["msg"] for problem in error.errors(include_input=False)}
         text = "; ".join(
@@ -239,7 +247,7 @@ def _in_our_words(message: str) -> str:
     return re.sub(r"^(Value error, |Input |String )", "", message).replace("should", "must", 1)
 
 
-def _check_security(settings: Settings) -> None:
+def _check_security(settings: KafkaSettings) -> None:
     """Raise SettingsError for a setting that the protocol needs and lacks, or that it does not use."""
     protocol = settings.security_protocol
     because = f"but {variable_of('security_protocol')} is {protocol}"
@@ -254,10 +262,10 @@ def _check_security(settings: Settings) -> None:
         raise SettingsError(f"{variable_of('ssl_key_file')} is set, but {variable_of('ssl_cert_file')} is not")
 
 
-def effective(settings: Settings) -> list[tuple[str, str, str]]:
+def effective(settings: WorkerSettings) -> list[tuple[str, str, str]]:
     """Return (variable, value, origin) of every setting, secrets masked."""
     rows = []
-    for field in Settings.model_fields:
+    for field in WorkerSettings.model_fields:
         variable = variable_of(field)
         value = getattr(settings, field)
         if os.environ.get(variable):

@@ -18,7 +18,7 @@ from streams.dev.kafka import EmbeddedKafka
 from streams.dev.loopback import free_port
 from streams.kafka_admin import admin_client
 from streams.names import Topic, changelog_topic
-from streams.settings import Settings
+from streams.settings import KafkaSettings
 from streams.topics import create_topics
 from tests.support.scene import PARTITIONS, Scene, submission
 from tests.support.worker import WorkerProcess
@@ -50,14 +50,14 @@ async def test_a_table_that_was_made_anew_is_refused_until_it_is_adopted(scene: 
     changelog = changelog_topic(scene.app_id)
     async with admin_client(bootstrap_servers=scene.bootstrap_servers) as admin:
         await admin.delete_topics([changelog])
-    await create_topics(Settings(**cast(Any, scene.variables)), scene.partitions, 1)
+    await create_topics(KafkaSettings(**cast(Any, scene.variables)), scene.partitions, 1)
     for _ in range(2):
         refused = await scene.worker(ready=False)
         assert await refused.wait_ended() == 78
         assert last_error(refused).startswith(f"{changelog}-")
         assert "has no table, but the group has worked on robot.job.submitted" in last_error(refused)
         assert last_error(refused).endswith("robot-orchestrator topics adopt")
-    await adopt_table(Settings(**cast(Any, scene.variables)))
+    await adopt_table(KafkaSettings(**cast(Any, scene.variables)))
     await scene.worker()
     await scene.submit(second)
     assert (await scene.outcome(second["jobId"])).status == "completed"

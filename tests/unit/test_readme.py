@@ -17,7 +17,7 @@ from streams.core.events import (
 from streams.core.job import FailureReason
 from streams.core.transition import TABLE, State
 from streams.names import DeadLetterReason, Topic
-from streams.settings import Settings, variable_of
+from streams.settings import WorkerSettings, variable_of
 from tests.support.readme import README, table
 
 EVENTS = (
@@ -46,8 +46,8 @@ def test_every_state_is_in_the_readme() -> None:
 
 def test_every_setting_is_in_the_readme_with_its_default() -> None:
     documented = {name: row[1] for row in table("variable")[2:] for name in re.findall(r"`([A-Z_]+)`", row[0])}
-    assert documented.keys() == {variable_of(field) for field in Settings.model_fields}
-    for name, field in Settings.model_fields.items():
+    assert documented.keys() == {variable_of(field) for field in WorkerSettings.model_fields}
+    for name, field in WorkerSettings.model_fields.items():
         default = documented[variable_of(name)]
         if field.is_required():
             assert default == "required"
