@@ -95,6 +95,8 @@ HeaderSecret = Annotated[SecretStr, AfterValidator(_header_value)]
 # A day an order: a submission can have 100,000 orders, and its deadline must still be a date.
 PER_ORDER_MAX_SECONDS = 86_400
 MAX_SECONDS = 365 * 86_400
+# A call that has just begun takes its whole time-out, and then its outcome is written down.
+DRAIN_MARGIN_SECONDS = 5.0
 PositiveSeconds = Annotated[float, Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)]
 SecondsPerOrder = Annotated[float, Field(ge=0, le=PER_ORDER_MAX_SECONDS, allow_inf_nan=False)]
@@ -180,7 +182,10 @@ class WorkerSettings(KafkaSettings):
     jobs_per_workspace: int = Field(1, validation_alias=_own("JOBS_PER_WORKSPACE"), ge=0)
     workspace_pause_seconds: Seconds = Field(5.0, validation_alias=_own("WORKSPACE_PAUSE_SECONDS"))
     session_timeout_seconds: float = Field(10.0, validation_alias=_own("SESSION_TIMEOUT_SECONDS"), ge=1, le=300)
-    drain_seconds: Seconds = Field(65.0, validation_alias=_own("DRAIN_SECONDS"))
+    drain_seconds: Seconds = Field(
+        default_factory=lambda given: min(given["robot_timeout_seconds"] + DRAIN_MARGIN_SECONDS, MAX_SECONDS),
+        validation_alias=_own("DRAIN_SECONDS"),
+    )
     probe_host: str = Field("127.0.0.1", validation_alias=_own("PROBE_HOST"))
     probe_port: int = Field(8081, validation_alias=_own("PROBE_PORT"), ge=0, le=65535)
     log_format: LogFormat | None = Field(None, validation_alias=_own("LOG_FORMAT"))
@@ -229,7 +234,12 @@ def load_settings(kind: type[Kind]) -> Kind:
     try:
         settings = kind(_secrets_dir=secrets_dir or None)  # type: ignore[call-arg] # pydantic-settings takes it
     except ValidationError as error:
-        problems = {str(problem["loc"][0]): problem["msg"] for problem in error.errors(include_input=False)}
+        problems = {
+            str(problem["loc"][0]): problem["msg"]
+            for problem in error.errors(include_input=False)
+            # A default that follows from other settings, one of which is named already.
+            if problem["type"] != "default_factory_not_called"
+        }
         text = "; ".join(
             f"{name} is not set" if message == "Field required" else f"{name}: {_in_our_words(message)}"
             for name, message in problems.items()

@@ -17,7 +17,7 @@ from streams.core.events import (
 from streams.core.job import FailureReason
 from streams.core.transition import TABLE, State
 from streams.names import DeadLetterReason, Topic
-from streams.settings import WorkerSettings, variable_of
+from streams.settings import DRAIN_MARGIN_SECONDS, WorkerSettings, variable_of
 from tests.support.readme import README, table
 
 EVENTS = (
@@ -51,6 +51,8 @@ def test_every_setting_is_in_the_readme_with_its_default() -> None:
         default = documented[variable_of(name)]
         if field.is_required():
             assert default == "required"
+        elif field.default_factory is not None:
+            assert default == f"`ROBOT_TIMEOUT_SECONDS` + {DRAIN_MARGIN_SECONDS:g}"
         elif isinstance(field.default, int | float):
             assert f"{field.default:g}" in default or str(int(field.default)) in default
 

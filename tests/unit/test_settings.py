@@ -343,6 +343,22 @@ def test_the_effective_settings_say_what_came_from_a_file(environment: pytest.Mo
     assert rows["ROBOT_CALLBACK_SECRET"] == ("**********", f"file in {tmp_path}")
 
 
+@pytest.mark.parametrize(("robot_timeout", "drain", "expected"), [("", "", 65), ("90", "", 95), ("90", "10", 10)])
+def test_a_stop_waits_for_a_call_that_has_just_begun_unless_something_else_is_said(
+    environment: pytest.MonkeyPatch, robot_timeout: str, drain: str, expected: float
+) -> None:
+    environment.setenv("ROBOT_ORCHESTRATOR_ROBOT_TIMEOUT_SECONDS", robot_timeout)
+    environment.setenv("ROBOT_ORCHESTRATOR_DRAIN_SECONDS", drain)
+    assert load_settings(WorkerSettings).drain_seconds == expected
+
+
+def test_of_a_malformed_time_out_only_that_is_said(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("ROBOT_ORCHESTRATOR_ROBOT_TIMEOUT_SECONDS", "a minute")
+    text = complaint()
+    assert text.startswith("ROBOT_ORCHESTRATOR_ROBOT_TIMEOUT_SECONDS: must be a valid number")
+    assert ";" not in text
+
+
 def test_settings_cannot_be_changed_after_the_start() -> None:
     settings = load_settings(WorkerSettings)
     with pytest.raises(ValueError, match="frozen"):
