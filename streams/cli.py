@@ -127,9 +127,15 @@ def worker() -> None:
 
 @cli.command()
 def settings() -> None:
-    """Print the effective settings, secrets masked, each with where it came from."""
-    for variable, value, origin in effective(_settings(WorkerSettings)):
+    """Print the effective settings, secrets masked, each with where it came from, and what a worker lacks."""
+    try:
+        rows, problem = effective()
+    except SettingsError as error:
+        _fail(error)
+    for variable, value, origin in rows:
         typer.echo(f"{variable}={value}  # {origin}")
+    if problem is not None:
+        _fail(problem)
 
 
 @cli.command()

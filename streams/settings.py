@@ -3,12 +3,14 @@
 import os
 import re
 import ssl
+from collections.abc import Container, Mapping
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, AliasChoices, AnyHttpUrl, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, AliasChoices, AnyHttpUrl, Field, SecretStr, ValidationError, create_model
+from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableSourceError
 
@@ -19,10 +21,20 @@ SECRETS_DIR_VARIABLE = "ROBOT_ORCHESTRATOR_SECRETS_DIR"
 
 _SASL_FIELDS = ("sasl_mechanism", "sasl_username", "sasl_password")
 _TLS_FIELDS = ("ssl_ca_file", "ssl_cert_file", "ssl_key_file")
+MISSING = "missing"
+# No environment has a variable of this name, and no folder a file.
+_NO_VARIABLE = "/"
 
 
 class SettingsError(Exception):
-    """The settings cannot be used; the text is one line that names the variable."""
+    """The settings cannot be used; the text is one line that names the variable.
+
+    `variables` are those that are missing or malformed, each with what is wrong with it.
+    """
+
+    def __init__(self, text: str, variables: Mapping[str, str] | None = None) -> None:
+        super().__init__(text)
+        self.variables = variables or {}
 
 
 class LogFormat(StrEnum):
@@ -228,28 +240,31 @@ def load_settings(kind: type[Kind]) -> Kind:
 
     Raises SettingsError with one line that names every missing or malformed variable.
     """
+    settings = _read(kind)
+    _check_security(settings)
+    return settings
+
+
+def _read(kind: type[Kind]) -> Kind:
     secrets_dir = os.environ.get(SECRETS_DIR_VARIABLE)
     if secrets_dir and not Path(secrets_dir).is_dir():
         raise SettingsError(f"{SECRETS_DIR_VARIABLE}: {secrets_dir} is not a folder")
     try:
-        settings = kind(_secrets_dir=secrets_dir or None)  # type: ignore[call-arg] # pydantic-settings takes it
+        return kind(_secrets_dir=secrets_dir or None)  # type: ignore[call-arg] # pydantic-settings takes it
     except ValidationError as error:
         problems = {
-            str(problem["loc"][0]): problem["msg"]
+            str(problem["loc"][0]): MISSING if problem["type"] == "missing" else _in_our_words(problem["msg"])
             for problem in error.errors(include_input=False)
             # A default that follows from other settings, one of which is named already.
             if problem["type"] != "default_factory_not_called"
         }
         text = "; ".join(
-            f"{name} is not set" if message == "Field required" else f"{name}: {_in_our_words(message)}"
-            for name, message in problems.items()
+            f"{name} is not set" if problem == MISSING else f"{name}: {problem}" for name, problem in problems.items()
         )
-        raise SettingsError(text) from None
+        raise SettingsError(text, problems) from None
     except UnreadableSourceError:
         # The cause may quote the file.
         raise SettingsError(f"{SECRETS_DIR_VARIABLE}: a file in {secrets_dir} cannot be read as text") from None
-    _check_security(settings)
-    return settings
 
 
 def _in_our_words(message: str) -> str:
@@ -272,17 +287,40 @@ def _check_security(settings: KafkaSettings) -> None:
         raise SettingsError(f"{variable_of('ssl_key_file')} is set, but {variable_of('ssl_cert_file')} is not")
 
 
-def effective(settings: WorkerSettings) -> list[tuple[str, str, str]]:
-    """Return (variable, value, origin) of every setting, secrets masked."""
+def effective() -> tuple[list[tuple[str, str, str]], SettingsError | None]:
+    """Return (variable, value, origin) of every setting, secrets masked, and why no worker can start, None if one can.
+
+    What is missing or malformed has no value, and what is wrong with it in place of the origin. Raises SettingsError if
+    the files of secrets cannot be read.
+    """
+    problem: SettingsError | None = None
+    try:
+        load_settings(WorkerSettings)
+    except SettingsError as error:
+        problem = error
+    unusable = problem.variables if problem else {}
+    settings = _read(_without(unusable))
     rows = []
     for field in WorkerSettings.model_fields:
         variable = variable_of(field)
         value = getattr(settings, field)
-        if os.environ.get(variable):
+        if variable in unusable:
+            value, origin = None, unusable[variable]
+        elif os.environ.get(variable):
             origin = "environment"
         elif field in settings.model_fields_set:
             origin = f"file in {os.environ[SECRETS_DIR_VARIABLE]}"
         else:
             origin = "default"
         rows.append((variable, "" if value is None else str(value), origin))
-    return rows
+    return rows, problem
+
+
+def _without(variables: Container[str]) -> type[WorkerSettings]:
+    """Return a worker's settings that some variables cannot set: those fields have their defaults, or None."""
+    fields = {
+        field: (Any, Field(None if info.default is PydanticUndefined else info.default, validation_alias=_NO_VARIABLE))
+        for field, info in WorkerSettings.model_fields.items()
+        if variable_of(field) in variables
+    }
+    return create_model("Readable", __base__=WorkerSettings, **fields)  # type: ignore[call-overload, no-any-return] # dict
