@@ -41,7 +41,7 @@ from streams.partitions import Partitions
 from streams.probes import Probes
 from streams.robot import HttpRobot, Robot
 from streams.rows import TableError
-from streams.settings import KafkaSettings, SettingsError, WorkerSettings, load_settings, variable_of
+from streams.settings import KafkaSettings, SettingsError, WorkerSettings, load_settings, unknown_variables, variable_of
 from streams.topics import (
     CONFIG_EXIT_CODE,
     TopicsError,
@@ -115,6 +115,8 @@ class Worker:
     async def start(self) -> None:
         """Open the probes, check the topics, connect. Ends the process with one line if something is missing."""
         settings = self._settings
+        if unknown := unknown_variables():
+            self.journal.warning(LogEvent.SETTINGS_WARNING, problem=unknown)
         self._begin(self._turn())
         watch_loop(lambda: self._last_turn, exit_now)
         try:

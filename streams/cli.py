@@ -19,6 +19,7 @@ from streams.settings import (
     WorkerSettings,
     effective,
     load_settings,
+    unknown_variables,
     variable_of,
 )
 
@@ -52,10 +53,16 @@ def _settings(kind: type[Kind]) -> Kind:
         _fail(error)
 
 
+def _warn_of_unknown_variables() -> None:
+    if unknown := unknown_variables():
+        _tell(f"warning: {unknown}")
+
+
 def _kafka_settings(to_dev: bool = False) -> KafkaSettings:
     """Return the settings of a command that talks to Kafka only."""
     # What goes wrong is said in one line of ours.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    _warn_of_unknown_variables()
     return _settings_of_dev() if to_dev else _settings(KafkaSettings)
 
 
@@ -104,6 +111,7 @@ def _parts() -> Iterator[None]:
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    _warn_of_unknown_variables()
     try:
         yield
     except (EmbeddedKafkaError, SettingsError, StackError, AccessError, TopicsError) as error:
@@ -128,6 +136,7 @@ def worker() -> None:
 @cli.command()
 def settings() -> None:
     """Print the effective settings, secrets masked, each with where it came from, and what a worker lacks."""
+    _warn_of_unknown_variables()
     try:
         rows, problem = effective()
     except SettingsError as error:

@@ -114,5 +114,6 @@ class LogEvent(StrEnum):
     DRAINING = "draining"
     WAITING_FOR_BROKER = "waiting_for_broker"
     TOPICS_WARNING = "topics_warning"
+    SETTINGS_WARNING = "settings_warning"
     WORKER_STOPPED = "worker_stopped"
     WORKER_EXIT = "worker_exit"

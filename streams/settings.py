@@ -1,5 +1,6 @@
 """The settings: the only place that knows the names of environment variables."""
 
+import difflib
 import os
 import re
 import ssl
@@ -16,8 +17,9 @@ from pydantic_settings import SettingsError as UnreadableSourceError
 
 from streams.core.deadlines import Deadlines
 
+PREFIX = "ROBOT_ORCHESTRATOR_"
 # Secrets may lie in files of this folder, named as their variables (the mount point of container secrets).
-SECRETS_DIR_VARIABLE = "ROBOT_ORCHESTRATOR_SECRETS_DIR"
+SECRETS_DIR_VARIABLE = f"{PREFIX}SECRETS_DIR"
 
 _SASL_FIELDS = ("sasl_mechanism", "sasl_username", "sasl_password")
 _TLS_FIELDS = ("ssl_ca_file", "ssl_cert_file", "ssl_key_file")
@@ -75,7 +77,7 @@ def _variable(name: str) -> AliasChoices:
 
 
 def _own(name: str) -> AliasChoices:
-    return AliasChoices(f"ROBOT_ORCHESTRATOR_{name}")
+    return AliasChoices(f"{PREFIX}{name}")
 
 
 def _plain_url(url: AnyHttpUrl) -> AnyHttpUrl:
@@ -285,6 +287,25 @@ def _check_security(settings: KafkaSettings) -> None:
                 raise SettingsError(f"{variable_of(field)} is set, {because}")
     if settings.ssl_key_file is not None and settings.ssl_cert_file is None:
         raise SettingsError(f"{variable_of('ssl_key_file')} is set, but {variable_of('ssl_cert_file')} is not")
+
+
+def unknown_variables() -> str | None:
+    """Return one line that names the variables of this process that look like settings and are none, None without any.
+
+    They are no error: in a rolling upgrade the former release is given the variables of the newer one as well.
+    """
+    names = {name for name, value in os.environ.items() if name.startswith(PREFIX) and value}
+    known = {SECRETS_DIR_VARIABLE, *map(variable_of, WorkerSettings.model_fields)}
+    # Kubernetes gives each pod the addresses of all services beside it, and one may be named after us.
+    services = [name.removesuffix("_SERVICE_HOST") for name in names if name.endswith("_SERVICE_HOST")]
+    links = tuple(f"{service}_{kind}" for service in services for kind in ("SERVICE_", "PORT"))
+    by_end = {name.removeprefix(PREFIX): name for name in known}
+    lines = []
+    for name in sorted(names - known):
+        if not name.startswith(links):
+            near = difflib.get_close_matches(name.removeprefix(PREFIX), by_end, n=1)
+            lines.append(f"{name} is unknown and ignored" + "".join(f" (nearest: {by_end[end]})" for end in near))
+    return "; ".join(lines) or None
 
 
 def effective() -> tuple[list[tuple[str, str, str]], SettingsError | None]:

@@ -50,6 +50,20 @@ def test_a_command_that_talks_to_kafka_only_neither_sets_nor_minds_what_a_worker
     assert result.stderr.startswith(NO_CONNECTION)
 
 
+@pytest.mark.parametrize("arguments", [*OF_KAFKA, ["settings"]], ids=" ".join)
+def test_a_misspelt_variable_is_one_line_on_standard_error_and_changes_nothing_else(
+    environment: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    without = run(arguments)
+    environment.setenv("ROBOT_ORCHESTRATOR_APPID", "another")
+    result = run(arguments)
+    assert (result.exit_code, result.stdout) == (without.exit_code, without.stdout)
+    assert result.stderr == (
+        "robot-orchestrator: warning: ROBOT_ORCHESTRATOR_APPID is unknown and ignored (nearest: "
+        f"ROBOT_ORCHESTRATOR_APP_ID)\n{without.stderr}"
+    )
+
+
 def test_settings_prints_what_it_can_and_marks_what_a_worker_lacks_or_cannot_use(
     environment: pytest.MonkeyPatch,
 ) -> None:

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,6 +22,15 @@ from streams.settings import KafkaSettings
 from streams.topics import create_topics
 from tests.support.scene import PARTITIONS, Scene, submission
 from tests.support.worker import WorkerProcess
+
+COMMANDS = [("-m", "streams.cli", "worker"), ("-m", "faust", "-A", "streams.app", "worker")]
+REQUIRED = {
+    "ROBOT_COORDINADORA_URL": "http://robot.example.com",
+    "ROBOT_CALLBACK_SECRET": "callback-s3cret",  # made up
+    "NEXT_PUBLIC_APP_URL": "https://app.example.com",
+    "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9",
+    "ROBOT_ORCHESTRATOR_LOG_FORMAT": "json",
+}
 
 
 @pytest.fixture
@@ -153,13 +162,48 @@ async def test_an_application_that_starts_for_the_first_time_says_that_it_calls_
     assert [[problem.startswith(expected) for problem in problems].count(True) for problems in told] == [1, 0]
 
 
-@pytest.mark.parametrize("command", [("-m", "streams.cli", "worker"), ("-m", "faust", "-A", "streams.app", "worker")])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_a_missing_setting_ends_the_program_with_one_line(command: tuple[str, ...]) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ROBOT_")}
     ended = subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 1
     assert "ROBOT_COORDINADORA_URL is not set" in ended.stderr
     assert len(ended.stderr.strip().splitlines()) == 1
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[Callable[..., WorkerProcess]]:
+    """Start a worker by a command, with some variables beside the required ones, where no broker is."""
+    workers = []
+
+    def start(command: tuple[str, ...], **variables: str) -> WorkerProcess:
+        workers.append(WorkerProcess(REQUIRED | variables, tmp_path / "worker.log", command))
+        return workers[-1]
+
+    yield start
+    for worker in workers:
+        worker.close()
+
+
+async def lines_until_it_waits(worker: WorkerProcess) -> list[dict[str, Any]]:
+    async with asyncio.timeout(60):
+        while not any(line["event"] == "waiting_for_broker" for line in worker.log_lines()):
+            assert worker.running, worker.log_tail()
+            await asyncio.sleep(0.05)
+    return worker.log_lines()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+async def test_a_misspelt_variable_is_one_warning_of_a_worker(
+    alone: Callable[..., WorkerProcess], command: tuple[str, ...]
+) -> None:
+    worker = alone(command, ROBOT_ORCHESTRATOR_DRAIN_SECOND="1", ROBOT_ORCHESTRATOR_QUOTA="2")
+    (line,) = [line for line in await lines_until_it_waits(worker) if line["event"] == "settings_warning"]
+    assert line["level"] == "warning"
+    assert line["problem"] == (
+        "ROBOT_ORCHESTRATOR_DRAIN_SECOND is unknown and ignored (nearest: ROBOT_ORCHESTRATOR_DRAIN_SECONDS); "
+        "ROBOT_ORCHESTRATOR_QUOTA is unknown and ignored"
+    )
 
 
 async def test_the_plain_faust_command_starts_the_same_app(scene: Scene) -> None:

@@ -21,6 +21,7 @@ from streams.settings import (
     WorkerSettings,
     effective,
     load_settings,
+    unknown_variables,
     variable_of,
 )
 from tests.core.builders import NOW
@@ -358,6 +359,57 @@ def test_of_a_malformed_time_out_only_that_is_said(environment: pytest.MonkeyPat
     text = complaint()
     assert text.startswith("ROBOT_ORCHESTRATOR_ROBOT_TIMEOUT_SECONDS: must be a valid number")
     assert ";" not in text
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("DRAIN_SECOND", "ROBOT_ORCHESTRATOR_DRAIN_SECONDS"),
+        ("CONCURRENCY", "ROBOT_ORCHESTRATOR_ROBOT_CONCURRENCY"),
+        ("WORKSPACE_PAUSE", "ROBOT_ORCHESTRATOR_WORKSPACE_PAUSE_SECONDS"),
+        ("SECRET_DIR", "ROBOT_ORCHESTRATOR_SECRETS_DIR"),
+        ("CALLBACK_SECRET", "ROBOT_CALLBACK_SECRET"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "KAFKA_BOOTSTRAP_SERVERS"),
+        ("app_id", None),
+        ("QUOTA", None),
+    ],
+)
+def test_a_variable_that_is_no_setting_is_named_with_the_nearest_one(
+    environment: pytest.MonkeyPatch, name: str, nearest: str | None
+) -> None:
+    environment.setenv(f"ROBOT_ORCHESTRATOR_{name}", CALLBACK_SECRET)
+    end = f" (nearest: {nearest})" if nearest else ""
+    assert unknown_variables() == f"ROBOT_ORCHESTRATOR_{name} is unknown and ignored{end}"
+    assert load_settings(WorkerSettings)
+
+
+def test_all_unknown_variables_are_one_line(environment: pytest.MonkeyPatch) -> None:
+    for name in ("QUOTA", "APP", "FAIRNESS"):
+        environment.setenv(f"ROBOT_ORCHESTRATOR_{name}", "1")
+    assert unknown_variables() == (
+        "ROBOT_ORCHESTRATOR_APP is unknown and ignored (nearest: ROBOT_ORCHESTRATOR_APP_ID); "
+        "ROBOT_ORCHESTRATOR_FAIRNESS is unknown and ignored; ROBOT_ORCHESTRATOR_QUOTA is unknown and ignored"
+    )
+
+
+def test_what_is_known_or_empty_or_not_ours_is_not_called_unknown(environment: pytest.MonkeyPatch) -> None:
+    for field in WorkerSettings.model_fields:
+        environment.setenv(variable_of(field), "1")
+    environment.setenv(SECRETS_DIR_VARIABLE, "/run/secrets")
+    environment.setenv("ROBOT_ORCHESTRATOR_QUOTA", "")
+    environment.setenv("ROBOT_QUOTA", "1")
+    assert unknown_variables() is None
+
+
+def test_the_addresses_that_kubernetes_gives_of_services_named_after_us_are_not_called_unknown(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    for service in ("ROBOT_ORCHESTRATOR", "ROBOT_ORCHESTRATOR_METRICS"):
+        for end in ("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT", "PORT_80_TCP", "PORT_80_TCP_ADDR"):
+            environment.setenv(f"{service}_{end}", "10.0.0.1")
+    assert unknown_variables() is None
+    environment.delenv("ROBOT_ORCHESTRATOR_SERVICE_HOST")
+    assert unknown_variables() is not None
 
 
 def test_settings_cannot_be_changed_after_the_start() -> None:
