@@ -41,7 +41,15 @@ from streams.partitions import Partitions
 from streams.probes import Probes
 from streams.robot import HttpRobot, Robot
 from streams.rows import TableError
-from streams.settings import KafkaSettings, SettingsError, WorkerSettings, load_settings, unknown_variables, variable_of
+from streams.settings import (
+    KafkaSettings,
+    SettingsError,
+    WorkerSettings,
+    changed,
+    load_settings,
+    unknown_variables,
+    variable_of,
+)
 from streams.topics import (
     CONFIG_EXIT_CODE,
     TopicsError,
@@ -49,6 +57,7 @@ from streams.topics import (
     check_topics,
     first_start_warning,
 )
+from streams.version import version
 from streams.watchdog import Limits, Watchdog, watch_loop
 
 # Payloads of waiting jobs held in memory; past it they are read again from their topic.
@@ -115,6 +124,7 @@ class Worker:
     async def start(self) -> None:
         """Open the probes, check the topics, connect. Ends the process with one line if something is missing."""
         settings = self._settings
+        self.journal.info(LogEvent.WORKER_STARTED, version=version(), settings=changed(settings))
         if unknown := unknown_variables():
             self.journal.warning(LogEvent.SETTINGS_WARNING, problem=unknown)
         self._begin(self._turn())

@@ -22,6 +22,7 @@ from streams.settings import (
     unknown_variables,
     variable_of,
 )
+from streams.version import DISTRIBUTION, version
 
 T = TypeVar("T")
 _TO_DEV = Annotated[bool, typer.Option("--dev", help="On the Kafka of the dev that runs, whatever is exported.")]
@@ -35,6 +36,21 @@ cli.add_typer(topics_cli, name="topics")
 def main() -> None:
     """Run the command line."""
     cli()
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"{DISTRIBUTION} {version()}")
+        raise typer.Exit
+
+
+@cli.callback()
+def before_any_command(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Take the options that belong to no command."""
 
 
 def _tell(problem: object) -> None:

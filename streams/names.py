@@ -111,6 +111,7 @@ class LogEvent(StrEnum):
     READING_HOLE = "reading_hole"
     DEADLINES_HELD = "deadlines_held"
     CLOCK_SKEW = "clock_skew"
+    WORKER_STARTED = "worker_started"
     DRAINING = "draining"
     WAITING_FOR_BROKER = "waiting_for_broker"
     TOPICS_WARNING = "topics_warning"

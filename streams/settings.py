@@ -308,6 +308,16 @@ def unknown_variables() -> str | None:
     return "; ".join(lines) or None
 
 
+def changed(settings: WorkerSettings) -> dict[str, str]:
+    """Return the settings that differ from their defaults, by variable, secrets masked."""
+    values = dict(settings)
+    return {
+        variable_of(field): str(values[field])
+        for field, info in WorkerSettings.model_fields.items()
+        if values[field] != info.get_default(call_default_factory=True, validated_data=values)
+    }
+
+
 def effective() -> tuple[list[tuple[str, str, str]], SettingsError | None]:
     """Return (variable, value, origin) of every setting, secrets masked, and why no worker can start, None if one can.
 

@@ -1,6 +1,7 @@
 """What the command line makes of the environment, before it talks to anybody."""
 
 import os
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,12 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 def run(arguments: list[str]) -> Result:
     return CliRunner().invoke(cli, arguments, input=example_submission(JobKey("w", "j"), 1))
+
+
+def test_the_version_is_the_projects() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))["project"]
+    result = run(["--version"])
+    assert (result.exit_code, result.stdout) == (0, f"robot-orchestrator {project['version']}\n")
 
 
 @pytest.mark.parametrize("arguments", OF_KAFKA, ids=" ".join)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
 
@@ -191,6 +192,38 @@ async def lines_until_it_waits(worker: WorkerProcess) -> list[dict[str, Any]]:
             assert worker.running, worker.log_tail()
             await asyncio.sleep(0.05)
     return worker.log_lines()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+async def test_a_worker_begins_with_its_version_and_the_settings_that_are_not_the_defaults(
+    alone: Callable[..., WorkerProcess], command: tuple[str, ...]
+) -> None:
+    worker = alone(
+        command,
+        ROBOT_ORCHESTRATOR_ROBOT_TIMEOUT_SECONDS="20",
+        ROBOT_ORCHESTRATOR_JOBS_PER_WORKSPACE="1",
+        KAFKA_SECURITY_PROTOCOL="SASL_PLAINTEXT",
+        KAFKA_SASL_MECHANISM="PLAIN",
+        KAFKA_SASL_USERNAME="user",
+        KAFKA_SASL_PASSWORD="br0ker-pass",  # made up
+    )
+    first = (await lines_until_it_waits(worker))[0]
+    assert (first["event"], first["version"]) == ("worker_started", metadata.version("robot-orchestrator"))
+    assert first["settings"] == {
+        "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9",
+        "KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+        "KAFKA_SASL_MECHANISM": "PLAIN",
+        "KAFKA_SASL_USERNAME": "user",
+        "KAFKA_SASL_PASSWORD": "**********",
+        "ROBOT_COORDINADORA_URL": "http://robot.example.com/",
+        "ROBOT_CALLBACK_SECRET": "**********",
+        "NEXT_PUBLIC_APP_URL": "https://app.example.com/",
+        "ROBOT_ORCHESTRATOR_ROBOT_TIMEOUT_SECONDS": "20.0",
+        "ROBOT_ORCHESTRATOR_PROBE_PORT": str(worker.probe_port),
+        "ROBOT_ORCHESTRATOR_LOG_FORMAT": "json",
+    }
+    assert "br0ker-pass" not in worker.log_path.read_text()
+    assert REQUIRED["ROBOT_CALLBACK_SECRET"] not in worker.log_path.read_text()
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -19,6 +19,7 @@ from streams.settings import (
     SecurityProtocol,
     SettingsError,
     WorkerSettings,
+    changed,
     effective,
     load_settings,
     unknown_variables,
@@ -410,6 +411,20 @@ def test_the_addresses_that_kubernetes_gives_of_services_named_after_us_are_not_
     assert unknown_variables() is None
     environment.delenv("ROBOT_ORCHESTRATOR_SERVICE_HOST")
     assert unknown_variables() is not None
+
+
+def test_what_differs_from_the_defaults_is_what_was_set_to_something_else(environment: pytest.MonkeyPatch) -> None:
+    required = changed(load_settings(WorkerSettings))
+    assert required == {
+        "ROBOT_COORDINADORA_URL": "http://robot.example.com:8000/",
+        "ROBOT_CALLBACK_SECRET": "**********",
+        "NEXT_PUBLIC_APP_URL": "https://app.example.com/",
+    }
+    environment.setenv("ROBOT_ORCHESTRATOR_PROBE_PORT", "8081")
+    environment.setenv("ROBOT_ORCHESTRATOR_DRAIN_SECONDS", "65")
+    assert changed(load_settings(WorkerSettings)) == required
+    environment.setenv("ROBOT_ORCHESTRATOR_DRAIN_SECONDS", "0")
+    assert changed(load_settings(WorkerSettings)) == required | {"ROBOT_ORCHESTRATOR_DRAIN_SECONDS": "0.0"}
 
 
 def test_settings_cannot_be_changed_after_the_start() -> None:
