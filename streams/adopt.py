@@ -6,11 +6,11 @@ from aiokafka.errors import TopicAuthorizationFailedError
 from streams.kafka_access import AccessError, Operation
 from streams.names import CHANGELOG_TABLE_KEY, changelog_topic
 from streams.rows import TABLE_MARK
-from streams.settings import Settings
+from streams.settings import KafkaSettings
 from streams.topics import check_topics
 
 
-async def adopt_table(settings: Settings) -> int:
+async def adopt_table(settings: KafkaSettings) -> int:
     """Mark what is in the changelog as the whole table of every partition; return how many there are.
 
     A worker refuses to open a partition that the group has worked on and that has no such mark. Raises AccessError,

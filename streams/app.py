@@ -41,7 +41,15 @@ from streams.partitions import Partitions
 from streams.probes import Probes
 from streams.robot import HttpRobot, Robot
 from streams.rows import TableError
-from streams.settings import Settings, SettingsError, load_settings, variable_of
+from streams.settings import (
+    KafkaSettings,
+    SettingsError,
+    WorkerSettings,
+    changed,
+    load_settings,
+    unknown_variables,
+    variable_of,
+)
 from streams.topics import (
     CONFIG_EXIT_CODE,
     TopicsError,
@@ -49,6 +57,7 @@ from streams.topics import (
     check_topics,
     first_start_warning,
 )
+from streams.version import version
 from streams.watchdog import Limits, Watchdog, watch_loop
 
 # Payloads of waiting jobs held in memory; past it they are read again from their topic.
@@ -91,7 +100,7 @@ class Parts:
 class Worker:
     """Everything of a worker that is not Faust, wired together; `start` before Faust joins the group."""
 
-    def __init__(self, settings: Settings, parts: Parts) -> None:
+    def __init__(self, settings: WorkerSettings, parts: Parts) -> None:
         self._settings = settings
         self._parts = parts
         self.now = parts.clock.now
@@ -115,6 +124,9 @@ class Worker:
     async def start(self) -> None:
         """Open the probes, check the topics, connect. Ends the process with one line if something is missing."""
         settings = self._settings
+        self.journal.info(LogEvent.WORKER_STARTED, version=version(), settings=changed(settings))
+        if unknown := unknown_variables():
+            self.journal.warning(LogEvent.SETTINGS_WARNING, problem=unknown)
         self._begin(self._turn())
         watch_loop(lambda: self._last_turn, exit_now)
         try:
@@ -293,7 +305,7 @@ class Worker:
 class OrchestratorApp(HardenedApp):
     """The Faust app with its worker: joins the group only when the worker is up, leaves it only when drained."""
 
-    def __init__(self, settings: Settings, worker: Worker) -> None:
+    def __init__(self, settings: WorkerSettings, worker: Worker) -> None:
         self.worker = worker
         self._drained = False
         super().__init__(
@@ -328,7 +340,7 @@ class OrchestratorApp(HardenedApp):
             overdue.cancel()
 
 
-def _credentials(settings: Settings) -> Any:
+def _credentials(settings: KafkaSettings) -> Any:
     if settings.sasl_mechanism is not None and settings.sasl_password is not None:
         return SASLCredentials(
             username=settings.sasl_username,
@@ -341,7 +353,7 @@ def _credentials(settings: Settings) -> Any:
     return None
 
 
-def build_app(settings: Settings, parts: Parts | None = None) -> OrchestratorApp:
+def build_app(settings: WorkerSettings, parts: Parts | None = None) -> OrchestratorApp:
     """Wire the Faust app: three agents and one timer around a worker."""
     worker = Worker(settings, parts or Parts())
     app = OrchestratorApp(settings, worker)
@@ -377,7 +389,7 @@ def build_app(settings: Settings, parts: Parts | None = None) -> OrchestratorApp
     return app
 
 
-def run_worker(settings: Settings, parts: Parts | None = None) -> NoReturn:
+def run_worker(settings: WorkerSettings, parts: Parts | None = None) -> NoReturn:
     """Run a worker until SIGTERM and end the process. Raises SettingsError or UntestedVersionError."""
     configure_logging(settings.log_format, settings.log_level)
     app = build_app(settings, parts)
@@ -401,7 +413,7 @@ def __getattr__(name: str) -> Any:
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        app = build_app(load_settings())
+        app = build_app(load_settings(WorkerSettings))
     except (SettingsError, UntestedVersionError) as error:
         sys.exit(f"robot-orchestrator: {error}")
     globals()["app"] = app

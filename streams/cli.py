@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 import sys
 import uuid
@@ -13,7 +12,17 @@ from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 
-from streams.settings import Settings, SettingsError, effective, load_settings, variable_of
+from streams.settings import (
+    KafkaSettings,
+    Kind,
+    SettingsError,
+    WorkerSettings,
+    effective,
+    load_settings,
+    unknown_variables,
+    variable_of,
+)
+from streams.version import DISTRIBUTION, version
 
 T = TypeVar("T")
 _TO_DEV = Annotated[bool, typer.Option("--dev", help="On the Kafka of the dev that runs, whatever is exported.")]
@@ -29,6 +38,21 @@ def main() -> None:
     cli()
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"{DISTRIBUTION} {version()}")
+        raise typer.Exit
+
+
+@cli.callback()
+def before_any_command(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Take the options that belong to no command."""
+
+
 def _tell(problem: object) -> None:
     typer.echo(f"robot-orchestrator: {problem}", err=True)
 
@@ -38,25 +62,27 @@ def _fail(problem: object, code: int = 1) -> NoReturn:
     raise typer.Exit(code)
 
 
-def _settings() -> Settings:
+def _settings(kind: type[Kind]) -> Kind:
     try:
-        return load_settings()
+        return load_settings(kind)
     except SettingsError as error:
         _fail(error)
 
 
-def _client_settings(to_dev: bool = False) -> Settings:
-    """Return the settings of a command that talks to Kafka only: the robot's need not be set."""
+def _warn_of_unknown_variables() -> None:
+    if unknown := unknown_variables():
+        _tell(f"warning: {unknown}")
+
+
+def _kafka_settings(to_dev: bool = False) -> KafkaSettings:
+    """Return the settings of a command that talks to Kafka only."""
     # What goes wrong is said in one line of ours.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    if to_dev:
-        return _settings_of_dev()
-    for field, unused in (("robot_url", "http://localhost"), ("app_url", "http://localhost"), ("callback_secret", "-")):
-        os.environ.setdefault(variable_of(field), unused)
-    return _settings()
+    _warn_of_unknown_variables()
+    return _settings_of_dev() if to_dev else _settings(KafkaSettings)
 
 
-def _settings_of_dev() -> Settings:
+def _settings_of_dev() -> KafkaSettings:
     from streams.dev.running import ELSEWHERE, dev_folder, variables_of_dev
     from streams.dev.stack import StackError, environment
 
@@ -65,10 +91,10 @@ def _settings_of_dev() -> Settings:
     except StackError as error:
         _fail(error)
     with environment(variables, without=ELSEWHERE):
-        return _settings()
+        return _settings(KafkaSettings)
 
 
-def _run(current: Settings, work: Coroutine[Any, Any, T]) -> T:
+def _run(current: KafkaSettings, work: Coroutine[Any, Any, T]) -> T:
     """Run a command's work on Kafka; what goes wrong there is one line."""
     from aiokafka.errors import KafkaConnectionError, KafkaError
 
@@ -101,6 +127,7 @@ def _parts() -> Iterator[None]:
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    _warn_of_unknown_variables()
     try:
         yield
     except (EmbeddedKafkaError, SettingsError, StackError, AccessError, TopicsError) as error:
@@ -115,7 +142,7 @@ def worker() -> None:
     from streams.app import run_worker
     from streams.faust_hardening.versions import UntestedVersionError
 
-    settings = _settings()
+    settings = _settings(WorkerSettings)
     try:
         run_worker(settings)
     except (SettingsError, UntestedVersionError) as error:
@@ -124,9 +151,16 @@ def worker() -> None:
 
 @cli.command()
 def settings() -> None:
-    """Print the effective settings, secrets masked, each with where it came from."""
-    for variable, value, origin in effective(_settings()):
+    """Print the effective settings, secrets masked, each with where it came from, and what a worker lacks."""
+    _warn_of_unknown_variables()
+    try:
+        rows, problem = effective()
+    except SettingsError as error:
+        _fail(error)
+    for variable, value, origin in rows:
         typer.echo(f"{variable}={value}  # {origin}")
+    if problem is not None:
+        _fail(problem)
 
 
 @cli.command()
@@ -154,7 +188,7 @@ def submit(
             submissions = read_lines(sys.stdin.buffer, complain)
         else:
             submissions = iter([parse_submission(Path(source).read_bytes())])
-        for job_id in publish(_client_settings(to_dev), submissions):
+        for job_id in publish(_kafka_settings(to_dev), submissions):
             typer.echo(job_id)
     except InvalidSubmissionError as error:
         _fail(f"{source}: {error}")
@@ -240,7 +274,7 @@ def create(
     """Create the topics that are missing."""
     from streams.topics import create_topics
 
-    current = _client_settings()
+    current = _kafka_settings()
     created = _run(current, create_topics(current, partitions, replication_factor))
     typer.echo("\n".join(f"created {name}" for name in created) or "all topics are there")
 
@@ -250,7 +284,7 @@ def check(to_dev: _TO_DEV = False) -> None:
     """Check that all topics are there with one partition count, and with the settings that the promises need."""
     from streams.topics import check_topics, describe
 
-    current = _client_settings(to_dev)
+    current = _kafka_settings(to_dev)
     report = _run(current, check_topics(current))
     for name, partitions, max_bytes in describe(report, current):
         typer.echo(f"{name}: {partitions} partitions, records up to {max_bytes} bytes")
@@ -263,7 +297,7 @@ def adopt(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = Fals
     """Go on without a job table that was lost: what only it knew of has no outcome and is not called any more."""
     from streams.adopt import adopt_table
 
-    current = _client_settings()
+    current = _kafka_settings()
     if not yes:
         typer.confirm(
             "Jobs that were waiting or at the robot when the table was lost will have no outcome. Go on?", abort=True

@@ -21,7 +21,7 @@ from aiokafka.protocol.admin import DescribeGroupsRequest_v3, DescribeGroupsResp
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Array, Boolean, Int16, Int32, Schema, String
 
-from streams.settings import Settings, variable_of
+from streams.settings import KafkaSettings, variable_of
 
 # One more attempt to connect, only to learn why the others failed.
 ATTEMPT_TIMEOUT_MS = 5_000
@@ -110,7 +110,7 @@ async def check_group(admin: AIOKafkaAdminClient, group: str) -> None:
         raise AccessError((Operation.READ, f"group {group}"))
 
 
-async def connection_problem(settings: Settings) -> str:
+async def connection_problem(settings: KafkaSettings) -> str:
     """Return why the bootstrap servers cannot be talked to.
 
     aiokafka says that to its log only, and raises that it could not connect to any.

@@ -1,28 +1,42 @@
 """The settings: the only place that knows the names of environment variables."""
 
+import difflib
 import os
 import re
 import ssl
+from collections.abc import Container, Mapping
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, AliasChoices, AnyHttpUrl, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, AliasChoices, AnyHttpUrl, Field, SecretStr, ValidationError, create_model
+from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableSourceError
 
 from streams.core.deadlines import Deadlines
 
+PREFIX = "ROBOT_ORCHESTRATOR_"
 # Secrets may lie in files of this folder, named as their variables (the mount point of container secrets).
-SECRETS_DIR_VARIABLE = "ROBOT_ORCHESTRATOR_SECRETS_DIR"
+SECRETS_DIR_VARIABLE = f"{PREFIX}SECRETS_DIR"
 
 _SASL_FIELDS = ("sasl_mechanism", "sasl_username", "sasl_password")
 _TLS_FIELDS = ("ssl_ca_file", "ssl_cert_file", "ssl_key_file")
+MISSING = "missing"
+# No environment has a variable of this name, and no folder a file.
+_NO_VARIABLE = "/"
 
 
 class SettingsError(Exception):
-    """The settings cannot be used; the text is one line that names the variable."""
+    """The settings cannot be used; the text is one line that names the variable.
+
+    `variables` are those that are missing or malformed, each with what is wrong with it.
+    """
+
+    def __init__(self, text: str, variables: Mapping[str, str] | None = None) -> None:
+        super().__init__(text)
+        self.variables = variables or {}
 
 
 class LogFormat(StrEnum):
@@ -63,7 +77,7 @@ def _variable(name: str) -> AliasChoices:
 
 
 def _own(name: str) -> AliasChoices:
-    return AliasChoices(f"ROBOT_ORCHESTRATOR_{name}")
+    return AliasChoices(f"{PREFIX}{name}")
 
 
 def _plain_url(url: AnyHttpUrl) -> AnyHttpUrl:
@@ -95,21 +109,19 @@ HeaderSecret = Annotated[SecretStr, AfterValidator(_header_value)]
 # A day an order: a submission can have 100,000 orders, and its deadline must still be a date.
 PER_ORDER_MAX_SECONDS = 86_400
 MAX_SECONDS = 365 * 86_400
+# A call that has just begun takes its whole time-out, and then its outcome is written down.
+DRAIN_MARGIN_SECONDS = 5.0
 PositiveSeconds = Annotated[float, Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)]
 SecondsPerOrder = Annotated[float, Field(ge=0, le=PER_ORDER_MAX_SECONDS, allow_inf_nan=False)]
 
 
-class Settings(BaseSettings):
-    """The effective settings. Durations are seconds, as their names say."""
+class KafkaSettings(BaseSettings):
+    """What every program needs that talks to Kafka: the connection, and what the topics' names and retention follow."""
 
     model_config = SettingsConfigDict(
         extra="ignore", hide_input_in_errors=True, env_ignore_empty=True, case_sensitive=True, frozen=True
     )
-
-    robot_url: BaseUrl = Field(validation_alias=_variable("ROBOT_COORDINADORA_URL"))
-    callback_secret: HeaderSecret = Field(validation_alias=_variable("ROBOT_CALLBACK_SECRET"))
-    app_url: BaseUrl = Field(validation_alias=_variable("NEXT_PUBLIC_APP_URL"))
 
     bootstrap_servers: Annotated[str, AfterValidator(_server_list)] = Field(
         "localhost:9092", validation_alias=_variable("KAFKA_BOOTSTRAP_SERVERS")
@@ -125,20 +137,8 @@ class Settings(BaseSettings):
     ssl_key_file: Path | None = Field(None, validation_alias=_variable("KAFKA_SSL_KEY_FILE"))
 
     app_id: str = Field("robot-orchestrator", validation_alias=_own("APP_ID"), pattern=r"^[a-zA-Z0-9._-]{1,100}$")
-    timeout_per_order_seconds: SecondsPerOrder = Field(30.0, validation_alias=_own("TIMEOUT_PER_ORDER_SECONDS"))
-    timeout_base_seconds: Seconds = Field(300.0, validation_alias=_own("TIMEOUT_BASE_SECONDS"))
-    robot_timeout_seconds: PositiveSeconds = Field(60.0, validation_alias=_own("ROBOT_TIMEOUT_SECONDS"))
-    robot_concurrency: int = Field(32, validation_alias=_own("ROBOT_CONCURRENCY"), ge=1, le=10_000)
-    jobs_per_workspace: int = Field(1, validation_alias=_own("JOBS_PER_WORKSPACE"), ge=0)
-    workspace_pause_seconds: Seconds = Field(5.0, validation_alias=_own("WORKSPACE_PAUSE_SECONDS"))
-    session_timeout_seconds: float = Field(10.0, validation_alias=_own("SESSION_TIMEOUT_SECONDS"), ge=1, le=300)
     # Under two hours the tolerance for producers' clocks would be longer than the table remembers.
     retention_seconds: float = Field(604_800.0, validation_alias=_own("RETENTION_SECONDS"), ge=7200, le=10**9)
-    drain_seconds: Seconds = Field(65.0, validation_alias=_own("DRAIN_SECONDS"))
-    probe_host: str = Field("127.0.0.1", validation_alias=_own("PROBE_HOST"))
-    probe_port: int = Field(8081, validation_alias=_own("PROBE_PORT"), ge=0, le=65535)
-    log_format: LogFormat | None = Field(None, validation_alias=_own("LOG_FORMAT"))
-    log_level: LogLevel = Field(LogLevel.INFO, validation_alias=_own("LOG_LEVEL"))
 
     @classmethod
     def settings_customise_sources(
@@ -151,27 +151,6 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Take what is passed by name, then the environment, then files of secrets; no .env file is read."""
         return init_settings, env_settings, file_secret_settings
-
-    @property
-    def robot_endpoint(self) -> str:
-        """The address that a batch is POSTed to."""
-        return f"{str(self.robot_url).rstrip('/')}/api/crear-pedidos-batch"
-
-    @property
-    def callback_url(self) -> str:
-        """The address to which the robot reports each order."""
-        return f"{str(self.app_url).rstrip('/')}/api/webhooks/robot-callback"
-
-    @property
-    def deadlines(self) -> Deadlines:
-        """The durations that the core works with."""
-        return Deadlines(
-            per_order=timedelta(seconds=self.timeout_per_order_seconds),
-            base=timedelta(seconds=self.timeout_base_seconds),
-            call_timeout=timedelta(seconds=self.robot_timeout_seconds),
-            workspace_pause=timedelta(seconds=self.workspace_pause_seconds),
-            retention=timedelta(seconds=self.retention_seconds),
-        )
 
     @property
     def ssl_context(self) -> ssl.SSLContext | None:
@@ -203,35 +182,91 @@ class Settings(BaseSettings):
         return options
 
 
+class WorkerSettings(KafkaSettings):
+    """What a worker needs. Durations are seconds, as their names say."""
+
+    robot_url: BaseUrl = Field(validation_alias=_variable("ROBOT_COORDINADORA_URL"))
+    callback_secret: HeaderSecret = Field(validation_alias=_variable("ROBOT_CALLBACK_SECRET"))
+    app_url: BaseUrl = Field(validation_alias=_variable("NEXT_PUBLIC_APP_URL"))
+
+    timeout_per_order_seconds: SecondsPerOrder = Field(30.0, validation_alias=_own("TIMEOUT_PER_ORDER_SECONDS"))
+    timeout_base_seconds: Seconds = Field(300.0, validation_alias=_own("TIMEOUT_BASE_SECONDS"))
+    robot_timeout_seconds: PositiveSeconds = Field(60.0, validation_alias=_own("ROBOT_TIMEOUT_SECONDS"))
+    robot_concurrency: int = Field(32, validation_alias=_own("ROBOT_CONCURRENCY"), ge=1, le=10_000)
+    jobs_per_workspace: int = Field(1, validation_alias=_own("JOBS_PER_WORKSPACE"), ge=0)
+    workspace_pause_seconds: Seconds = Field(5.0, validation_alias=_own("WORKSPACE_PAUSE_SECONDS"))
+    session_timeout_seconds: float = Field(10.0, validation_alias=_own("SESSION_TIMEOUT_SECONDS"), ge=1, le=300)
+    drain_seconds: Seconds = Field(
+        default_factory=lambda given: min(given["robot_timeout_seconds"] + DRAIN_MARGIN_SECONDS, MAX_SECONDS),
+        validation_alias=_own("DRAIN_SECONDS"),
+    )
+    probe_host: str = Field("127.0.0.1", validation_alias=_own("PROBE_HOST"))
+    probe_port: int = Field(8081, validation_alias=_own("PROBE_PORT"), ge=0, le=65535)
+    log_format: LogFormat | None = Field(None, validation_alias=_own("LOG_FORMAT"))
+    log_level: LogLevel = Field(LogLevel.INFO, validation_alias=_own("LOG_LEVEL"))
+
+    @property
+    def robot_endpoint(self) -> str:
+        """The address that a batch is POSTed to."""
+        return f"{str(self.robot_url).rstrip('/')}/api/crear-pedidos-batch"
+
+    @property
+    def callback_url(self) -> str:
+        """The address to which the robot reports each order."""
+        return f"{str(self.app_url).rstrip('/')}/api/webhooks/robot-callback"
+
+    @property
+    def deadlines(self) -> Deadlines:
+        """The durations that the core works with."""
+        return Deadlines(
+            per_order=timedelta(seconds=self.timeout_per_order_seconds),
+            base=timedelta(seconds=self.timeout_base_seconds),
+            call_timeout=timedelta(seconds=self.robot_timeout_seconds),
+            workspace_pause=timedelta(seconds=self.workspace_pause_seconds),
+            retention=timedelta(seconds=self.retention_seconds),
+        )
+
+
+Kind = TypeVar("Kind", bound=KafkaSettings)
+
+
 def variable_of(field: str) -> str:
     """Return the environment variable that sets a field."""
-    alias = Settings.model_fields[field].validation_alias
+    alias = WorkerSettings.model_fields[field].validation_alias
     assert isinstance(alias, AliasChoices)  # noqa: S101 # narrows the type; every field is declared that way
     return str(alias.choices[0])
 
 
-def load_settings() -> Settings:
-    """Return the settings of this process.
+def load_settings(kind: type[Kind]) -> Kind:
+    """Return what this process has of one kind of settings.
 
     Raises SettingsError with one line that names every missing or malformed variable.
     """
+    settings = _read(kind)
+    _check_security(settings)
+    return settings
+
+
+def _read(kind: type[Kind]) -> Kind:
     secrets_dir = os.environ.get(SECRETS_DIR_VARIABLE)
     if secrets_dir and not Path(secrets_dir).is_dir():
         raise SettingsError(f"{SECRETS_DIR_VARIABLE}: {secrets_dir} is not a folder")
     try:
-        settings = Settings(_secrets_dir=secrets_dir or None)  # type: ignore[call-arg] # fields come from the environment
+        return kind(_secrets_dir=secrets_dir or None)  # type: ignore[call-arg] # pydantic-settings takes it
     except ValidationError as error:
-        problems = {str(problem["loc"][0]): problem["msg"] for problem in error.errors(include_input=False)}
+        problems = {
+            str(problem["loc"][0]): MISSING if problem["type"] == "missing" else _in_our_words(problem["msg"])
+            for problem in error.errors(include_input=False)
+            # A default that follows from other settings, one of which is named already.
+            if problem["type"] != "default_factory_not_called"
+        }
         text = "; ".join(
-            f"{name} is not set" if message == "Field required" else f"{name}: {_in_our_words(message)}"
-            for name, message in problems.items()
+            f"{name} is not set" if problem == MISSING else f"{name}: {problem}" for name, problem in problems.items()
         )
-        raise SettingsError(text) from None
+        raise SettingsError(text, problems) from None
     except UnreadableSourceError:
         # The cause may quote the file.
         raise SettingsError(f"{SECRETS_DIR_VARIABLE}: a file in {secrets_dir} cannot be read as text") from None
-    _check_security(settings)
-    return settings
 
 
 def _in_our_words(message: str) -> str:
@@ -239,7 +274,7 @@ def _in_our_words(message: str) -> str:
     return re.sub(r"^(Value error, |Input |String )", "", message).replace("should", "must", 1)
 
 
-def _check_security(settings: Settings) -> None:
+def _check_security(settings: KafkaSettings) -> None:
     """Raise SettingsError for a setting that the protocol needs and lacks, or that it does not use."""
     protocol = settings.security_protocol
     because = f"but {variable_of('security_protocol')} is {protocol}"
@@ -254,17 +289,69 @@ def _check_security(settings: Settings) -> None:
         raise SettingsError(f"{variable_of('ssl_key_file')} is set, but {variable_of('ssl_cert_file')} is not")
 
 
-def effective(settings: Settings) -> list[tuple[str, str, str]]:
-    """Return (variable, value, origin) of every setting, secrets masked."""
+def unknown_variables() -> str | None:
+    """Return one line that names the variables of this process that look like settings and are none, None without any.
+
+    They are no error: in a rolling upgrade the former release is given the variables of the newer one as well.
+    """
+    names = {name for name, value in os.environ.items() if name.startswith(PREFIX) and value}
+    known = {SECRETS_DIR_VARIABLE, *map(variable_of, WorkerSettings.model_fields)}
+    # Kubernetes gives each pod the addresses of all services beside it, and one may be named after us.
+    services = [name.removesuffix("_SERVICE_HOST") for name in names if name.endswith("_SERVICE_HOST")]
+    links = tuple(f"{service}_{kind}" for service in services for kind in ("SERVICE_", "PORT"))
+    by_end = {name.removeprefix(PREFIX): name for name in known}
+    lines = []
+    for name in sorted(names - known):
+        if not name.startswith(links):
+            near = difflib.get_close_matches(name.removeprefix(PREFIX), by_end, n=1)
+            lines.append(f"{name} is unknown and ignored" + "".join(f" (nearest: {by_end[end]})" for end in near))
+    return "; ".join(lines) or None
+
+
+def changed(settings: WorkerSettings) -> dict[str, str]:
+    """Return the settings that differ from their defaults, by variable, secrets masked."""
+    values = dict(settings)
+    return {
+        variable_of(field): str(values[field])
+        for field, info in WorkerSettings.model_fields.items()
+        if values[field] != info.get_default(call_default_factory=True, validated_data=values)
+    }
+
+
+def effective() -> tuple[list[tuple[str, str, str]], SettingsError | None]:
+    """Return (variable, value, origin) of every setting, secrets masked, and why no worker can start, None if one can.
+
+    What is missing or malformed has no value, and what is wrong with it in place of the origin. Raises SettingsError if
+    the files of secrets cannot be read.
+    """
+    problem: SettingsError | None = None
+    try:
+        load_settings(WorkerSettings)
+    except SettingsError as error:
+        problem = error
+    unusable = problem.variables if problem else {}
+    settings = _read(_without(unusable))
     rows = []
-    for field in Settings.model_fields:
+    for field in WorkerSettings.model_fields:
         variable = variable_of(field)
         value = getattr(settings, field)
-        if os.environ.get(variable):
+        if variable in unusable:
+            value, origin = None, unusable[variable]
+        elif os.environ.get(variable):
             origin = "environment"
         elif field in settings.model_fields_set:
             origin = f"file in {os.environ[SECRETS_DIR_VARIABLE]}"
         else:
             origin = "default"
         rows.append((variable, "" if value is None else str(value), origin))
-    return rows
+    return rows, problem
+
+
+def _without(variables: Container[str]) -> type[WorkerSettings]:
+    """Return a worker's settings that some variables cannot set: those fields have their defaults, or None."""
+    fields = {
+        field: (Any, Field(None if info.default is PydanticUndefined else info.default, validation_alias=_NO_VARIABLE))
+        for field, info in WorkerSettings.model_fields.items()
+        if variable_of(field) in variables
+    }
+    return create_model("Readable", __base__=WorkerSettings, **fields)  # type: ignore[call-overload, no-any-return] # dict

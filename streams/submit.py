@@ -22,7 +22,7 @@ from streams.intake import SUBMISSION_MAX_BYTES
 from streams.kafka_access import AccessError, Operation, connection_problem
 from streams.names import Topic
 from streams.placement import partition_of
-from streams.settings import Settings
+from streams.settings import KafkaSettings
 
 # A person waits for the answer.
 REQUEST_TIMEOUT_MS = 10_000
@@ -88,7 +88,7 @@ def read_lines(lines: Iterable[bytes], invalid: Callable[[str], None]) -> Iterat
 class Submitter:
     """Publishes submissions to their own partitions, from `__aenter__` to `__aexit__`. Raises SubmitError."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
 
     async def __aenter__(self) -> Self:
@@ -134,7 +134,7 @@ class Submitter:
             raise SubmitError(f"{Topic.SUBMITTED} did not take job {submission.job_id}: {reason}") from error
 
 
-def publish(settings: Settings, submissions: Iterable[Submission]) -> Iterator[str]:
+def publish(settings: KafkaSettings, submissions: Iterable[Submission]) -> Iterator[str]:
     """Publish submissions as they come and yield each job id when the broker has it. Raises SubmitError.
 
     The event loop runs only while there is something to send: waiting for the next line is the caller's own

@@ -29,7 +29,7 @@ from streams.kafka_access import (
 from streams.kafka_admin import admin_client
 from streams.log import LogReader, until_readable
 from streams.names import CHANGELOG_SUFFIX, Topic, changelog_topic
-from streams.settings import Settings, variable_of
+from streams.settings import KafkaSettings, variable_of
 from streams.topic_rules import (
     CLEANUP,
     ENOUGH_REPLICAS,
@@ -89,7 +89,7 @@ class TopicSpec:
     worker: tuple[Operation, ...]
 
 
-def topic_specs(settings: Settings) -> list[TopicSpec]:
+def topic_specs(settings: KafkaSettings) -> list[TopicSpec]:
     """Return every topic of an application, with its configuration."""
     # Past half the table's memory a submission is never called: its credentials need not lie there longer.
     secret_ms = int(settings.retention_seconds * 500)
@@ -133,7 +133,7 @@ class TopicsReport:
     warnings: tuple[str, ...]
 
 
-async def create_topics(settings: Settings, partitions: int, replication_factor: int) -> list[str]:
+async def create_topics(settings: KafkaSettings, partitions: int, replication_factor: int) -> list[str]:
     """Create the topics that are missing; return their names.
 
     A replication factor of -1 is as much as is of use on this cluster. Raises AccessError if this user may not,
@@ -213,7 +213,7 @@ def _check_access(needed: Mapping[str, Iterable[Operation]], found: Mapping[str,
         raise AccessError(*lacks)
 
 
-async def check_topics(settings: Settings, *, worker: bool = False) -> TopicsReport:
+async def check_topics(settings: KafkaSettings, *, worker: bool = False) -> TopicsReport:
     """Return what the cluster has; for a worker, check also that this user may do all that a worker does.
 
     Raises TopicsError if a topic is missing, the counts differ or a setting breaks a promise, AccessError if an ACL
@@ -302,6 +302,6 @@ async def _configs(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, di
     return configs
 
 
-def describe(report: TopicsReport, settings: Settings) -> list[tuple[str, Any, Any]]:
+def describe(report: TopicsReport, settings: KafkaSettings) -> list[tuple[str, Any, Any]]:
     """Return (topic, partitions, largest record in bytes) rows for people."""
     return [(spec.name, report.partitions, report.max_bytes[spec.name]) for spec in topic_specs(settings)]

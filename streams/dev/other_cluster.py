@@ -9,13 +9,13 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from streams.dev.stack import StackError
 from streams.kafka_admin import admin_client
 from streams.names import SOURCE_TOPICS, changelog_topic
-from streams.settings import Settings
+from streams.settings import KafkaSettings
 
 # The place of the members in a group of an answer to DescribeGroups.
 GROUP_MEMBERS = 5
 
 
-async def check_nobody_else_works_there(settings: Settings) -> None:
+async def check_nobody_else_works_there(settings: KafkaSettings) -> None:
     """Raise StackError unless the cluster's jobs are this application's alone.
 
     Two applications on the same topics both run every job, and publish two outcomes. A new one begins with all that
@@ -55,7 +55,7 @@ async def _has_members(admin: AIOKafkaAdminClient, group: str) -> bool:
     return bool(response.groups[0][GROUP_MEMBERS])
 
 
-async def _written(settings: Settings, sources: list[TopicPartition]) -> str | None:
+async def _written(settings: KafkaSettings, sources: list[TopicPartition]) -> str | None:
     """Return a topic that was ever written to, None if none was."""
     if not sources:
         return None

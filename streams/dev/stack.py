@@ -22,7 +22,7 @@ from streams.dev.child import spawn
 from streams.dev.kafka import EmbeddedKafka
 from streams.dev.loopback import HOST, free_port
 from streams.dev.robot import HEALTH_PATH
-from streams.settings import Settings, load_settings
+from streams.settings import WorkerSettings, load_settings
 from streams.topics import create_topics
 
 PARTITIONS = 4
@@ -198,10 +198,10 @@ class Stack:
     def __exit__(self, *_exc: object) -> None:
         self.stop()
 
-    def settings(self) -> Settings:
+    def settings(self) -> WorkerSettings:
         """Return the settings of the workers, apart from their probe ports."""
         with environment(self.variables):
-            return load_settings()
+            return load_settings(WorkerSettings)
 
     def add_worker(self) -> Part:
         """Start one more worker without waiting for it."""

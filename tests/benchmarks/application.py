@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from streams.adopt import adopt_table
 from streams.kafka_admin import admin_client
 from streams.names import SOURCE_TOPICS, Topic, changelog_topic
-from streams.settings import Settings
+from streams.settings import KafkaSettings
 from streams.topics import create_topics
 from tests.benchmarks.children import Child, MeasuredWorker
 
@@ -58,7 +58,7 @@ class Application:
                 "ROBOT_ORCHESTRATOR_APP_ID": self.app_id,
                 "ROBOT_ORCHESTRATOR_LOG_FORMAT": "json",
             }
-            settings = Settings(**cast(Any, self.variables))
+            settings = KafkaSettings(**cast(Any, self.variables))
             await create_topics(settings, self.cluster.partitions, 1)
             await adopt_table(settings)
             on_failure.push_async_callback(self._delete_changelog)

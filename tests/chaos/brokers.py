@@ -21,7 +21,7 @@ from streams.dev.kafka import EmbeddedCluster, EmbeddedKafka
 from streams.dev.loopback import HOST, free_port
 from streams.kafka_admin import admin_client
 from streams.names import OUTCOME_TOPICS, Topic, changelog_topic
-from streams.settings import Settings
+from streams.settings import KafkaSettings
 from streams.topics import create_topics, topic_specs
 from tests.chaos.proxy import Proxy
 from tests.support.worker import freeze
@@ -187,7 +187,7 @@ class Brokers:
     def _admin(self) -> AbstractAsyncContextManager[AIOKafkaAdminClient]:
         return admin_client(bootstrap_servers=self.bootstrap_servers)
 
-    async def create_topics(self, settings: Settings, *, compacted: bool) -> None:
+    async def create_topics(self, settings: KafkaSettings, *, compacted: bool) -> None:
         """Create the topics; completions and outcomes are judged by the time when the broker had them."""
         specs = {spec.name: dict(spec.config) for spec in topic_specs(settings)}
         stamped = [
@@ -206,7 +206,7 @@ class Brokers:
             self._changelog_config = COMPACTION
             await self.configure(settings, changelog_topic(settings.app_id), {})
 
-    async def configure(self, settings: Settings, name: str, changes: Mapping[str, str]) -> None:
+    async def configure(self, settings: KafkaSettings, name: str, changes: Mapping[str, str]) -> None:
         """Set a topic's configuration to the one it was created with and these changes."""
         config = next(dict(spec.config) for spec in topic_specs(settings) if spec.name == name) | dict(changes)
         if name == changelog_topic(settings.app_id):

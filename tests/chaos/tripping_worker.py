@@ -19,7 +19,7 @@ from streams.names import OUTCOME_TOPICS, Topic
 from streams.robot import Answer, Robot
 from streams.robot_request import RobotRequest
 from streams.rows import decode_entry
-from streams.settings import load_settings
+from streams.settings import WorkerSettings, load_settings
 
 
 class TripPoint(StrEnum):
@@ -110,7 +110,7 @@ def main() -> None:
     """Run the worker."""
     trip = Trip(TripPoint(sys.argv[1]), HOW[sys.argv[2]], int(sys.argv[3]))
     parts = Parts(wrap_log=lambda log: TrippingLog(log, trip), wrap_robot=lambda robot: TrippingRobot(robot, trip))
-    run_worker(load_settings(), parts)
+    run_worker(load_settings(WorkerSettings), parts)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import Any, Self, cast
 from streams.dev.loopback import HOST, free_port
 from streams.dev.robot import HEALTH_PATH
 from streams.dev.stack import Part
-from streams.settings import Settings
+from streams.settings import WorkerSettings
 from tests.chaos.brokers import Brokers
 from tests.chaos.load import CALLBACK_SECRET, Load, Producers
 from tests.chaos.plan import Plan
@@ -35,7 +35,7 @@ class World:
         self.fleet = Fleet(folder, self.rng, self._variables_of)
         self.load = Load(Random(plan.seed + 2_000_000), plan.jobs, plan.workspaces)
         self.producers = Producers(self.kafka.bootstrap_servers)
-        self.settings = Settings(**cast(Any, self._variables_of(0) | self._direct()))
+        self.settings = WorkerSettings(**cast(Any, self._variables_of(0) | self._direct()))
         # What a fault has seen that should not be.
         self.problems: list[str] = []
         # A fault that needs the broker, or the whole fleet, for itself.

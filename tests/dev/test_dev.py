@@ -218,6 +218,17 @@ def test_without_a_kafka_there_dev_says_so_in_one_line(tmp_path: Path) -> None:
     assert_refused(ended, "127.0.0.1:9", "no Kafka without TLS or login answers there")
 
 
+def test_dev_names_a_misspelt_variable_in_one_line(tmp_path: Path) -> None:
+    user = CommandLine(tmp_path, ROBOT_ORCHESTRATOR_DRAIN_SECOND="1")
+    code, _, errors = user.run("dev", "--bootstrap-servers", "127.0.0.1:9")
+    warning, refusal = errors.splitlines()
+    assert (code, refusal.partition(":")[0]) == (1, "robot-orchestrator")
+    assert warning == (
+        "robot-orchestrator: warning: ROBOT_ORCHESTRATOR_DRAIN_SECOND is unknown and ignored (nearest: "
+        "ROBOT_ORCHESTRATOR_DRAIN_SECONDS)"
+    )
+
+
 def test_dev_keeps_an_application_id_that_no_other_folder_has(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     for folder in (first, second):

@@ -19,9 +19,9 @@ from streams.names import DeadLetterReason, Topic, changelog_topic
 from streams.outcomes import outcome_record
 from streams.placement import partition_of
 from streams.rows import encode_row, row_key
-from streams.settings import load_settings
 from streams.topics import create_topics
 from tests.support.kafka import Kafka
+from tests.support.settings import settings_of
 
 APP = "checked"
 PARTITIONS = 4
@@ -342,14 +342,9 @@ def test_the_robots_log_is_read(tmp_path: Path) -> None:
     assert read_posts(log_file) == [Post(KEY, START)]
 
 
-async def test_what_is_committed_now_is_read_and_nothing_else(kafka: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_committed_now_is_read_and_nothing_else(kafka: Kafka) -> None:
     options = {"bootstrap_servers": kafka.bootstrap_servers}
-    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", kafka.bootstrap_servers)
-    monkeypatch.setenv("ROBOT_ORCHESTRATOR_APP_ID", APP)
-    for name in ("ROBOT_COORDINADORA_URL", "NEXT_PUBLIC_APP_URL"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
-    monkeypatch.setenv("ROBOT_CALLBACK_SECRET", "secret")
-    await create_topics(load_settings(), PARTITIONS, 1)
+    await create_topics(settings_of(kafka.bootstrap_servers, ROBOT_ORCHESTRATOR_APP_ID=APP), PARTITIONS, 1)
     async with AIOKafkaProducer(**options, transactional_id=APP) as producer:
         async with producer.transaction():
             await producer.send(Topic.SUBMITTED, b"committed", headers=[("h", b"1"), ("h", b"2")], partition=0)

@@ -81,12 +81,8 @@ async def records_of(kafka: Kafka, workspace: str) -> list[tuple[int, bytes | No
 
 @pytest.fixture
 def run(kafka: Kafka, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
-    """Return the command line on the running Kafka, with nothing of the robot set."""
+    """Return the command line on the running Kafka."""
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", kafka.bootstrap_servers)
-    for name in ("ROBOT_COORDINADORA_URL", "ROBOT_CALLBACK_SECRET", "NEXT_PUBLIC_APP_URL"):
-        # Set and taken away, so that what the command puts there is gone afterwards.
-        monkeypatch.setenv(name, "")
-        monkeypatch.delenv(name)
     runner = CliRunner()
     assert runner.invoke(cli, ["topics", "create", "--replication-factor", "1", "--partitions", "4"]).exit_code == 0
     # A broker answers that a topic is created a moment before it knows the topic.

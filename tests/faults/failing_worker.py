@@ -17,7 +17,7 @@ from streams.names import OUTCOME_TOPICS, Topic
 from streams.robot import Answer, Robot
 from streams.robot_request import RobotRequest
 from streams.rows import decode_entry
-from streams.settings import load_settings
+from streams.settings import WorkerSettings, load_settings
 
 OFFSETS_COMMITTED_SECONDS = 1.0
 
@@ -100,7 +100,7 @@ def main() -> None:
     parts = Parts(
         wrap_log=lambda log: DyingLog(log, point, job_id), wrap_robot=lambda robot: DyingRobot(robot, point, job_id)
     )
-    run_worker(load_settings(), parts)
+    run_worker(load_settings(WorkerSettings), parts)
 
 
 if __name__ == "__main__":

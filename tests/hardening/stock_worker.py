@@ -28,7 +28,7 @@ from streams.holes import HoleCheck
 from streams.log import SourceRecord
 from streams.logs import configure_logging
 from streams.names import SOURCE_TOPICS, Agent
-from streams.settings import load_settings
+from streams.settings import WorkerSettings, load_settings
 
 # Job ids that begin with this are held back or crash, as the scenario is.
 MARKED = "marked-"
@@ -342,7 +342,7 @@ CHANGES: dict[Patch, tuple[Change, Change]] = {
 def main() -> None:
     """Run the worker."""
     half = Half(sys.argv[1])
-    settings = load_settings()
+    settings = load_settings(WorkerSettings)
     configure_logging(settings.log_format, settings.log_level)
     app = build_app(settings)
     app.finalize()

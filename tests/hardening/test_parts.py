@@ -17,7 +17,7 @@ from streams.faust_hardening.consumer import HardenedConsumer, HardenedTransport
 from streams.faust_hardening.events import hide_values
 from streams.faust_hardening.transactions import shorten_transaction_backoff
 from streams.names import Topic
-from streams.settings import Settings
+from streams.settings import WorkerSettings
 from tests.hardening.halves import eventually
 from tests.support.scene import PASSWORD, Scene
 
@@ -51,7 +51,7 @@ async def fetching(consumer: AIOKafkaConsumer) -> list[object]:
 async def test_a_fetch_does_not_wait_long_at_the_broker(one_partition: str, tmp_path: Path) -> None:
     """In the time of one of stock Faust's fetches the hardened consumer sends many: no record waits for its end."""
     async with Scene(one_partition, tmp_path, partitions=1) as scene:
-        app = build_app(Settings(**cast(Any, scene.variables)))
+        app = build_app(WorkerSettings(**cast(Any, scene.variables)))
         thread, transport = cast(HardenedConsumer, app.consumer)._thread, cast(HardenedTransport, app.transport)
         stock = AIOKafkaConsumerThread._create_worker_consumer(thread, transport)
         hardened = thread._create_worker_consumer(transport)

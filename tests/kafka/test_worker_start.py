@@ -5,7 +5,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,11 +20,20 @@ from streams.dev.kafka import EmbeddedKafka
 from streams.dev.loopback import free_port
 from streams.kafka_admin import admin_client
 from streams.names import Topic, changelog_topic
-from streams.settings import Settings
+from streams.settings import KafkaSettings
 from streams.topic_rules import NO_LIMIT
 from streams.topics import create_topics
 from tests.support.scene import PARTITIONS, Scene, submission
 from tests.support.worker import WorkerProcess
+
+COMMANDS = [("-m", "streams.cli", "worker"), ("-m", "faust", "-A", "streams.app", "worker")]
+REQUIRED = {
+    "ROBOT_COORDINADORA_URL": "http://robot.example.com",
+    "ROBOT_CALLBACK_SECRET": "callback-s3cret",  # made up
+    "NEXT_PUBLIC_APP_URL": "https://app.example.com",
+    "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9",
+    "ROBOT_ORCHESTRATOR_LOG_FORMAT": "json",
+}
 
 
 @pytest.fixture
@@ -52,14 +62,14 @@ async def test_a_table_that_was_made_anew_is_refused_until_it_is_adopted(scene: 
     changelog = changelog_topic(scene.app_id)
     async with admin_client(bootstrap_servers=scene.bootstrap_servers) as admin:
         await admin.delete_topics([changelog])
-    await create_topics(Settings(**cast(Any, scene.variables)), scene.partitions, 1)
+    await create_topics(KafkaSettings(**cast(Any, scene.variables)), scene.partitions, 1)
     for _ in range(2):
         refused = await scene.worker(ready=False)
         assert await refused.wait_ended() == 78
         assert last_error(refused).startswith(f"{changelog}-")
         assert "has no table, but the group has worked on robot.job.submitted" in last_error(refused)
         assert last_error(refused).endswith("robot-orchestrator topics adopt")
-    await adopt_table(Settings(**cast(Any, scene.variables)))
+    await adopt_table(KafkaSettings(**cast(Any, scene.variables)))
     await scene.worker()
     await scene.submit(second)
     assert (await scene.outcome(second["jobId"])).status == "completed"
@@ -170,13 +180,80 @@ async def test_an_application_that_starts_for_the_first_time_says_that_it_calls_
     assert [[problem.startswith(expected) for problem in problems].count(True) for problems in told] == [1, 0]
 
 
-@pytest.mark.parametrize("command", [("-m", "streams.cli", "worker"), ("-m", "faust", "-A", "streams.app", "worker")])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_a_missing_setting_ends_the_program_with_one_line(command: tuple[str, ...]) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ROBOT_")}
     ended = subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 1
     assert "ROBOT_COORDINADORA_URL is not set" in ended.stderr
     assert len(ended.stderr.strip().splitlines()) == 1
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[Callable[..., WorkerProcess]]:
+    """Start a worker by a command, with some variables beside the required ones, where no broker is."""
+    workers = []
+
+    def start(command: tuple[str, ...], **variables: str) -> WorkerProcess:
+        workers.append(WorkerProcess(REQUIRED | variables, tmp_path / "worker.log", command))
+        return workers[-1]
+
+    yield start
+    for worker in workers:
+        worker.close()
+
+
+async def lines_until_it_waits(worker: WorkerProcess) -> list[dict[str, Any]]:
+    async with asyncio.timeout(60):
+        while not any(line["event"] == "waiting_for_broker" for line in worker.log_lines()):
+            assert worker.running, worker.log_tail()
+            await asyncio.sleep(0.05)
+    return worker.log_lines()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+async def test_a_worker_begins_with_its_version_and_the_settings_that_are_not_the_defaults(
+    alone: Callable[..., WorkerProcess], command: tuple[str, ...]
+) -> None:
+    worker = alone(
+        command,
+        ROBOT_ORCHESTRATOR_ROBOT_TIMEOUT_SECONDS="20",
+        ROBOT_ORCHESTRATOR_JOBS_PER_WORKSPACE="1",
+        KAFKA_SECURITY_PROTOCOL="SASL_PLAINTEXT",
+        KAFKA_SASL_MECHANISM="PLAIN",
+        KAFKA_SASL_USERNAME="user",
+        KAFKA_SASL_PASSWORD="br0ker-pass",  # made up
+    )
+    first = (await lines_until_it_waits(worker))[0]
+    assert (first["event"], first["version"]) == ("worker_started", metadata.version("robot-orchestrator"))
+    assert first["settings"] == {
+        "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9",
+        "KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+        "KAFKA_SASL_MECHANISM": "PLAIN",
+        "KAFKA_SASL_USERNAME": "user",
+        "KAFKA_SASL_PASSWORD": "**********",
+        "ROBOT_COORDINADORA_URL": "http://robot.example.com/",
+        "ROBOT_CALLBACK_SECRET": "**********",
+        "NEXT_PUBLIC_APP_URL": "https://app.example.com/",
+        "ROBOT_ORCHESTRATOR_ROBOT_TIMEOUT_SECONDS": "20.0",
+        "ROBOT_ORCHESTRATOR_PROBE_PORT": str(worker.probe_port),
+        "ROBOT_ORCHESTRATOR_LOG_FORMAT": "json",
+    }
+    assert "br0ker-pass" not in worker.log_path.read_text()
+    assert REQUIRED["ROBOT_CALLBACK_SECRET"] not in worker.log_path.read_text()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+async def test_a_misspelt_variable_is_one_warning_of_a_worker(
+    alone: Callable[..., WorkerProcess], command: tuple[str, ...]
+) -> None:
+    worker = alone(command, ROBOT_ORCHESTRATOR_DRAIN_SECOND="1", ROBOT_ORCHESTRATOR_QUOTA="2")
+    (line,) = [line for line in await lines_until_it_waits(worker) if line["event"] == "settings_warning"]
+    assert line["level"] == "warning"
+    assert line["problem"] == (
+        "ROBOT_ORCHESTRATOR_DRAIN_SECOND is unknown and ignored (nearest: ROBOT_ORCHESTRATOR_DRAIN_SECONDS); "
+        "ROBOT_ORCHESTRATOR_QUOTA is unknown and ignored"
+    )
 
 
 async def test_the_plain_faust_command_starts_the_same_app(scene: Scene) -> None:

@@ -9,7 +9,7 @@ from datetime import timedelta
 import structlog
 
 from streams.app import Parts, run_worker
-from streams.settings import load_settings
+from streams.settings import WorkerSettings, load_settings
 from streams.watchdog import Limits, Watchdog
 
 LOOKED = "watchdog_looked"
@@ -31,7 +31,7 @@ def main() -> None:
 
     Watchdog.look = look_and_say_so  # type: ignore[method-assign, assignment] # only to be heard from outside
     del sys.argv[1:]
-    run_worker(load_settings(), Parts(watchdog_limits=Limits(**limits)))
+    run_worker(load_settings(WorkerSettings), Parts(watchdog_limits=Limits(**limits)))
 
 
 if __name__ == "__main__":

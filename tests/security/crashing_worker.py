@@ -3,7 +3,7 @@
 from streams.app import Parts, run_worker
 from streams.robot import Answer, Robot
 from streams.robot_request import RobotRequest
-from streams.settings import load_settings
+from streams.settings import WorkerSettings, load_settings
 
 
 class BrokenRobot:
@@ -18,7 +18,7 @@ class BrokenRobot:
 
 def main() -> None:
     """Run the worker."""
-    run_worker(load_settings(), Parts(wrap_robot=BrokenRobot))
+    run_worker(load_settings(WorkerSettings), Parts(wrap_robot=BrokenRobot))
 
 
 if __name__ == "__main__":

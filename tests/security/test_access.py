@@ -15,7 +15,7 @@ from streams.kafka_access import Operation
 from streams.kafka_log import KafkaReader
 from streams.log import TopicPartition
 from streams.names import Topic, changelog_topic
-from streams.settings import Settings
+from streams.settings import KafkaSettings
 from tests.security.programs import CREATE_TOPICS, run
 from tests.security.readme_acls import readme_acls
 from tests.support.scene import PARTITIONS, Scene, submission
@@ -127,7 +127,7 @@ async def test_another_application_is_warned_of_by_those_who_may_describe_its_to
 
 async def test_a_worker_may_ask_which_transactions_are_open(secured: Secured) -> None:
     variables = {**secured.scene.variables, **secured.kafka.login(USER["worker"])}
-    options = Settings(**cast(Any, variables)).kafka_client_options()
+    options = KafkaSettings(**cast(Any, variables)).kafka_client_options()
     reader = KafkaReader(options, secured.scene.app_id, secured.scene.partitions)
     await reader.start()
     try:

@@ -21,10 +21,10 @@ from streams.log import NewRecord, PartitionLog, SourceRecord, TopicPartition
 from streams.metrics import Metrics
 from streams.names import SOURCE_TOPICS, Topic, changelog_topic
 from streams.robot_request import build_request
-from streams.settings import Settings
 from streams.topics import topic_specs
 from tests.simulation.broker import SimulatedBroker, SimulatedPartitionLog, SimulatedReader
 from tests.support.hostile import Hostile, encode
+from tests.support.settings import settings_of
 
 Written = NewRecord | SourceRecord | Hostile
 AnyRecord = TypeVar("AnyRecord", bound=Written)
@@ -40,10 +40,8 @@ DEFAULT_MAX_BYTES = 1_048_588
 @cache
 def max_bytes() -> dict[str, int]:
     """Return the largest batch that each topic takes as `topics create` makes it."""
-    settings = Settings(  # type: ignore[call-arg] # fields come by their variables' names
-        ROBOT_COORDINADORA_URL="http://robot", ROBOT_CALLBACK_SECRET="s", NEXT_PUBLIC_APP_URL="http://app"
-    )
-    return {spec.name: int(spec.config.get("max.message.bytes", DEFAULT_MAX_BYTES)) for spec in topic_specs(settings)}
+    specs = topic_specs(settings_of("nowhere:9092"))
+    return {spec.name: int(spec.config.get("max.message.bytes", DEFAULT_MAX_BYTES)) for spec in specs}
 
 
 def batch_of(record: Written) -> bytes:

@@ -22,7 +22,7 @@ from streams.dev.robot import BatchCompletion, BatchRequest, Fate, RobotBehaviou
 from streams.names import DLQ_OF, OUTCOME_TOPICS, SOURCE_TOPICS, Topic, changelog_topic
 from streams.placement import partition_of
 from streams.rows import decode_entry
-from streams.settings import Settings
+from streams.settings import KafkaSettings
 from streams.topics import create_topics
 from tests.support.worker import PRODUCTION, WorkerProcess
 
@@ -95,7 +95,7 @@ class Scene:
             "ROBOT_ORCHESTRATOR_LOG_FORMAT": "json",
             **self.environment,
         }
-        settings = Settings(**cast(Any, self.variables))
+        settings = KafkaSettings(**cast(Any, self.variables))
         await create_topics(settings, self.partitions, 1)
         if not self.new:
             # The group has offsets from the beginning, so that it leaves what other scenes have written.

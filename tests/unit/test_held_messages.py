@@ -17,7 +17,7 @@ from streams.app import build_app
 from streams.faust_hardening import consumer as module
 from streams.faust_hardening.consumer import MESSAGE_OVERHEAD, HardenedConsumer, HardenedConsumerThread
 from streams.names import Topic
-from streams.settings import Settings
+from streams.settings import WorkerSettings
 from tests.unit.test_fetched_records import batch
 
 PLACE = TP(Topic.SUBMITTED, 0)
@@ -46,7 +46,7 @@ async def let_wait(_message: Message) -> None:
 async def consumer(monkeypatch: pytest.MonkeyPatch) -> HardenedConsumer:
     """A consumer with room for one large message, and something to find."""
     monkeypatch.setattr(module, "HELD_MAX_BYTES", LARGE)
-    settings = Settings(  # type: ignore[call-arg] # fields come by their variables' names
+    settings = WorkerSettings(  # type: ignore[call-arg] # fields come by their variables' names
         ROBOT_COORDINADORA_URL="http://robot", ROBOT_CALLBACK_SECRET="s", NEXT_PUBLIC_APP_URL="http://app"
     )
     made = cast(HardenedConsumer, build_app(settings).consumer)

@@ -7,7 +7,7 @@ import pytest
 
 from streams.metrics import Metrics
 from streams.probes import Probes
-from streams.settings import Settings
+from streams.settings import WorkerSettings
 
 REQUIRED = {
     "ROBOT_COORDINADORA_URL": "http://robot.example.com",
@@ -18,7 +18,7 @@ REQUIRED = {
 
 async def test_by_default_only_this_machine_can_ask(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ROBOT_ORCHESTRATOR_PROBE_HOST", raising=False)
-    host = Settings(**cast(Any, REQUIRED)).probe_host
+    host = WorkerSettings(**cast(Any, REQUIRED)).probe_host
     probes = Probes(host, 0, lambda: {"live": True}, lambda: {"ready": True}, Metrics())
     await probes.start()
     try:

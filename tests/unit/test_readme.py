@@ -18,7 +18,7 @@ from streams.core.job import FailureReason
 from streams.core.transition import TABLE, State
 from streams.names import DeadLetterReason, Topic
 from streams.rows import ROW_VERSION
-from streams.settings import Settings, variable_of
+from streams.settings import DRAIN_MARGIN_SECONDS, WorkerSettings, variable_of
 from tests.support.readme import README, table
 
 EVENTS = (
@@ -47,11 +47,13 @@ def test_every_state_is_in_the_readme() -> None:
 
 def test_every_setting_is_in_the_readme_with_its_default() -> None:
     documented = {name: row[1] for row in table("variable")[2:] for name in re.findall(r"`([A-Z_]+)`", row[0])}
-    assert documented.keys() == {variable_of(field) for field in Settings.model_fields}
-    for name, field in Settings.model_fields.items():
+    assert documented.keys() == {variable_of(field) for field in WorkerSettings.model_fields}
+    for name, field in WorkerSettings.model_fields.items():
         default = documented[variable_of(name)]
         if field.is_required():
             assert default == "required"
+        elif field.default_factory is not None:
+            assert default == f"`ROBOT_TIMEOUT_SECONDS` + {DRAIN_MARGIN_SECONDS:g}"
         elif isinstance(field.default, int | float):
             assert f"{field.default:g}" in default or str(int(field.default)) in default
 

@@ -12,14 +12,17 @@ from streams.settings import (
     MAX_SECONDS,
     PER_ORDER_MAX_SECONDS,
     SECRETS_DIR_VARIABLE,
+    KafkaSettings,
     LogFormat,
     LogLevel,
     SaslMechanism,
     SecurityProtocol,
-    Settings,
     SettingsError,
+    WorkerSettings,
+    changed,
     effective,
     load_settings,
+    unknown_variables,
     variable_of,
 )
 from tests.core.builders import NOW
@@ -52,7 +55,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 def complaint() -> str:
     with pytest.raises(SettingsError) as raised:
-        load_settings()
+        load_settings(WorkerSettings)
     text = str(raised.value)
     assert "\n" not in text
     assert CALLBACK_SECRET not in text
@@ -62,14 +65,24 @@ def complaint() -> str:
 
 
 def test_three_variables_are_enough() -> None:
-    settings = load_settings()
+    settings = load_settings(WorkerSettings)
     assert settings.robot_endpoint == "http://robot.example.com:8000/api/crear-pedidos-batch"
     assert settings.callback_url == "https://app.example.com/api/webhooks/robot-callback"
     assert settings.callback_secret.get_secret_value() == CALLBACK_SECRET
 
 
+def test_for_kafka_alone_nothing_need_be_set_and_nothing_of_a_worker_is_minded(environment: pytest.MonkeyPatch) -> None:
+    for name in REQUIRED:
+        environment.delenv(name)
+    environment.setenv("ROBOT_ORCHESTRATOR_PROBE_PORT", "http")
+    assert load_settings(KafkaSettings).app_id == "robot-orchestrator"
+    environment.setenv("KAFKA_SECURITY_PROTOCOL", "SASL_SSL")
+    with pytest.raises(SettingsError, match=r"^KAFKA_SASL_MECHANISM is not set, but .* is SASL_SSL$"):
+        load_settings(KafkaSettings)
+
+
 def test_the_defaults_are_the_documented_ones() -> None:
-    settings = load_settings()
+    settings = load_settings(WorkerSettings)
     assert settings.bootstrap_servers == "localhost:9092"
     assert settings.app_id == "robot-orchestrator"
     assert settings.jobs_per_workspace == 1
@@ -167,7 +180,7 @@ def test_every_setting_is_read_from_its_variable(environment: pytest.MonkeyPatch
         "ROBOT_ORCHESTRATOR_PROBE_PORT": "0",
     }.items():
         environment.setenv(name, value)
-    settings = load_settings()
+    settings = load_settings(WorkerSettings)
     assert settings.bootstrap_servers == "b1:9092,b2:9092"
     assert settings.security_protocol is SecurityProtocol.SASL_SSL
     assert settings.sasl_mechanism is SaslMechanism.SCRAM_SHA_512
@@ -180,14 +193,14 @@ def test_every_setting_is_read_from_its_variable(environment: pytest.MonkeyPatch
 def test_a_slash_at_the_end_of_an_address_makes_no_difference(environment: pytest.MonkeyPatch, slashes: str) -> None:
     environment.setenv("ROBOT_COORDINADORA_URL", f"http://robot.example.com/base{slashes}")
     environment.setenv("NEXT_PUBLIC_APP_URL", f"http://app.example.com{slashes}")
-    settings = load_settings()
+    settings = load_settings(WorkerSettings)
     assert settings.robot_endpoint == "http://robot.example.com/base/api/crear-pedidos-batch"
     assert settings.callback_url == "http://app.example.com/api/webhooks/robot-callback"
 
 
 def test_names_of_variables_are_taken_as_they_are_written(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("kafka_bootstrap_servers", "elsewhere:9092")
-    assert load_settings().bootstrap_servers == "localhost:9092"
+    assert load_settings(WorkerSettings).bootstrap_servers == "localhost:9092"
 
 
 def test_secrets_may_lie_in_files_named_as_their_variables(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -198,7 +211,7 @@ def test_secrets_may_lie_in_files_named_as_their_variables(environment: pytest.M
     environment.delenv("KAFKA_SASL_PASSWORD")
     (tmp_path / "ROBOT_CALLBACK_SECRET").write_text("from-a-file\n", encoding="utf-8")
     (tmp_path / "KAFKA_SASL_PASSWORD").write_text(SASL_PASSWORD, encoding="utf-8")
-    settings = load_settings()
+    settings = load_settings(WorkerSettings)
     assert settings.callback_secret.get_secret_value() == "from-a-file"
     assert settings.sasl_password is not None
     assert settings.sasl_password.get_secret_value() == SASL_PASSWORD
@@ -207,7 +220,7 @@ def test_secrets_may_lie_in_files_named_as_their_variables(environment: pytest.M
 def test_the_environment_comes_before_a_file(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     environment.setenv(SECRETS_DIR_VARIABLE, str(tmp_path))
     (tmp_path / "ROBOT_CALLBACK_SECRET").write_text("from-a-file", encoding="utf-8")
-    assert load_settings().callback_secret.get_secret_value() == CALLBACK_SECRET
+    assert load_settings(WorkerSettings).callback_secret.get_secret_value() == CALLBACK_SECRET
 
 
 def test_a_folder_of_secrets_that_is_not_there_is_named(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -226,7 +239,7 @@ def test_a_file_of_secrets_that_is_no_text_is_not_quoted(environment: pytest.Mon
 def test_no_dotenv_file_is_read(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("KAFKA_BOOTSTRAP_SERVERS=elsewhere:9092\n", encoding="utf-8")
     environment.chdir(tmp_path)
-    assert load_settings().bootstrap_servers == "localhost:9092"
+    assert load_settings(WorkerSettings).bootstrap_servers == "localhost:9092"
 
 
 @pytest.mark.parametrize("protocol", ["SASL_SSL", "SASL_PLAINTEXT"])
@@ -267,7 +280,7 @@ def test_a_key_without_its_certificate_is_refused(environment: pytest.MonkeyPatc
 def test_sasl_and_tls_reach_the_kafka_client(environment: pytest.MonkeyPatch) -> None:
     for name, value in SASL.items():
         environment.setenv(name, value)
-    options = load_settings().kafka_client_options()
+    options = load_settings(WorkerSettings).kafka_client_options()
     assert options.pop("ssl_context") is not None
     assert options == {
         "bootstrap_servers": "localhost:9092",
@@ -279,7 +292,7 @@ def test_sasl_and_tls_reach_the_kafka_client(environment: pytest.MonkeyPatch) ->
 
 
 def test_without_sasl_and_tls_the_kafka_client_gets_neither() -> None:
-    assert load_settings().kafka_client_options() == {
+    assert load_settings(WorkerSettings).kafka_client_options() == {
         "bootstrap_servers": "localhost:9092",
         "security_protocol": "PLAINTEXT",
         "ssl_context": None,
@@ -296,15 +309,15 @@ def test_tls_files_that_cannot_be_used_are_said_to_be_so(
         file.write_text("no certificate", encoding="utf-8")
     environment.setenv("KAFKA_SECURITY_PROTOCOL", "SSL")
     environment.setenv(name, str(file))
-    settings = load_settings()
+    settings = load_settings(WorkerSettings)
     with pytest.raises(SettingsError, match=r"^the KAFKA_SSL_\* files cannot be used: .*$"):
         settings.kafka_client_options()
 
 
-def all_set(environment: pytest.MonkeyPatch) -> Settings:
+def all_set(environment: pytest.MonkeyPatch) -> WorkerSettings:
     for name, value in SASL.items():
         environment.setenv(name, value)
-    return load_settings()
+    return load_settings(WorkerSettings)
 
 
 def test_no_secret_shows_in_the_settings_repr_text_or_dump(environment: pytest.MonkeyPatch) -> None:
@@ -315,25 +328,107 @@ def test_no_secret_shows_in_the_settings_repr_text_or_dump(environment: pytest.M
 
 
 def test_the_effective_settings_mask_secrets_and_show_everything_else(environment: pytest.MonkeyPatch) -> None:
-    rows = {name: (value, origin) for name, value, origin in effective(all_set(environment))}
+    all_set(environment)
+    rows = {name: (value, origin) for name, value, origin in effective()[0]}
     assert rows["ROBOT_CALLBACK_SECRET"] == ("**********", "environment")
     assert rows["KAFKA_SASL_PASSWORD"] == ("**********", "environment")
     assert rows["KAFKA_SASL_MECHANISM"] == ("SCRAM-SHA-512", "environment")
     assert rows["KAFKA_BOOTSTRAP_SERVERS"] == ("localhost:9092", "default")
     assert rows["KAFKA_SSL_CA_FILE"] == ("", "default")
-    assert set(rows) == {variable_of(field) for field in Settings.model_fields}
+    assert set(rows) == {variable_of(field) for field in WorkerSettings.model_fields}
 
 
 def test_the_effective_settings_say_what_came_from_a_file(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     environment.delenv("ROBOT_CALLBACK_SECRET")
     environment.setenv(SECRETS_DIR_VARIABLE, str(tmp_path))
     (tmp_path / "ROBOT_CALLBACK_SECRET").write_text(CALLBACK_SECRET, encoding="utf-8")
-    rows = {name: (value, origin) for name, value, origin in effective(load_settings())}
+    rows = {name: (value, origin) for name, value, origin in effective()[0]}
     assert rows["ROBOT_CALLBACK_SECRET"] == ("**********", f"file in {tmp_path}")
 
 
+@pytest.mark.parametrize(("robot_timeout", "drain", "expected"), [("", "", 65), ("90", "", 95), ("90", "10", 10)])
+def test_a_stop_waits_for_a_call_that_has_just_begun_unless_something_else_is_said(
+    environment: pytest.MonkeyPatch, robot_timeout: str, drain: str, expected: float
+) -> None:
+    environment.setenv("ROBOT_ORCHESTRATOR_ROBOT_TIMEOUT_SECONDS", robot_timeout)
+    environment.setenv("ROBOT_ORCHESTRATOR_DRAIN_SECONDS", drain)
+    assert load_settings(WorkerSettings).drain_seconds == expected
+
+
+def test_of_a_malformed_time_out_only_that_is_said(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("ROBOT_ORCHESTRATOR_ROBOT_TIMEOUT_SECONDS", "a minute")
+    text = complaint()
+    assert text.startswith("ROBOT_ORCHESTRATOR_ROBOT_TIMEOUT_SECONDS: must be a valid number")
+    assert ";" not in text
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("DRAIN_SECOND", "ROBOT_ORCHESTRATOR_DRAIN_SECONDS"),
+        ("CONCURRENCY", "ROBOT_ORCHESTRATOR_ROBOT_CONCURRENCY"),
+        ("WORKSPACE_PAUSE", "ROBOT_ORCHESTRATOR_WORKSPACE_PAUSE_SECONDS"),
+        ("SECRET_DIR", "ROBOT_ORCHESTRATOR_SECRETS_DIR"),
+        ("CALLBACK_SECRET", "ROBOT_CALLBACK_SECRET"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "KAFKA_BOOTSTRAP_SERVERS"),
+        ("app_id", None),
+        ("QUOTA", None),
+    ],
+)
+def test_a_variable_that_is_no_setting_is_named_with_the_nearest_one(
+    environment: pytest.MonkeyPatch, name: str, nearest: str | None
+) -> None:
+    environment.setenv(f"ROBOT_ORCHESTRATOR_{name}", CALLBACK_SECRET)
+    end = f" (nearest: {nearest})" if nearest else ""
+    assert unknown_variables() == f"ROBOT_ORCHESTRATOR_{name} is unknown and ignored{end}"
+    assert load_settings(WorkerSettings)
+
+
+def test_all_unknown_variables_are_one_line(environment: pytest.MonkeyPatch) -> None:
+    for name in ("QUOTA", "APP", "FAIRNESS"):
+        environment.setenv(f"ROBOT_ORCHESTRATOR_{name}", "1")
+    assert unknown_variables() == (
+        "ROBOT_ORCHESTRATOR_APP is unknown and ignored (nearest: ROBOT_ORCHESTRATOR_APP_ID); "
+        "ROBOT_ORCHESTRATOR_FAIRNESS is unknown and ignored; ROBOT_ORCHESTRATOR_QUOTA is unknown and ignored"
+    )
+
+
+def test_what_is_known_or_empty_or_not_ours_is_not_called_unknown(environment: pytest.MonkeyPatch) -> None:
+    for field in WorkerSettings.model_fields:
+        environment.setenv(variable_of(field), "1")
+    environment.setenv(SECRETS_DIR_VARIABLE, "/run/secrets")
+    environment.setenv("ROBOT_ORCHESTRATOR_QUOTA", "")
+    environment.setenv("ROBOT_QUOTA", "1")
+    assert unknown_variables() is None
+
+
+def test_the_addresses_that_kubernetes_gives_of_services_named_after_us_are_not_called_unknown(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    for service in ("ROBOT_ORCHESTRATOR", "ROBOT_ORCHESTRATOR_METRICS"):
+        for end in ("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT", "PORT_80_TCP", "PORT_80_TCP_ADDR"):
+            environment.setenv(f"{service}_{end}", "10.0.0.1")
+    assert unknown_variables() is None
+    environment.delenv("ROBOT_ORCHESTRATOR_SERVICE_HOST")
+    assert unknown_variables() is not None
+
+
+def test_what_differs_from_the_defaults_is_what_was_set_to_something_else(environment: pytest.MonkeyPatch) -> None:
+    required = changed(load_settings(WorkerSettings))
+    assert required == {
+        "ROBOT_COORDINADORA_URL": "http://robot.example.com:8000/",
+        "ROBOT_CALLBACK_SECRET": "**********",
+        "NEXT_PUBLIC_APP_URL": "https://app.example.com/",
+    }
+    environment.setenv("ROBOT_ORCHESTRATOR_PROBE_PORT", "8081")
+    environment.setenv("ROBOT_ORCHESTRATOR_DRAIN_SECONDS", "65")
+    assert changed(load_settings(WorkerSettings)) == required
+    environment.setenv("ROBOT_ORCHESTRATOR_DRAIN_SECONDS", "0")
+    assert changed(load_settings(WorkerSettings)) == required | {"ROBOT_ORCHESTRATOR_DRAIN_SECONDS": "0.0"}
+
+
 def test_settings_cannot_be_changed_after_the_start() -> None:
-    settings = load_settings()
+    settings = load_settings(WorkerSettings)
     with pytest.raises(ValueError, match="frozen"):
         settings.app_id = "other"
 
@@ -345,6 +440,6 @@ def test_with_the_longest_durations_every_deadline_of_the_largest_submission_is_
     for name in ("TIMEOUT_BASE", "ROBOT_TIMEOUT", "WORKSPACE_PAUSE"):
         environment.setenv(f"ROBOT_ORCHESTRATOR_{name}_SECONDS", str(MAX_SECONDS))
     most_orders = SUBMISSION_MAX_BYTES // len('{"itemId":"1","orderId":"1","pedidoInput":{}},')
-    deadlines = load_settings().deadlines
+    deadlines = load_settings(WorkerSettings).deadlines
     deadline = deadlines.after_claim(NOW + deadlines.retention, most_orders)
     assert deadline + deadlines.workspace_pause > NOW

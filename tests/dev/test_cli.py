@@ -1,0 +1,145 @@
+"""What the command line makes of the environment, before it talks to anybody."""
+
+import os
+import tomllib
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from streams.cli import cli
+from streams.core.job import JobKey
+from streams.dev.demo_jobs import example_submission
+from streams.settings import SECRETS_DIR_VARIABLE, WorkerSettings, variable_of
+
+NOWHERE = "127.0.0.1:9"
+NO_CONNECTION = f"robot-orchestrator: no connection to Kafka at {NOWHERE}: "
+WORKER = {
+    "ROBOT_COORDINADORA_URL": "http://robot.example.com",
+    "ROBOT_CALLBACK_SECRET": "made up",
+    "NEXT_PUBLIC_APP_URL": "https://app.example.com",
+}
+ANY_TEXT = ("sasl_username", "sasl_password", "ssl_ca_file", "ssl_cert_file", "ssl_key_file", "probe_host")
+OF_KAFKA = (["topics", "check"], ["topics", "create"], ["topics", "adopt", "--yes"], ["submit", "-"])
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Leave of the environment's settings only where no Kafka is."""
+    for name in list(os.environ):
+        if name.startswith(("ROBOT_", "KAFKA_", "NEXT_PUBLIC_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", NOWHERE)
+    return monkeypatch
+
+
+def run(arguments: list[str]) -> Result:
+    return CliRunner().invoke(cli, arguments, input=example_submission(JobKey("w", "j"), 1))
+
+
+def test_the_version_is_the_projects() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))["project"]
+    result = run(["--version"])
+    assert (result.exit_code, result.stdout) == (0, f"robot-orchestrator {project['version']}\n")
+
+
+@pytest.mark.parametrize("arguments", OF_KAFKA, ids=" ".join)
+def test_a_command_that_talks_to_kafka_only_neither_sets_nor_minds_what_a_worker_needs(
+    environment: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    unset = dict(os.environ)
+    assert run(arguments).stderr.startswith(NO_CONNECTION)
+    assert dict(os.environ) == unset
+    for name in ("ROBOT_COORDINADORA_URL", "ROBOT_ORCHESTRATOR_PROBE_PORT", "ROBOT_ORCHESTRATOR_LOG_LEVEL"):
+        environment.setenv(name, "nonsense")
+    result = run(arguments)
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert result.stderr.startswith(NO_CONNECTION)
+
+
+@pytest.mark.parametrize("arguments", [*OF_KAFKA, ["settings"]], ids=" ".join)
+def test_a_misspelt_variable_is_one_line_on_standard_error_and_changes_nothing_else(
+    environment: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    without = run(arguments)
+    environment.setenv("ROBOT_ORCHESTRATOR_APPID", "another")
+    result = run(arguments)
+    assert (result.exit_code, result.stdout) == (without.exit_code, without.stdout)
+    assert result.stderr == (
+        "robot-orchestrator: warning: ROBOT_ORCHESTRATOR_APPID is unknown and ignored (nearest: "
+        f"ROBOT_ORCHESTRATOR_APP_ID)\n{without.stderr}"
+    )
+
+
+def test_settings_prints_what_it_can_and_marks_what_a_worker_lacks_or_cannot_use(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    environment.setenv("ROBOT_COORDINADORA_URL", "http://user:hunter2@robot")
+    environment.setenv("ROBOT_CALLBACK_SECRET", "s3cret")
+    environment.setenv("ROBOT_ORCHESTRATOR_ROBOT_TIMEOUT_SECONDS", "20")
+    environment.setenv("ROBOT_ORCHESTRATOR_PROBE_PORT", "hunter2")
+    result = run(["settings"])
+    lines = result.stdout.splitlines()
+    assert len(lines) == len(WorkerSettings.model_fields)
+    assert {
+        "ROBOT_COORDINADORA_URL=  # must have no credentials, query or fragment",
+        "ROBOT_CALLBACK_SECRET=**********  # environment",
+        "NEXT_PUBLIC_APP_URL=  # missing",
+        f"KAFKA_BOOTSTRAP_SERVERS={NOWHERE}  # environment",
+        "KAFKA_SASL_PASSWORD=  # default",
+        "ROBOT_ORCHESTRATOR_ROBOT_TIMEOUT_SECONDS=20.0  # environment",
+        "ROBOT_ORCHESTRATOR_DRAIN_SECONDS=25.0  # default",
+    } < set(lines)
+    assert "hunter2" not in result.output
+    # What a worker would say.
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "robot-orchestrator: ROBOT_COORDINADORA_URL: must have no credentials, query or fragment; NEXT_PUBLIC_APP_URL "
+        "is not set; ROBOT_ORCHESTRATOR_PROBE_PORT: must be a valid integer, unable to parse string as an integer\n"
+    )
+
+
+def test_settings_that_do_not_go_together_are_printed_all_the_same(environment: pytest.MonkeyPatch) -> None:
+    for name, value in WORKER.items():
+        environment.setenv(name, value)
+    environment.setenv("KAFKA_SECURITY_PROTOCOL", "SASL_SSL")
+    result = run(["settings"])
+    assert "KAFKA_SECURITY_PROTOCOL=SASL_SSL  # environment" in result.stdout.splitlines()
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "robot-orchestrator: KAFKA_SASL_MECHANISM is not set, but KAFKA_SECURITY_PROTOCOL is SASL_SSL\n",
+    )
+
+
+@pytest.mark.parametrize("field", [name for name in WorkerSettings.model_fields if name not in ANY_TEXT])
+def test_whatever_is_malformed_settings_marks_it_and_prints_the_others(
+    environment: pytest.MonkeyPatch, field: str
+) -> None:
+    environment.setenv(variable_of(field), "hunter 2\u00fc")
+    result = run(["settings"])
+    lines = dict(line.split("=", 1) for line in result.stdout.splitlines())
+    assert lines.keys() == {variable_of(name) for name in WorkerSettings.model_fields}
+    assert {name for name, line in lines.items() if line.startswith("  # must ")} == {variable_of(field)}
+    assert "hunter" not in result.output
+
+
+@pytest.mark.parametrize("written", [None, b"\xff"])
+def test_secrets_that_cannot_be_read_are_one_line(
+    environment: pytest.MonkeyPatch, tmp_path: Path, written: bytes | None
+) -> None:
+    folder = tmp_path / "secrets"
+    if written is not None:
+        folder.mkdir()
+        (folder / "ROBOT_CALLBACK_SECRET").write_bytes(written)
+    environment.setenv(SECRETS_DIR_VARIABLE, str(folder))
+    result = run(["settings"])
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
+    assert result.stderr.startswith(f"robot-orchestrator: {SECRETS_DIR_VARIABLE}: ")
+
+
+def test_settings_of_a_worker_that_can_start_end_well(environment: pytest.MonkeyPatch) -> None:
+    for name, value in WORKER.items():
+        environment.setenv(name, value)
+    result = run(["settings"])
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "ROBOT_ORCHESTRATOR_DRAIN_SECONDS=65.0  # default" in result.stdout.splitlines()
