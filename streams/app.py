@@ -20,27 +20,30 @@ from faust.auth import SASLCredentials, SSLCredentials
 from faust.types import StreamT
 from yarl import URL
 
-from streams.claims import CallSlots, Claim, PayloadCache
-from streams.clock import Clock
 from streams.core.job import Status
-from streams.deadlines import DeadlineScan, ReadBarrier
-from streams.dispatch import Dispatcher
+from streams.engine.barrier import DeadlineScan, ReadBarrier
+from streams.engine.calls import Dispatcher
+from streams.engine.claims import CallSlots, Claim, PayloadCache
+from streams.engine.clock import Clock
+from streams.engine.ledger import Ledger, LedgerConfig
+from streams.engine.partitions import Partitions
+from streams.engine.ports import PartitionLog, Robot
+from streams.engine.watchdog import Limits, Watchdog, watch_loop
 from streams.faust_hardening import DurableChannel, HardenedApp, HardenedWorker
 from streams.faust_hardening.app import exit_now
 from streams.faust_hardening.consumer import HardenedConsumer
 from streams.faust_hardening.versions import UntestedVersionError
-from streams.journal import Journal
-from streams.kafka_access import AccessError, connection_problem
-from streams.kafka_log import KafkaPartitionLog, KafkaReader, answers_anew, source_record
-from streams.ledger import Ledger, LedgerConfig
-from streams.log import PartitionLog, TopicPartition
-from streams.logs import configure_logging, logging_config
-from streams.metrics import Metrics
+from streams.kafka.access import AccessError, connection_problem
+from streams.kafka.log import KafkaPartitionLog, KafkaReader, answers_anew, source_record
+from streams.kafka.topics import (
+    CONFIG_EXIT_CODE,
+    TopicsError,
+    TopicsReport,
+    check_topics,
+    first_start_warning,
+)
 from streams.names import SOURCE_TOPICS, Agent, LogEvent, changelog_topic
-from streams.partitions import Partitions
-from streams.probes import Probes
-from streams.robot import HttpRobot, Robot
-from streams.rows import TableError
+from streams.robot.client import HttpRobot
 from streams.settings import (
     KafkaSettings,
     SettingsError,
@@ -50,15 +53,13 @@ from streams.settings import (
     unknown_variables,
     variable_of,
 )
-from streams.topics import (
-    CONFIG_EXIT_CODE,
-    TopicsError,
-    TopicsReport,
-    check_topics,
-    first_start_warning,
-)
+from streams.telemetry.journal import Journal
+from streams.telemetry.logging import configure_logging, logging_config
+from streams.telemetry.metrics import Metrics
+from streams.telemetry.probes import Probes
 from streams.version import version
-from streams.watchdog import Limits, Watchdog, watch_loop
+from streams.wire.records import TopicPartition
+from streams.wire.rows import TableError
 
 # Payloads of waiting jobs held in memory; past it they are read again from their topic.
 PAYLOAD_CACHE_BYTES = 64_000_000
@@ -358,7 +359,7 @@ def build_app(settings: WorkerSettings, parts: Parts | None = None) -> Orchestra
     worker = Worker(settings, parts or Parts())
     app = OrchestratorApp(settings, worker)
     for topic, name in zip(SOURCE_TOPICS, (Agent.SUBMITTED, Agent.BATCH_COMPLETED), strict=True):
-        # Raw bytes cannot fail to decode: what they mean is decided in streams/intake.py.
+        # Raw bytes cannot fail to decode: what they mean is decided in streams/wire/intake.py.
         channel = app.topic(topic.value, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
         app.agent(channel, name=name.value)(_intake_agent(worker))
     claims = DurableChannel(app)

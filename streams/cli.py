@@ -98,8 +98,8 @@ def _run(current: KafkaSettings, work: Coroutine[Any, Any, T]) -> T:
     """Run a command's work on Kafka; what goes wrong there is one line."""
     from aiokafka.errors import KafkaConnectionError, KafkaError
 
-    from streams.kafka_access import AccessError, connection_problem
-    from streams.topics import CONFIG_EXIT_CODE, TopicsError
+    from streams.kafka.access import AccessError, connection_problem
+    from streams.kafka.topics import CONFIG_EXIT_CODE, TopicsError
 
     try:
         return asyncio.run(work)
@@ -122,8 +122,8 @@ def _parts() -> Iterator[None]:
     """Let SIGTERM end a command's parts as Ctrl-C does; what goes wrong with one is said in a line."""
     from streams.dev.kafka_jars import EmbeddedKafkaError
     from streams.dev.stack import StackError
-    from streams.kafka_access import AccessError
-    from streams.topics import TopicsError
+    from streams.kafka.access import AccessError
+    from streams.kafka.topics import TopicsError
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
@@ -174,7 +174,7 @@ def submit(
 
     Nothing is published that the contract forbids. Of several lines the others are, and the exit code is 1.
     """
-    from streams.submit import InvalidSubmissionError, SubmitError, parse_submission, publish, read_lines
+    from streams.operate.submit import InvalidSubmissionError, SubmitError, parse_submission, publish, read_lines
 
     invalid = 0
 
@@ -272,7 +272,7 @@ def create(
     replication_factor: Annotated[int, typer.Option(min=1)] = 3,
 ) -> None:
     """Create the topics that are missing."""
-    from streams.topics import create_topics
+    from streams.kafka.topics import create_topics
 
     current = _kafka_settings()
     created = _run(current, create_topics(current, partitions, replication_factor))
@@ -282,7 +282,7 @@ def create(
 @topics_cli.command("check")
 def check(to_dev: _TO_DEV = False) -> None:
     """Check that all topics are there with one partition count, and with the settings that the promises need."""
-    from streams.topics import check_topics, describe
+    from streams.kafka.topics import check_topics, describe
 
     current = _kafka_settings(to_dev)
     report = _run(current, check_topics(current))
@@ -295,7 +295,7 @@ def check(to_dev: _TO_DEV = False) -> None:
 @topics_cli.command("adopt")
 def adopt(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
     """Go on without a job table that was lost: what only it knew of has no outcome and is not called any more."""
-    from streams.adopt import adopt_table
+    from streams.kafka.adopt import adopt_table
 
     current = _kafka_settings()
     if not yes:

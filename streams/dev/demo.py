@@ -20,7 +20,7 @@ from streams.dev.history_check import Violation, check
 from streams.dev.stack import PARTITIONS, POLL_SECONDS, RobotOptions, Stack, environment
 from streams.dev.table import live_jobs, shown_steps
 from streams.names import Topic
-from streams.placement import partition_of
+from streams.wire.placement import partition_of
 
 CALLBACK_SECRET = "demo-callback-secret-2603"  # noqa: S105 # of no bridge; looked for like the password
 SECRETS = (demo_jobs.PASSWORD, demo_jobs.USERNAME, CALLBACK_SECRET)

@@ -10,7 +10,7 @@ from streams.core.job import FailureReason, JobKey
 from streams.dev.batches import Fate
 from streams.dev.stack import PARTITIONS
 from streams.names import DeadLetterReason
-from streams.placement import partition_of
+from streams.wire.placement import partition_of
 
 USERNAME = "portal-user-5832"
 PASSWORD = "portal-pässword-4719"  # noqa: S105 # of no portal: looked for in every topic that must not have it

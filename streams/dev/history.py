@@ -14,11 +14,11 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from schemas import ID_MAX_LENGTH
 from streams.core.job import Job, JobKey
-from streams.kafka_admin import admin_client
-from streams.kafka_log import source_record
-from streams.log import SourceRecord
+from streams.kafka.admin import admin_client
+from streams.kafka.log import source_record
 from streams.names import DLQ_OF, OUTCOME_TOPICS, SOURCE_TOPICS, Header, Topic, changelog_topic
-from streams.rows import decode_entry
+from streams.wire.records import SourceRecord
+from streams.wire.rows import decode_entry
 
 # A worker that was killed can leave a transaction open, which hides what lies behind it until it times out (20 s).
 READ_SECONDS = 60.0

@@ -18,9 +18,9 @@ from pydantic import ValidationError
 from schemas import BatchCompleted, JobSubmitted
 from streams.core.job import FailureReason, JobKey
 from streams.dev.history import History, Post, job_key, position
-from streams.log import SourceRecord
 from streams.names import DeadLetterReason, Topic
-from streams.placement import partition_of
+from streams.wire.placement import partition_of
+from streams.wire.records import SourceRecord
 
 # Reasons that tell an operator that submitting the orders again is safe.
 _NEVER_SENT = (

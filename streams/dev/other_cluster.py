@@ -7,7 +7,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from streams.dev.stack import StackError
-from streams.kafka_admin import admin_client
+from streams.kafka.admin import admin_client
 from streams.names import SOURCE_TOPICS, changelog_topic
 from streams.settings import KafkaSettings
 

@@ -22,8 +22,8 @@ from streams.dev.child import spawn
 from streams.dev.kafka import EmbeddedKafka
 from streams.dev.loopback import HOST, free_port
 from streams.dev.robot import HEALTH_PATH
+from streams.kafka.topics import create_topics
 from streams.settings import WorkerSettings, load_settings
-from streams.topics import create_topics
 
 PARTITIONS = 4
 READY_SECONDS = 60.0

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from streams.core.job import Job, JobKey, Status
 from streams.names import changelog_topic
-from streams.rows import decode_entry
+from streams.wire.rows import decode_entry
 
 STYLES = {
     Status.PENDING: "yellow",

@@ -15,8 +15,8 @@ from streams.faust_hardening.records import read_any_header_name
 from streams.faust_hardening.recovery import OrderedTableManager
 from streams.faust_hardening.transactions import shorten_transaction_backoff
 from streams.faust_hardening.versions import check_versions
-from streams.logs import LOGGER
 from streams.names import LogEvent
+from streams.telemetry.logging import LOGGER
 
 # sysexits.h: EX_SOFTWARE, an internal error.
 CRASH_EXIT_CODE = 70

@@ -9,11 +9,11 @@ from typing import Any, Self, cast
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from streams.adopt import adopt_table
-from streams.kafka_admin import admin_client
+from streams.kafka.admin import admin_client
+from streams.kafka.adopt import adopt_table
+from streams.kafka.topics import create_topics
 from streams.names import SOURCE_TOPICS, Topic, changelog_topic
 from streams.settings import KafkaSettings
-from streams.topics import create_topics
 from tests.benchmarks.children import Child, MeasuredWorker
 
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
-from streams.placement import partition_of
+from streams.wire.placement import partition_of
 from tests.benchmarks.report import Row, progress
 from tests.support.scene import PARTITIONS, Scene, submission
 

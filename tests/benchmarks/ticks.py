@@ -7,15 +7,16 @@ from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime, timedelta
 from statistics import median
 
-from streams.claims import CallSlots, PayloadCache
 from streams.core.deadlines import Deadlines
 from streams.core.job import Job, Source, Status
-from streams.journal import Journal
-from streams.ledger import Ledger, LedgerConfig
-from streams.log import ChangelogBatch, NewRecord, Reading, TopicPartition
-from streams.metrics import Metrics
+from streams.engine.claims import CallSlots, PayloadCache
+from streams.engine.ledger import Ledger, LedgerConfig
+from streams.engine.ports import ChangelogBatch, Reading
 from streams.names import CHANGELOG_TABLE_KEY, Topic
-from streams.rows import TABLE_MARK, encode_row, row_key
+from streams.telemetry.journal import Journal
+from streams.telemetry.metrics import Metrics
+from streams.wire.records import NewRecord, TopicPartition
+from streams.wire.rows import TABLE_MARK, encode_row, row_key
 from tests.benchmarks.report import Row, progress
 
 ROWS = (1_000, 20_000)

@@ -19,10 +19,10 @@ from aiokafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest
 
 from streams.dev.kafka import EmbeddedCluster, EmbeddedKafka
 from streams.dev.loopback import HOST, free_port
-from streams.kafka_admin import admin_client
+from streams.kafka.admin import admin_client
+from streams.kafka.topics import create_topics, topic_specs
 from streams.names import OUTCOME_TOPICS, Topic, changelog_topic
 from streams.settings import KafkaSettings
-from streams.topics import create_topics, topic_specs
 from tests.chaos.proxy import Proxy
 from tests.support.worker import freeze
 

@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from streams.names import Topic
-from streams.placement import partition_of
+from streams.wire.placement import partition_of
 from tests.chaos.brokers import PARTITIONS
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ import time
 from datetime import datetime, tzinfo
 from random import Random
 
-import streams.clock
+import streams.engine.clock
 from streams.cli import cli
 
 STEP_EVERY_SECONDS = 1.5
@@ -38,5 +38,5 @@ class SteppingDatetime:
 if __name__ == "__main__":
     # Only now, with everything imported: a worker that starts with a wrong clock is another story.
     time.time = stepping_time
-    setattr(streams.clock, "datetime", SteppingDatetime)  # noqa: B010 # the one place where the worker asks for the time
+    setattr(streams.engine.clock, "datetime", SteppingDatetime)  # noqa: B010 # the one place where the worker asks for the time
     cli(["worker"])

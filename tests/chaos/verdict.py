@@ -16,7 +16,7 @@ from streams.core.job import FailureReason, JobKey
 from streams.dev.history import History, HistoryError, Post, job_key, read_history, read_posts
 from streams.dev.history_check import ViolationKind, check
 from streams.names import OUTCOME_TOPICS, Topic, changelog_topic
-from streams.placement import partition_of
+from streams.wire.placement import partition_of
 from tests.chaos.brokers import PARTITIONS
 from tests.chaos.load import ODD_COUNTS, SECRETS
 from tests.chaos.world import World

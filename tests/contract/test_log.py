@@ -14,22 +14,14 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
 from aiokafka.errors import KafkaError
 
-from streams.clock import Clock
-from streams.journal import Journal
-from streams.kafka_admin import admin_client
-from streams.kafka_log import KafkaPartitionLog, KafkaReader
-from streams.log import (
-    FencedError,
-    NewRecord,
-    PartitionLog,
-    SourceRecord,
-    TopicPartition,
-    UndecidedReader,
-    UnreadableError,
-    until_readable,
-)
-from streams.metrics import Metrics
+from streams.engine.clock import Clock
+from streams.engine.ports import FencedError, PartitionLog, UndecidedReader, UnreadableError, until_readable
+from streams.kafka.admin import admin_client
+from streams.kafka.log import KafkaPartitionLog, KafkaReader
 from streams.names import changelog_topic
+from streams.telemetry.journal import Journal
+from streams.telemetry.metrics import Metrics
+from streams.wire.records import NewRecord, SourceRecord, TopicPartition
 from tests.simulation.broker import RefusedError, SimulatedBroker, SimulatedPartitionLog, SimulatedReader, State
 
 PARTITIONS = 2
@@ -299,8 +291,8 @@ async def test_a_read_is_bounded_by_its_range_and_its_limit(cluster: Cluster) ->
 async def test_what_lies_at_or_beyond_the_end_of_the_log_is_unreadable(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streams.kafka_log.READ_SECONDS", 0.2)
-    monkeypatch.setattr("streams.kafka_log.READ_TIMEOUT_SECONDS", 1.0)
+    monkeypatch.setattr("streams.kafka.log.READ_SECONDS", 0.2)
+    monkeypatch.setattr("streams.kafka.log.READ_TIMEOUT_SECONDS", 1.0)
     for start in (0, 3):
         with pytest.raises(UnreadableError):
             await cluster.reader.read(cluster.source, start, 5, limit=1)
@@ -322,7 +314,7 @@ async def test_what_lies_at_or_beyond_the_end_of_the_log_is_unreadable(
 async def test_a_long_gap_is_read_bit_by_bit_and_others_read_in_between(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streams.kafka_log.READ_SECONDS", 0.0)
+    monkeypatch.setattr("streams.kafka.log.READ_SECONDS", 0.0)
     aborted, committed = await cluster.begin(), await cluster.begin()
     for _ in range(LONG):
         await aborted.write(bytes(MAX_BYTES - 1_000))

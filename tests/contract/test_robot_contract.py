@@ -22,7 +22,7 @@ from aiokafka.errors import TopicAlreadyExistsError
 
 from streams.dev.batches import BatchCompletion, BatchRequest, Fate, FateOf, fate_table
 from streams.dev.robot import BATCH_PATH, HEALTH_PATH, MAX_BODY_BYTES, RobotBehaviour, SimulatedRobot
-from streams.kafka_admin import admin_client
+from streams.kafka.admin import admin_client
 from streams.names import Topic
 from tests.support.kafka import Kafka
 

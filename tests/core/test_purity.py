@@ -63,7 +63,7 @@ def test_a_core_module_asks_nobody_for_the_time_and_opens_nothing(path: Path) ->
         "import random",
         "import socket",
         "from streams import rows",
-        "from streams.rows import row_key",
+        "from streams.wire.rows import row_key",
         "from streams.corelike import x",
         "from . import job",
         "def f():\n    import os.path",

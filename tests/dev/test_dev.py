@@ -24,7 +24,7 @@ from streams.dev.loopback import free_port
 from streams.dev.other_cluster import GROUP_MEMBERS
 from streams.dev.running import APP_ID_FILE, only_dev, own_app_id, variables_of_dev
 from streams.dev.stack import StackError
-from streams.kafka_admin import admin_client
+from streams.kafka.admin import admin_client
 from streams.names import Topic, changelog_topic
 from tests.support.worker import POLL_SECONDS, WorkerProcess
 

@@ -20,7 +20,7 @@ from aiokafka.admin import NewTopic
 from streams.dev.kafka import SERVER_CONFIG, EmbeddedCluster, EmbeddedKafka, replication
 from streams.dev.kafka_jars import EmbeddedKafkaError, kafka_jars
 from streams.dev.loopback import HOST, free_port, live_brokers
-from streams.kafka_admin import admin_client
+from streams.kafka.admin import admin_client
 from tests.support.kafka import Kafka, as_environment
 
 ROOT = Path(__file__).parents[2]

@@ -11,15 +11,15 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from streams.core.job import FailureReason, Job, JobKey, Source, Status
-from streams.dead_letters import dead_letter
 from streams.dev.history import History, HistoryError, Post, position, read_history, read_posts
 from streams.dev.history_check import ViolationKind, check
-from streams.log import NewRecord, SourceRecord
+from streams.kafka.topics import create_topics
 from streams.names import DeadLetterReason, Topic, changelog_topic
-from streams.outcomes import outcome_record
-from streams.placement import partition_of
-from streams.rows import encode_row, row_key
-from streams.topics import create_topics
+from streams.wire.dead_letters import dead_letter
+from streams.wire.outcomes import outcome_record
+from streams.wire.placement import partition_of
+from streams.wire.records import NewRecord, SourceRecord
+from streams.wire.rows import encode_row, row_key
 from tests.support.kafka import Kafka
 from tests.support.settings import settings_of
 

@@ -12,10 +12,10 @@ from streams.cli import cli
 from streams.core.job import JobKey
 from streams.dev.demo_jobs import PASSWORD, example_submission
 from streams.dev.history import read_history
-from streams.intake import SUBMISSION_MAX_BYTES
 from streams.names import Topic
-from streams.placement import partition_of
-from streams.submit import InvalidSubmissionError, parse_submission, read_lines
+from streams.operate.submit import InvalidSubmissionError, parse_submission, read_lines
+from streams.wire.intake import SUBMISSION_MAX_BYTES
+from streams.wire.placement import partition_of
 from tests.support.kafka import Kafka
 
 VALID = example_submission(JobKey("w", "j"), 1)

@@ -9,15 +9,16 @@ from collections.abc import Iterator
 import pytest
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from streams import submit, topics
 from streams.core.job import JobKey
 from streams.dev.demo_jobs import example_submission
 from streams.dev.kafka import EmbeddedKafka
-from streams.kafka_admin import admin_client
+from streams.kafka import topics
+from streams.kafka.admin import admin_client
+from streams.kafka.topic_rules import MAX_AGE, NO_LIMIT
+from streams.kafka.topics import TopicsError, check_topics, create_topics, topic_specs
 from streams.names import Topic, changelog_topic
-from streams.submit import SubmitError, Submitter, parse_submission
-from streams.topic_rules import MAX_AGE, NO_LIMIT
-from streams.topics import TopicsError, check_topics, create_topics, topic_specs
+from streams.operate import submit
+from streams.operate.submit import SubmitError, Submitter, parse_submission
 from tests.support.settings import settings_of
 from tests.support.worker import freeze
 

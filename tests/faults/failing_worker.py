@@ -12,12 +12,12 @@ from enum import StrEnum
 
 from streams.app import Parts, run_worker
 from streams.core.job import Status
-from streams.log import ChangelogBatch, NewRecord, PartitionLog
+from streams.engine.ports import Answer, ChangelogBatch, PartitionLog, Robot
 from streams.names import OUTCOME_TOPICS, Topic
-from streams.robot import Answer, Robot
-from streams.robot_request import RobotRequest
-from streams.rows import decode_entry
 from streams.settings import WorkerSettings, load_settings
+from streams.wire.records import NewRecord
+from streams.wire.robot_request import RobotRequest
+from streams.wire.rows import decode_entry
 
 OFFSETS_COMMITTED_SECONDS = 1.0
 

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaProducer
 from schemas import JobCompleted, JobFailed
 from streams.dev.robot import Fate
 from streams.names import Topic
-from streams.placement import partition_of
+from streams.wire.placement import partition_of
 from tests.support.scene import PARTITIONS, WAIT_SECONDS, Scene, submission
 
 SHORT = {

@@ -9,7 +9,7 @@ from typing import TypeVar
 from aiokafka import TopicPartition
 
 from streams.dev.robot import Fate
-from streams.kafka_admin import admin_client
+from streams.kafka.admin import admin_client
 from streams.names import Topic
 from tests.hardening.stock_worker import Half, Patch
 from tests.support.scene import Scene, submission

@@ -21,14 +21,14 @@ from faust.tables.manager import TableManager
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer
 
 from streams.app import OrchestratorApp, build_app
-from streams.claims import Claim
+from streams.engine.claims import Claim
+from streams.engine.holes import HoleCheck
 from streams.faust_hardening import DurableChannel, HardenedApp, HardenedWorker
 from streams.faust_hardening.consumer import HardenedConsumer, HardenedConsumerThread
-from streams.holes import HoleCheck
-from streams.log import SourceRecord
-from streams.logs import configure_logging
 from streams.names import SOURCE_TOPICS, Agent
 from streams.settings import WorkerSettings, load_settings
+from streams.telemetry.logging import configure_logging
+from streams.wire.records import SourceRecord
 
 # Job ids that begin with this are held back or crash, as the scenario is.
 MARKED = "marked-"

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from streams.journal import Journal
-from streams.kafka_log import MAX_CLOCK_SKEW, ClockSkewError, KafkaPartitionLog
-from streams.log import TopicPartition
-from streams.metrics import Metrics
+from streams.kafka.log import MAX_CLOCK_SKEW, ClockSkewError, KafkaPartitionLog
 from streams.names import changelog_topic
+from streams.telemetry.journal import Journal
+from streams.telemetry.metrics import Metrics
+from streams.wire.records import TopicPartition
 from tests.support.scene import Scene
 
 FAR = MAX_CLOCK_SKEW + timedelta(seconds=30)

@@ -16,11 +16,11 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 
 from streams.dev.kafka import EmbeddedCluster, EmbeddedKafka
-from streams.kafka_admin import admin_client
-from streams.kafka_log import KafkaReader
-from streams.log import UnreadableError, until_readable
+from streams.engine.ports import UnreadableError, until_readable
+from streams.kafka.admin import admin_client
+from streams.kafka.log import KafkaReader
+from streams.kafka.topics import TopicsError, check_topics, create_topics, topic_specs
 from streams.names import Topic
-from streams.topics import TopicsError, check_topics, create_topics, topic_specs
 from tests.support.settings import settings_of
 from tests.support.worker import freeze
 

@@ -8,17 +8,17 @@ from dataclasses import replace
 import pytest
 from aiokafka.admin import NewTopic
 
-from streams.clock import Clock
 from streams.core.job import Job
 from streams.dev.kafka import EmbeddedKafka
-from streams.journal import Journal
-from streams.kafka_admin import admin_client
-from streams.kafka_log import KafkaPartitionLog
-from streams.log import NewRecord, TopicPartition
-from streams.metrics import Metrics
+from streams.engine.clock import Clock
+from streams.kafka.admin import admin_client
+from streams.kafka.log import KafkaPartitionLog
+from streams.kafka.topics import topic_specs
 from streams.names import changelog_topic
-from streams.rows import decode_entry, encode_row, row_key
-from streams.topics import topic_specs
+from streams.telemetry.journal import Journal
+from streams.telemetry.metrics import Metrics
+from streams.wire.records import NewRecord, TopicPartition
+from streams.wire.rows import decode_entry, encode_row, row_key
 from tests.core.builders import CALLED, COMPLETED, PENDING
 from tests.support.settings import settings_of
 

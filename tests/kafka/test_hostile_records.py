@@ -20,14 +20,14 @@ from streams.core.job import JobKey
 from streams.dev.history import read_history, read_posts
 from streams.dev.history_check import check
 from streams.dev.kafka import EmbeddedKafka
+from streams.engine.gaps import Gaps
 from streams.faust_hardening.records import read_any_header_name
-from streams.gaps import Gaps
-from streams.intake import COMPLETION_MAX_BYTES, SUBMISSION_MAX_BYTES
-from streams.kafka_admin import admin_client
-from streams.kafka_log import KafkaReader, milliseconds_of
-from streams.log import Headers, TopicPartition
+from streams.kafka.admin import admin_client
+from streams.kafka.log import KafkaReader, milliseconds_of
 from streams.names import DLQ_OF, OUTCOME_TOPICS, SOURCE_TOPICS, DeadLetterReason, Topic
-from streams.placement import partition_of
+from streams.wire.intake import COMPLETION_MAX_BYTES, SUBMISSION_MAX_BYTES
+from streams.wire.placement import partition_of
+from streams.wire.records import Headers, TopicPartition
 from tests.support.account import account
 from tests.support.engine import filled, max_bytes
 from tests.support.hostile import PASSWORD, Hostile, Maker, RawName, Settled, encode, hostile_records, order

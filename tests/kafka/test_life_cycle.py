@@ -10,7 +10,7 @@ import pytest_asyncio
 from schemas import JobCompleted, JobFailed
 from streams.dev.robot import Fate, RobotBehaviour
 from streams.names import Topic, changelog_topic
-from streams.placement import partition_of
+from streams.wire.placement import partition_of
 from tests.support.scene import CALLBACK_SECRET, PARTITIONS, PASSWORD, SECRETS, USERNAME, Scene, submission
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

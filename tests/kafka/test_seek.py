@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import NewTopic
 
 from streams.faust_hardening.consumer import seek_to_committed
-from streams.kafka_admin import admin_client
+from streams.kafka.admin import admin_client
 
 
 @pytest_asyncio.fixture

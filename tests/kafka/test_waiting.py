@@ -11,9 +11,9 @@ from aiohttp import web
 from schemas import JobCompleted, JobFailed
 from streams.dev.loopback import free_port
 from streams.dev.robot import Fate, RobotBehaviour, SimulatedRobot
-from streams.kafka_admin import admin_client
+from streams.kafka.admin import admin_client
 from streams.names import DLQ_OF, Topic
-from streams.placement import partition_of
+from streams.wire.placement import partition_of
 from tests.support.scene import PARTITIONS, Scene, submission
 
 HOUR_MS = 3_600_000

@@ -15,7 +15,7 @@ from streams.dev.kafka import EmbeddedKafka
 from streams.dev.loopback import HOST
 from streams.dev.robot import Fate
 from streams.names import Topic
-from streams.placement import partition_of
+from streams.wire.placement import partition_of
 from tests.chaos.proxy import Proxy
 from tests.kafka.watched_worker import LOOKED, command
 from tests.support.scene import PARTITIONS, WAIT_SECONDS, Scene, submission

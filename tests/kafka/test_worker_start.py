@@ -15,14 +15,14 @@ from aiokafka.admin import NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from schemas import JobCompleted
-from streams.adopt import adopt_table
 from streams.dev.kafka import EmbeddedKafka
 from streams.dev.loopback import free_port
-from streams.kafka_admin import admin_client
+from streams.kafka.admin import admin_client
+from streams.kafka.adopt import adopt_table
+from streams.kafka.topic_rules import NO_LIMIT
+from streams.kafka.topics import create_topics
 from streams.names import Topic, changelog_topic
 from streams.settings import KafkaSettings
-from streams.topic_rules import NO_LIMIT
-from streams.topics import create_topics
 from tests.support.scene import PARTITIONS, Scene, submission
 from tests.support.worker import WorkerProcess
 

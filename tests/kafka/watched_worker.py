@@ -9,8 +9,8 @@ from datetime import timedelta
 import structlog
 
 from streams.app import Parts, run_worker
+from streams.engine.watchdog import Limits, Watchdog
 from streams.settings import WorkerSettings, load_settings
-from streams.watchdog import Limits, Watchdog
 
 LOOKED = "watchdog_looked"
 

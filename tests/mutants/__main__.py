@@ -17,9 +17,12 @@ ROOT = Path(__file__).parents[2]
 # The engine above its port: what talks to Kafka and to the robot is for the tests with a real one.
 MODULES = (
     *(f"streams/core/{name}.py" for name in ("admission", "deadlines", "job", "table", "transition")),
-    *("streams/ledger.py", "streams/partitions.py", "streams/claims.py", "streams/deadlines.py", "streams/watchdog.py"),
-    *("streams/dispatch.py", "streams/intake.py", "streams/rows.py", "streams/outcomes.py", "streams/dead_letters.py"),
-    *("streams/placement.py", "streams/robot_request.py", "streams/log.py", "streams/holes.py", "streams/gaps.py"),
+    *(
+        f"streams/wire/{name}.py"
+        for name in ("dead_letters", "intake", "outcomes", "placement", "robot_request", "rows")
+    ),
+    *(f"streams/engine/{name}.py" for name in ("barrier", "calls", "claims", "gaps", "holes", "ledger")),
+    *(f"streams/engine/{name}.py" for name in ("partitions", "ports", "watchdog")),
 )
 
 

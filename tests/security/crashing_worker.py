@@ -1,9 +1,9 @@
 """A worker that breaks with a request in its hands: `python -m tests.security.crashing_worker`."""
 
 from streams.app import Parts, run_worker
-from streams.robot import Answer, Robot
-from streams.robot_request import RobotRequest
+from streams.engine.ports import Answer, Robot
 from streams.settings import WorkerSettings, load_settings
+from streams.wire.robot_request import RobotRequest
 
 
 class BrokenRobot:

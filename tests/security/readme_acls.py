@@ -2,7 +2,7 @@
 
 import re
 
-from streams.kafka_access import Operation
+from streams.kafka.access import Operation
 from streams.names import Topic, changelog_topic
 from tests.support.readme import table
 from tests.support.secure_kafka import Acl, Pattern, Resource

@@ -11,11 +11,11 @@ import pytest_asyncio
 
 from schemas import JobCompleted
 from streams.dev.robot import Fate
-from streams.kafka_access import Operation
-from streams.kafka_log import KafkaReader
-from streams.log import TopicPartition
+from streams.kafka.access import Operation
+from streams.kafka.log import KafkaReader
 from streams.names import Topic, changelog_topic
 from streams.settings import KafkaSettings
+from streams.wire.records import TopicPartition
 from tests.security.programs import CREATE_TOPICS, run
 from tests.security.readme_acls import readme_acls
 from tests.support.scene import PARTITIONS, Scene, submission

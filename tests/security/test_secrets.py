@@ -17,7 +17,7 @@ from aiohttp import web
 from schemas import JobCompleted, JobFailed
 from streams.dev.robot import SimulatedRobot
 from streams.names import Topic
-from streams.placement import partition_of
+from streams.wire.placement import partition_of
 from tests.security.programs import run
 from tests.security.readme_acls import readme_acls
 from tests.support import secure_kafka

@@ -7,17 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
-from streams.log import (
-    ChangelogBatch,
-    FencedError,
-    NewRecord,
-    OpenTransaction,
-    Reading,
-    SourceRecord,
-    TopicPartition,
-    UnreadableError,
-)
+from streams.engine.ports import ChangelogBatch, FencedError, OpenTransaction, Reading, UnreadableError
 from streams.names import changelog_topic, transactional_id
+from streams.wire.records import NewRecord, SourceRecord, TopicPartition
 
 CHANGELOG_BATCH_RECORDS = 20
 

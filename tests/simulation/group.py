@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from streams.log import TopicPartition
+from streams.wire.records import TopicPartition
 
 
 class SimulatedGroup:

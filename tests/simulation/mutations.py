@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from streams import intake
 from streams.core import transition as core
 from streams.core.deadlines import Deadlines
 from streams.core.events import JobSubmitted
 from streams.core.job import JobKey
 from streams.core.transition import State
-from streams.deadlines import DeadlineScan, ReadBarrier
 from streams.dev.history_check import ViolationKind as Kind
-from streams.holes import HoleCheck
-from streams.log import NewRecord
-from streams.watchdog import Watchdog
+from streams.engine.barrier import DeadlineScan, ReadBarrier
+from streams.engine.holes import HoleCheck
+from streams.engine.watchdog import Watchdog
+from streams.wire import intake
+from streams.wire.records import NewRecord
 from tests.simulation.broker import RefusedError, SimulatedBroker, SimulatedPartitionLog, SimulatedReader
 from tests.simulation.world import INTRUSION, REPORT_IGNORED
 
@@ -95,7 +95,7 @@ def own_partition_not_waited_for(patch: pytest.MonkeyPatch) -> None:
 
 def names_not_looked_at(patch: pytest.MonkeyPatch) -> None:
     """What lies undecided or not yet forwarded in another partition is looked through, but not for whose it is."""
-    patch.setattr("streams.deadlines.jobs_named", lambda _record: set())
+    patch.setattr("streams.engine.barrier.jobs_named", lambda _record: set())
 
 
 def broken_calls_skip_the_barrier(patch: pytest.MonkeyPatch) -> None:
@@ -147,7 +147,7 @@ def no_forwarding(patch: pytest.MonkeyPatch) -> None:
             return meaning
         return intake.interpret(replace(record, partition=meaning.target), partitions, *more)
 
-    patch.setattr("streams.ledger.interpret", interpret)
+    patch.setattr("streams.engine.ledger.interpret", interpret)
 
 
 def no_hole_check(patch: pytest.MonkeyPatch) -> None:

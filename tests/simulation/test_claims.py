@@ -7,10 +7,10 @@ import pytest
 
 from streams.core.job import JobKey
 from streams.dev.history import Post
-from streams.log import ChangelogBatch, FencedError, NewRecord, PartitionLog
+from streams.engine.ports import Accepted, Answer, ChangelogBatch, FencedError, PartitionLog
 from streams.names import CHANGELOG_TABLE_KEY, Topic
-from streams.robot import Accepted, Answer
-from streams.robot_request import RobotRequest
+from streams.wire.records import NewRecord
+from streams.wire.robot_request import RobotRequest
 from tests.simulation.worker import Host, SimulatedWorker
 from tests.simulation.world import Plan, SimulatedRobot, World, submission
 

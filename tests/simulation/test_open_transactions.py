@@ -3,13 +3,13 @@
 import pytest
 
 from streams.core.job import JobKey
-from streams.deadlines import PEEK_MAX_JOBS
 from streams.dev.history import Post
-from streams.log import NewRecord
+from streams.engine.barrier import PEEK_MAX_JOBS
+from streams.engine.ports import Accepted, Answer
 from streams.names import Topic
-from streams.placement import partition_of
-from streams.robot import Accepted, Answer
-from streams.robot_request import RobotRequest
+from streams.wire.placement import partition_of
+from streams.wire.records import NewRecord
+from streams.wire.robot_request import RobotRequest
 from tests.simulation.broker import State
 from tests.simulation.worker import Host
 from tests.simulation.world import Plan, SimulatedRobot, World, completion, submission

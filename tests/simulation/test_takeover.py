@@ -1,8 +1,8 @@
 """A worker comes back to a partition that was somebody else's meanwhile."""
 
 from streams.core.job import JobKey
-from streams.log import NewRecord, SourceRecord
 from streams.names import Topic
+from streams.wire.records import NewRecord, SourceRecord
 from tests.simulation.world import Plan, World, submission
 
 KEY = JobKey("workspace-0", "job-0")

@@ -5,18 +5,18 @@ from collections import defaultdict
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from streams.claims import CallSlots, PayloadCache
-from streams.deadlines import DeadlineScan, ReadBarrier
-from streams.dispatch import Dispatcher
-from streams.journal import Journal
-from streams.ledger import Ledger, LedgerConfig
-from streams.log import PartitionLog, SourceRecord, TopicPartition
-from streams.metrics import Metrics
+from streams.engine.barrier import DeadlineScan, ReadBarrier
+from streams.engine.calls import Dispatcher
+from streams.engine.claims import CallSlots, PayloadCache
+from streams.engine.ledger import Ledger, LedgerConfig
+from streams.engine.partitions import Partitions
+from streams.engine.ports import Answer, PartitionLog
+from streams.engine.watchdog import Limits, StuckPartitionError, Watchdog
 from streams.names import SOURCE_TOPICS
-from streams.partitions import Partitions
-from streams.robot import Answer
-from streams.robot_request import RobotRequest
-from streams.watchdog import Limits, StuckPartitionError, Watchdog
+from streams.telemetry.journal import Journal
+from streams.telemetry.metrics import Metrics
+from streams.wire.records import SourceRecord, TopicPartition
+from streams.wire.robot_request import RobotRequest
 from tests.simulation.broker import SimulatedPartitionLog, SimulatedReader
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from streams.core.deadlines import Deadlines
 from streams.core.job import JobKey
 from streams.dev.history import History, Post
 from streams.dev.history_check import Violation, check
-from streams.log import NewRecord, PartitionLog
+from streams.engine.ports import Accepted, Answer, PartitionLog, Rejected, Unknown, Unreachable
 from streams.names import DLQ_OF, OUTCOME_TOPICS, SOURCE_TOPICS, Topic, changelog_topic
-from streams.placement import partition_of
-from streams.robot import Accepted, Answer, Rejected, Unknown, Unreachable
-from streams.robot_request import RobotRequest
+from streams.wire.placement import partition_of
+from streams.wire.records import NewRecord
+from streams.wire.robot_request import RobotRequest
 from tests.simulation.broker import SimulatedBroker, State
 from tests.simulation.group import SimulatedGroup
 from tests.simulation.loop import VirtualTimeLoop

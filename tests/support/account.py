@@ -4,8 +4,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 from streams.dev.history import History, Post, position
-from streams.log import Headers, SourceRecord
 from streams.names import DLQ_OF, Header
+from streams.wire.records import Headers, SourceRecord
 from tests.support.hostile import COMPLETED, Hostile
 
 Copies = dict[tuple[str, int, bytes | None, bytes | None, Headers], list[str]]

@@ -9,19 +9,20 @@ from typing import TypeVar
 
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from streams.claims import CallSlots, Claim, PayloadCache
 from streams.core.deadlines import Deadlines
 from streams.core.events import RobotAccepted
 from streams.core.job import JobKey
 from streams.dev.history import History, Post
-from streams.journal import Journal
-from streams.kafka_log import MAX_REQUEST_BYTES
-from streams.ledger import Ledger, LedgerConfig
-from streams.log import NewRecord, PartitionLog, SourceRecord, TopicPartition
-from streams.metrics import Metrics
+from streams.engine.claims import CallSlots, Claim, PayloadCache
+from streams.engine.ledger import Ledger, LedgerConfig
+from streams.engine.ports import PartitionLog
+from streams.kafka.log import MAX_REQUEST_BYTES
+from streams.kafka.topics import topic_specs
 from streams.names import SOURCE_TOPICS, Topic, changelog_topic
-from streams.robot_request import build_request
-from streams.topics import topic_specs
+from streams.telemetry.journal import Journal
+from streams.telemetry.metrics import Metrics
+from streams.wire.records import NewRecord, SourceRecord, TopicPartition
+from streams.wire.robot_request import build_request
 from tests.simulation.broker import SimulatedBroker, SimulatedPartitionLog, SimulatedReader
 from tests.support.hostile import Hostile, encode
 from tests.support.settings import settings_of

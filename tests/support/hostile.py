@@ -11,9 +11,9 @@ from random import Random
 from typing import Any
 
 from streams.core.job import JobKey
-from streams.log import Headers
 from streams.names import DeadLetterReason, Topic
-from streams.placement import partition_of
+from streams.wire.placement import partition_of
+from streams.wire.records import Headers
 
 PASSWORD = "pa$$-wörd/7-of-the-hostile"  # made up
 NESTED = 60_000

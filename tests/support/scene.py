@@ -16,14 +16,14 @@ from typing import Any, Self, TypeVar, cast
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 
 from schemas import JobCompleted, JobFailed
-from streams.adopt import adopt_table
 from streams.core.job import Job
 from streams.dev.robot import BatchCompletion, BatchRequest, Fate, RobotBehaviour, SimulatedRobot
+from streams.kafka.adopt import adopt_table
+from streams.kafka.topics import create_topics
 from streams.names import DLQ_OF, OUTCOME_TOPICS, SOURCE_TOPICS, Topic, changelog_topic
-from streams.placement import partition_of
-from streams.rows import decode_entry
 from streams.settings import KafkaSettings
-from streams.topics import create_topics
+from streams.wire.placement import partition_of
+from streams.wire.rows import decode_entry
 from tests.support.worker import PRODUCTION, WorkerProcess
 
 PARTITIONS = 4

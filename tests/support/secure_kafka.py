@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.serialization import (
 
 from streams.dev.kafka import EmbeddedKafka
 from streams.dev.loopback import HOST, free_port
-from streams.kafka_access import Operation
-from streams.kafka_admin import admin_client
+from streams.kafka.access import Operation
+from streams.kafka.admin import admin_client
 
 # Characters that look different in JSON, in URLs and in base64.
 PASSWORD = "br0ker+pa$/w0rd"

@@ -4,8 +4,8 @@ import json
 from datetime import datetime
 from typing import Any
 
-from streams.log import Headers, SourceRecord
 from streams.names import Topic
+from streams.wire.records import Headers, SourceRecord
 from tests.core.builders import NOW
 
 PASSWORD = "p4ssw0rd-of-the-portal"  # made up

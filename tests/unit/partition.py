@@ -5,16 +5,17 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from streams.claims import CallSlots, Claim, PayloadCache
 from streams.core.events import CallFailed, RobotAccepted
 from streams.core.job import FailureReason, Job, JobKey
-from streams.journal import Journal
-from streams.ledger import Ledger, LedgerConfig
-from streams.log import ChangelogBatch, NewRecord, PartitionLog, UnreadableError
-from streams.metrics import Metrics
+from streams.engine.claims import CallSlots, Claim, PayloadCache
+from streams.engine.ledger import Ledger, LedgerConfig
+from streams.engine.ports import ChangelogBatch, PartitionLog, UnreadableError
 from streams.names import Topic, changelog_topic
-from streams.placement import partition_of
-from streams.rows import encode_row, row_key
+from streams.telemetry.journal import Journal
+from streams.telemetry.metrics import Metrics
+from streams.wire.placement import partition_of
+from streams.wire.records import NewRecord
+from streams.wire.rows import encode_row, row_key
 from tests.core.builders import DEADLINES, NOW
 from tests.simulation.broker import Entry, SimulatedBroker, SimulatedPartitionLog, SimulatedReader
 from tests.support.engine import APP, max_bytes

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.claims import CallSlots, Claim, PayloadCache
 from streams.core.job import JobKey
+from streams.engine.claims import CallSlots, Claim, PayloadCache
 from tests.core.builders import CALLED, KEY
 from tests.unit.builders import PASSWORD, encoded
 

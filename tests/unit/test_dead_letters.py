@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.dead_letter import DeadLetterHeaders
-from streams.dead_letters import RECORD_OVERHEAD, dead_letter, record_size
-from streams.log import Headers
 from streams.names import DLQ_OF, DeadLetterReason, Header, Topic
+from streams.wire.dead_letters import RECORD_OVERHEAD, dead_letter, record_size
+from streams.wire.records import Headers
 from tests.core.builders import NOW
 from tests.unit.builders import PASSWORD, encoded, record
 

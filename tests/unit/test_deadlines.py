@@ -10,12 +10,13 @@ import pytest
 
 from streams.core.events import CallFailed, RobotAccepted
 from streams.core.job import FailureReason, JobKey
-from streams.deadlines import DeadlineScan, ReadBarrier
-from streams.journal import Journal
-from streams.ledger import Ledger
-from streams.log import NewRecord, OpenTransaction, Reading, TopicPartition, UnreadableError
-from streams.metrics import Metrics
+from streams.engine.barrier import DeadlineScan, ReadBarrier
+from streams.engine.ledger import Ledger
+from streams.engine.ports import OpenTransaction, Reading, UnreadableError
 from streams.names import Topic
+from streams.telemetry.journal import Journal
+from streams.telemetry.metrics import Metrics
+from streams.wire.records import NewRecord, TopicPartition
 from tests.core.builders import NOW
 from tests.simulation.broker import SimulatedBroker, SimulatedReader, State
 from tests.unit.builders import completion

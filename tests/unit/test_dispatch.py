@@ -3,8 +3,8 @@
 import pytest
 
 from streams.core.events import CallFailed
-from streams.dispatch import event_of
-from streams.robot import Rejected
+from streams.engine.calls import event_of
+from streams.engine.ports import Rejected
 from tests.core.builders import KEY, NOW
 
 

@@ -7,7 +7,7 @@ import sys
 BLOCKED = """
 import os
 from streams.faust_hardening.app import exit_now
-from streams.logs import configure_logging
+from streams.telemetry.logging import configure_logging
 from streams.settings import LogFormat
 configure_logging(LogFormat.JSON, "info")
 os.set_blocking(1, False)

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.faust_hardening.records import read_any_header_name
-from streams.kafka_log import instant_of, milliseconds_of
-from streams.log import Headers
+from streams.kafka.log import instant_of, milliseconds_of
+from streams.wire.records import Headers
 from tests.core.builders import NOW
 from tests.support.hostile import RawName
 

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from streams import topics
-from streams.log import Reading, TopicPartition, UnreadableError
+from streams.engine.ports import Reading, UnreadableError
+from streams.kafka import topics
+from streams.kafka.topics import first_start_warning
 from streams.names import Topic, changelog_topic
-from streams.topics import first_start_warning
+from streams.wire.records import TopicPartition
 
 
 @dataclass

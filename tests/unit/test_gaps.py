@@ -4,11 +4,12 @@ from typing import cast
 
 import pytest
 
-from streams.deadlines import ReadBarrier
-from streams.gaps import Gaps
-from streams.ledger import Ledger
-from streams.log import NewRecord, Reading, TopicPartition, UnreadableError
+from streams.engine.barrier import ReadBarrier
+from streams.engine.gaps import Gaps
+from streams.engine.ledger import Ledger
+from streams.engine.ports import Reading, UnreadableError
 from streams.names import Topic
+from streams.wire.records import NewRecord, TopicPartition
 from tests.core.builders import NOW
 from tests.simulation.broker import SimulatedBroker, SimulatedReader, State
 

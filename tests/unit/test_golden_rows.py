@@ -9,7 +9,7 @@ import pytest
 
 from streams.core.job import FailureReason, Job, Source, Status
 from streams.names import CHANGELOG_OPENED_KEY, CHANGELOG_TABLE_KEY
-from streams.rows import ROW_VERSION, TABLE_MARK, decode_entry, encode_row, row_key
+from streams.wire.rows import ROW_VERSION, TABLE_MARK, decode_entry, encode_row, row_key
 
 FOLDER = Path(__file__).parents[1] / "rows"
 

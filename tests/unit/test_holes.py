@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from streams.holes import TELL_EVERY, HoleCheck, LostRecordsError
-from streams.journal import Journal
-from streams.log import NewRecord, Reading, SourceRecord, TopicPartition, UnreadableError
-from streams.metrics import Metrics
+from streams.engine.holes import TELL_EVERY, HoleCheck, LostRecordsError
+from streams.engine.ports import Reading, UnreadableError
 from streams.names import SOURCE_TOPICS, LogEvent, Topic
+from streams.telemetry.journal import Journal
+from streams.telemetry.metrics import Metrics
+from streams.wire.records import NewRecord, SourceRecord, TopicPartition
 from tests.core.builders import NOW
 from tests.simulation.broker import SimulatedBroker, SimulatedReader, State
 

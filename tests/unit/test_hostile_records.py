@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from schemas import ERROR_MAX_LENGTH, ID_MAX_LENGTH
 from streams.core.job import Job, JobKey
-from streams.dead_letters import dead_letter
 from streams.dev.history import position
 from streams.dev.history_check import check
-from streams.kafka_log import MAX_BATCH_BYTES, instant_of
-from streams.log import Headers, NewRecord
+from streams.kafka.log import MAX_BATCH_BYTES, instant_of
 from streams.names import DLQ_OF, SOURCE_TOPICS, DeadLetterReason, Topic, changelog_topic
-from streams.outcomes import outcome_record
-from streams.rows import encode_row, row_key
+from streams.wire.dead_letters import dead_letter
+from streams.wire.outcomes import outcome_record
+from streams.wire.records import Headers, NewRecord
+from streams.wire.rows import encode_row, row_key
 from tests.core.builders import COMPLETED, DEADLINES, FAILED, NOW
 from tests.support.account import account
 from tests.support.engine import APP, Engine, assert_producible, batch_of, filled, max_bytes

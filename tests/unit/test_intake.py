@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from streams.core.events import BatchCompleted, InvalidSubmission, JobSubmitted
 from streams.core.job import JobKey, Source
-from streams.intake import (
+from streams.names import SOURCE_TOPICS, DeadLetterReason, Topic
+from streams.wire.intake import (
     COMPLETION_MAX_BYTES,
     SUBMISSION_MAX_BYTES,
     Apply,
@@ -25,9 +26,8 @@ from streams.intake import (
     jobs_named,
     read_submission,
 )
-from streams.log import SourceRecord
-from streams.names import SOURCE_TOPICS, DeadLetterReason, Topic
-from streams.placement import partition_of
+from streams.wire.placement import partition_of
+from streams.wire.records import SourceRecord
 from tests.core.builders import DEADLINES, NOW
 from tests.unit.builders import PASSWORD, completion, encoded, payload, record, with_pedido
 

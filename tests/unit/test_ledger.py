@@ -7,10 +7,11 @@ import pytest
 
 from streams.core.events import DeadlinePassed
 from streams.core.job import FailureReason, JobKey, Status
-from streams.holes import LostRecordsError
-from streams.ledger import STEP_MAX_BYTES, STEP_MAX_ITEMS
-from streams.log import FencedError, NewRecord
+from streams.engine.holes import LostRecordsError
+from streams.engine.ledger import STEP_MAX_BYTES, STEP_MAX_ITEMS
+from streams.engine.ports import FencedError
 from streams.names import DLQ_OF, Topic, changelog_topic
+from streams.wire.records import NewRecord
 from tests.core.builders import COMPLETED, DEADLINES, ENDED_AT, NOW
 from tests.simulation.broker import State
 from tests.support.engine import APP

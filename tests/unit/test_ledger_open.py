@@ -1,11 +1,11 @@
 """What a ledger does at its beginning when the log does not answer."""
 
-from streams.claims import CallSlots, PayloadCache
-from streams.journal import Journal
-from streams.ledger import Ledger, LedgerConfig
-from streams.log import UnreadableError
-from streams.metrics import Metrics
+from streams.engine.claims import CallSlots, PayloadCache
+from streams.engine.ledger import Ledger, LedgerConfig
+from streams.engine.ports import UnreadableError
 from streams.names import SOURCE_TOPICS
+from streams.telemetry.journal import Journal
+from streams.telemetry.metrics import Metrics
 from tests.core.builders import DEADLINES, NOW
 from tests.simulation.broker import SimulatedBroker, SimulatedPartitionLog, SimulatedReader
 from tests.simulation.loop import VirtualTimeLoop

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from streams.core.job import Status
-from streams.ledger import (
+from streams.engine.ledger import (
     DUE_AT_ONCE,
     KEEP_ALIVE,
     SLICE_ROWS,
@@ -17,10 +17,11 @@ from streams.ledger import (
     LostTableError,
     MisplacedRowError,
 )
-from streams.log import ChangelogBatch, NewRecord, TopicPartition
+from streams.engine.ports import ChangelogBatch
 from streams.names import CHANGELOG_OPENED_KEY, CHANGELOG_TABLE_KEY, SOURCE_TOPICS, Topic, changelog_topic
-from streams.placement import partition_of
-from streams.rows import UnreadableRowError, encode_row, row_key
+from streams.wire.placement import partition_of
+from streams.wire.records import NewRecord, TopicPartition
+from streams.wire.rows import UnreadableRowError, encode_row, row_key
 from tests.core.builders import ACCEPTED, ACCEPTED_DEADLINE, COMPLETED, DEADLINES, PENDING
 from tests.support.engine import APP
 from tests.unit.builders import encoded

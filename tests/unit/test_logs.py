@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from streams.logs import LOGGER, OnceInAWhile
+from streams.telemetry.logging import LOGGER, OnceInAWhile
 
 CRASH = """
 from streams.faust_hardening.app import exit_now
-from streams.logs import configure_logging
+from streams.telemetry.logging import configure_logging
 from streams.settings import LogFormat, LogLevel
 configure_logging(LogFormat("{format}"), LogLevel.INFO)
 def fail(password):
@@ -24,7 +24,7 @@ except ValueError as error:
 
 DEBUG = """
 import logging
-from streams.logs import LOGGER, configure_logging
+from streams.telemetry.logging import LOGGER, configure_logging
 from streams.settings import LogFormat, LogLevel
 configure_logging(LogFormat.JSON, LogLevel.DEBUG)
 for name in (LOGGER, "aiokafka.conn", "faust.app", "mode", "httpx", "asyncio", "aiohttp.client"):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from schemas import JobCompleted, JobFailed
 from streams.core.job import FailureReason, Job, JobKey, Source, Status
-from streams.outcomes import event_id, outcome_record
+from streams.wire.outcomes import event_id, outcome_record
 from tests.core.builders import ACCEPTED_AT, CLAIMED_AT, COMPLETED, ENDED_AT, FAILED, SUBMITTED_AT
 
 UNREAD = replace(

@@ -6,10 +6,10 @@ from typing import Any, cast
 
 import pytest
 
-from streams.journal import Journal
-from streams.log import SourceRecord
-from streams.metrics import Metrics
-from streams.partitions import Partitions
+from streams.engine.partitions import Partitions
+from streams.telemetry.journal import Journal
+from streams.telemetry.metrics import Metrics
+from streams.wire.records import SourceRecord
 from tests.core.builders import NOW
 from tests.unit.builders import record
 

@@ -5,9 +5,9 @@ from typing import Any, cast
 
 import pytest
 
-from streams.metrics import Metrics
-from streams.probes import Probes
 from streams.settings import WorkerSettings
+from streams.telemetry.metrics import Metrics
+from streams.telemetry.probes import Probes
 
 REQUIRED = {
     "ROBOT_COORDINADORA_URL": "http://robot.example.com",

@@ -17,8 +17,8 @@ from streams.core.events import (
 from streams.core.job import FailureReason
 from streams.core.transition import TABLE, State
 from streams.names import DeadLetterReason, Topic
-from streams.rows import ROW_VERSION
 from streams.settings import DRAIN_MARGIN_SECONDS, WorkerSettings, variable_of
+from streams.wire.rows import ROW_VERSION
 from tests.support.readme import README, table
 
 EVENTS = (

@@ -11,21 +11,21 @@ from faust.types.tuples import ConsumerMessage
 from pydantic import ValidationError
 
 from schemas import JobSubmitted, explain
-from streams.claims import Claim
 from streams.core.events import Admitted
 from streams.core.transition import transition
-from streams.dead_letters import dead_letter
-from streams.dispatch import event_of
+from streams.engine.calls import event_of
+from streams.engine.claims import Claim
+from streams.engine.ledger import _Delivered, _Draft
+from streams.engine.ports import Rejected
 from streams.faust_hardening.events import hide_values
-from streams.intake import Apply, Refuse, RefuseAndFail, interpret, read_submission
-from streams.ledger import _Delivered, _Draft
 from streams.names import DeadLetterReason
-from streams.outcomes import outcome_record
-from streams.placement import partition_of
-from streams.robot import Rejected
-from streams.robot_request import build_request
-from streams.rows import decode_row, encode_row
-from streams.submit import InvalidSubmissionError, parse_submission
+from streams.operate.submit import InvalidSubmissionError, parse_submission
+from streams.wire.dead_letters import dead_letter
+from streams.wire.intake import Apply, Refuse, RefuseAndFail, interpret, read_submission
+from streams.wire.outcomes import outcome_record
+from streams.wire.placement import partition_of
+from streams.wire.robot_request import build_request
+from streams.wire.rows import decode_row, encode_row
 from tests.core.builders import DEADLINES, NOW
 from tests.unit.builders import PASSWORD, encoded, record
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.intake import read_submission
-from streams.robot_request import RobotRequest, build_request
+from streams.wire.intake import read_submission
+from streams.wire.robot_request import RobotRequest, build_request
 from tests.unit.builders import PASSWORD, encoded, payload, with_pedido
 
 CALLBACK_URL = "https://app.example.com/api/webhooks/robot-callback"

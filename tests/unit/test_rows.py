@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.core.job import FailureReason, Job, JobKey, Source, Status
-from streams.rows import ROW_VERSION, UnreadableRowError, decode_row, encode_row, row_key, utc_text
+from streams.wire.rows import ROW_VERSION, UnreadableRowError, decode_row, encode_row, row_key, utc_text
 from tests.core.builders import ACCEPTED, COMPLETED, FAILED, NOW, PENDING
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))

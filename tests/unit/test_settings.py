@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from streams.core.deadlines import Deadlines
-from streams.intake import SUBMISSION_MAX_BYTES
 from streams.settings import (
     MAX_SECONDS,
     PER_ORDER_MAX_SECONDS,
@@ -25,6 +24,7 @@ from streams.settings import (
     unknown_variables,
     variable_of,
 )
+from streams.wire.intake import SUBMISSION_MAX_BYTES
 from tests.core.builders import NOW
 
 CALLBACK_SECRET = "callback-s3cret"  # made up

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import pytest
 
+from streams.kafka.topic_rules import NO_LIMIT, Fault, FoundTopic, faults
+from streams.kafka.topics import topic_specs
 from streams.names import Topic, changelog_topic
-from streams.topic_rules import NO_LIMIT, Fault, FoundTopic, faults
-from streams.topics import topic_specs
 from tests.support.settings import settings_of
 
 SPECS = {spec.name: spec.config for spec in topic_specs(settings_of("nowhere:9092"))}

@@ -6,12 +6,13 @@ from typing import Any, cast
 
 import pytest
 
-from streams.journal import Journal
-from streams.ledger import Ledger
-from streams.log import Reading, SourceRecord, TopicPartition, UnreadableError
-from streams.metrics import Metrics
+from streams.engine.ledger import Ledger
+from streams.engine.ports import Reading, UnreadableError
+from streams.engine.watchdog import Limits, LostMembershipError, MovedBrokersError, StuckPartitionError, Watchdog
 from streams.names import Topic
-from streams.watchdog import Limits, LostMembershipError, MovedBrokersError, StuckPartitionError, Watchdog
+from streams.telemetry.journal import Journal
+from streams.telemetry.metrics import Metrics
+from streams.wire.records import SourceRecord, TopicPartition
 from tests.core.builders import NOW
 from tests.unit.builders import record
 

@@ -5,13 +5,13 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
-from streams.claims import CallSlots, Claim
 from streams.core.deadlines import Deadlines
 from streams.core.events import CallFailed, RobotAccepted
 from streams.core.job import FailureReason, JobKey
-from streams.journal import Journal
-from streams.robot import Accepted, Answer, Rejected, Robot, Unknown, Unreachable
-from streams.robot_request import build_request
+from streams.engine.claims import CallSlots, Claim
+from streams.engine.ports import Accepted, Answer, Rejected, Robot, Unknown, Unreachable
+from streams.telemetry.journal import Journal
+from streams.wire.robot_request import build_request
 
 # What a robot answers that has not begun: it refuses, or has the batch sent elsewhere. Not so 408, a gateway's
 # word that it did not wait for the end, and 302 and 303, which say where to look at what was done.

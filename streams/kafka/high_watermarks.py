@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError, for_code
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.offset import OffsetRequest, OffsetResetStrategy
 
-from streams.log import UnreadableError
+from streams.engine.ports import UnreadableError
 
 # A broker that does not answer must not use up the time in which the others do.
 REQUEST_TIMEOUT_MS = 2_000

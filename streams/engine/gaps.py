@@ -1,6 +1,7 @@
 """Where the log holds nothing: transaction markers, and records that were aborted or have expired."""
 
-from streams.log import LogReader, TopicPartition, UnreadableError
+from streams.engine.ports import LogReader, UnreadableError
+from streams.wire.records import TopicPartition
 
 
 class Gaps:

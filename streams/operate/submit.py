@@ -18,11 +18,11 @@ from aiokafka.errors import (
 from pydantic import ValidationError
 
 from schemas import JobSubmitted, explain
-from streams.intake import SUBMISSION_MAX_BYTES
-from streams.kafka_access import AccessError, Operation, connection_problem
+from streams.kafka.access import AccessError, Operation, connection_problem
 from streams.names import Topic
-from streams.placement import partition_of
 from streams.settings import KafkaSettings
+from streams.wire.intake import SUBMISSION_MAX_BYTES
+from streams.wire.placement import partition_of
 
 # A person waits for the answer.
 REQUEST_TIMEOUT_MS = 10_000

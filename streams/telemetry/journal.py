@@ -8,7 +8,8 @@ import structlog
 from streams.core.effects import IgnoreReason
 from streams.core.events import DeadlinePassed, Event, JobSubmitted, RobotAccepted
 from streams.core.job import Job, JobKey, Status
-from streams.facts import (
+from streams.names import LogEvent
+from streams.telemetry.facts import (
     CompletionIgnored,
     DeadLettered,
     Fact,
@@ -17,11 +18,10 @@ from streams.facts import (
     SubmissionExpired,
     SubmissionIgnored,
 )
-from streams.intake import Rejection
-from streams.log import SourceRecord
-from streams.metrics import Metrics
-from streams.names import LogEvent
-from streams.rows import utc_text
+from streams.telemetry.metrics import Metrics
+from streams.wire.intake import Rejection
+from streams.wire.records import SourceRecord
+from streams.wire.rows import utc_text
 
 # Deadlines are as exact as the clocks agree; beyond this somebody should look at them.
 SKEW_WARNING_SECONDS = 2.0

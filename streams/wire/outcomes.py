@@ -6,9 +6,9 @@ from typing import Any
 import msgspec
 
 from streams.core.job import Job, Status
-from streams.log import NewRecord
 from streams.names import Header, Topic
-from streams.rows import row_key, utc_text
+from streams.wire.records import NewRecord
+from streams.wire.rows import row_key, utc_text
 
 # Any fixed namespace will do; it only has to stay the same for ever, so that event ids do.
 _EVENT_IDS = uuid.UUID("7a3f1f0e-5a0b-4f6e-9d0c-2f1f6f0a9b51")

@@ -7,13 +7,14 @@ from datetime import datetime
 
 from streams.core.events import CallFailed, DeadlinePassed, RobotAccepted
 from streams.core.job import JobKey
-from streams.gaps import Gaps
-from streams.intake import jobs_named
-from streams.journal import Journal
-from streams.ledger import Ledger
-from streams.log import OpenTransaction, TopicPartition, UndecidedReader, UnreadableError
+from streams.engine.gaps import Gaps
+from streams.engine.ledger import Ledger
+from streams.engine.ports import OpenTransaction, UndecidedReader, UnreadableError
 from streams.names import LogEvent, Topic
-from streams.rows import utc_text
+from streams.telemetry.journal import Journal
+from streams.wire.intake import jobs_named
+from streams.wire.records import TopicPartition
+from streams.wire.rows import utc_text
 
 # The group's offsets are committed every quarter of a second; asking more often tells nothing new.
 RETRY_SECONDS = 0.1

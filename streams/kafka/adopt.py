@@ -3,11 +3,11 @@
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import TopicAuthorizationFailedError
 
-from streams.kafka_access import AccessError, Operation
+from streams.kafka.access import AccessError, Operation
+from streams.kafka.topics import check_topics
 from streams.names import CHANGELOG_TABLE_KEY, changelog_topic
-from streams.rows import TABLE_MARK
 from streams.settings import KafkaSettings
-from streams.topics import check_topics
+from streams.wire.rows import TABLE_MARK
 
 
 async def adopt_table(settings: KafkaSettings) -> int:

@@ -5,12 +5,13 @@ from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from streams.claims import Claimant
 from streams.core.events import CallFailed, DeadlinePassed, RobotAccepted
-from streams.journal import Journal
-from streams.ledger import Ledger
-from streams.log import FencedError, PartitionLog, SourceRecord
+from streams.engine.claims import Claimant
+from streams.engine.ledger import Ledger
+from streams.engine.ports import FencedError, PartitionLog
 from streams.names import LogEvent
+from streams.telemetry.journal import Journal
+from streams.wire.records import SourceRecord
 
 # A transaction costs the same for one job as for many: while there is more to do, let it gather this long.
 GATHER_SECONDS = 0.01

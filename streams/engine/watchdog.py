@@ -7,11 +7,12 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from streams.gaps import Gaps
-from streams.journal import Journal
-from streams.ledger import Ledger
-from streams.log import LogReader, TopicPartition, UnreadableError
+from streams.engine.gaps import Gaps
+from streams.engine.ledger import Ledger
+from streams.engine.ports import LogReader, UnreadableError
 from streams.names import SOURCE_TOPICS, LogEvent
+from streams.telemetry.journal import Journal
+from streams.wire.records import TopicPartition
 
 LOOP_BLOCKED_SECONDS = 60.0
 

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from streams.journal import Journal
-from streams.log import LogReader, SourceRecord, TopicPartition, UnreadableError
+from streams.engine.ports import LogReader, UnreadableError
 from streams.names import SOURCE_TOPICS, LogEvent
+from streams.telemetry.journal import Journal
+from streams.wire.records import SourceRecord, TopicPartition
 
 # How often to tell how far the reading of a long hole has come.
 TELL_EVERY = timedelta(seconds=10)

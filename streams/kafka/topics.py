@@ -17,8 +17,8 @@ from aiokafka.errors import (
     for_code,
 )
 
-from streams.intake import COMPLETION_MAX_BYTES, SUBMISSION_MAX_BYTES
-from streams.kafka_access import (
+from streams.engine.ports import LogReader, until_readable
+from streams.kafka.access import (
     AccessError,
     DescribedTopic,
     Operation,
@@ -26,11 +26,8 @@ from streams.kafka_access import (
     describe_topics,
     visible_cluster,
 )
-from streams.kafka_admin import admin_client
-from streams.log import LogReader, until_readable
-from streams.names import CHANGELOG_SUFFIX, Topic, changelog_topic
-from streams.settings import KafkaSettings, variable_of
-from streams.topic_rules import (
+from streams.kafka.admin import admin_client
+from streams.kafka.topic_rules import (
     CLEANUP,
     ENOUGH_REPLICAS,
     MAX_AGE,
@@ -48,6 +45,9 @@ from streams.topic_rules import (
     FoundTopic,
     faults,
 )
+from streams.names import CHANGELOG_SUFFIX, Topic, changelog_topic
+from streams.settings import KafkaSettings, variable_of
+from streams.wire.intake import COMPLETION_MAX_BYTES, SUBMISSION_MAX_BYTES
 
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS

@@ -1,4 +1,4 @@
-"""The port through which the engine knows Kafka: open and fence, read, commit. Nothing here imports a client."""
+"""The ports through which the engine knows Kafka and the robot. Nothing here imports a client."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -6,49 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Protocol, TypeVar
 
-# A header may have no value.
-Headers = tuple[tuple[str, bytes | None], ...]
-
-
-class TopicPartition(NamedTuple):
-    """One partition of a topic."""
-
-    topic: str
-    partition: int
-
-
-@dataclass(frozen=True, slots=True)
-class SourceRecord:
-    """A record as it was read. `value` None is a tombstone."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: datetime
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
-
-    def __repr__(self) -> str:
-        # The value of a submission carries credentials.
-        return f"<SourceRecord {self.topic}-{self.partition}@{self.offset}>"
-
-
-@dataclass(frozen=True, slots=True)
-class NewRecord:
-    """A record to be written. `timestamp` None is the time of the write."""
-
-    topic: str
-    partition: int
-    key: bytes | None
-    value: bytes | None
-    headers: Headers = ()
-    timestamp: datetime | None = None
-
-    def __repr__(self) -> str:
-        # A dead letter or a forwarded submission carries credentials.
-        return f"<NewRecord {self.topic}-{self.partition}>"
-
+from streams.wire.records import NewRecord, SourceRecord, TopicPartition
+from streams.wire.robot_request import RobotRequest
 
 # Keys and values of the changelog, as they follow in it; a value None takes the key out.
 ChangelogBatch = Sequence[tuple[bytes, bytes | None]]
@@ -146,3 +105,40 @@ class PartitionLog(Protocol):
 
     async def close(self) -> None:
         """Stop the writer without committing anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The robot answered 2xx and works on the batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The robot answered something else. `error` is bounded and without secrets."""
+
+    status: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """There was no connection: the request never left."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """The request may have reached the robot, and no answer was read."""
+
+    error: str
+
+
+Answer = Accepted | Rejected | Unreachable | Unknown
+
+
+class Robot(Protocol):
+    """The RPA robot's HTTP service (the contract: POST /api/crear-pedidos-batch)."""
+
+    async def create_batch(self, request: RobotRequest) -> Answer:
+        """POST a batch once and return what became of it. Raises nothing but cancellation."""

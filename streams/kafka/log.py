@@ -1,4 +1,4 @@
-"""The port of streams/log.py on a real Kafka, by aiokafka."""
+"""The port of streams/engine/ports.py on a real Kafka, by aiokafka."""
 
 import asyncio
 import contextlib
@@ -19,22 +19,14 @@ from aiokafka.errors import (
     TransactionalIdAuthorizationFailed,
 )
 
-from streams.high_watermarks import HighWatermarks
-from streams.journal import Journal
-from streams.kafka_access import AccessError, Operation
-from streams.kafka_readers import Readers
-from streams.log import (
-    ChangelogBatch,
-    FencedError,
-    NewRecord,
-    OpenTransaction,
-    Reading,
-    SourceRecord,
-    TopicPartition,
-    UnreadableError,
-)
+from streams.engine.ports import ChangelogBatch, FencedError, OpenTransaction, Reading, UnreadableError
+from streams.kafka.access import AccessError, Operation
+from streams.kafka.high_watermarks import HighWatermarks
+from streams.kafka.open_transactions import describe_open
+from streams.kafka.readers import Readers
 from streams.names import CHANGELOG_OPENED_KEY, transactional_id
-from streams.open_transactions import describe_open
+from streams.telemetry.journal import Journal
+from streams.wire.records import NewRecord, SourceRecord, TopicPartition
 
 T = TypeVar("T")
 

@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import islice
 
-from streams.claims import CallSlots, Claim, PayloadCache
 from streams.core.deadlines import Deadlines
 from streams.core.effects import CallRobot, IgnoreReason, PublishOutcome
 from streams.core.events import (
@@ -25,37 +24,9 @@ from streams.core.events import (
 )
 from streams.core.job import Job, JobKey, Status
 from streams.core.table import Change, JobTable
-from streams.dead_letters import dead_letter, record_size
-from streams.facts import (
-    CompletionIgnored,
-    DeadLettered,
-    Fact,
-    RecordForwarded,
-    RowChanged,
-    SubmissionExpired,
-    SubmissionIgnored,
-)
-from streams.holes import HoleCheck
-from streams.intake import (
-    Apply,
-    Forward,
-    Refuse,
-    RefuseAndFail,
-    Rejection,
-    fingerprint,
-    interpret,
-    read_submission,
-)
-from streams.journal import Journal
-from streams.log import (
-    LogReader,
-    NewRecord,
-    PartitionLog,
-    SourceRecord,
-    TopicPartition,
-    UnreadableError,
-    until_readable,
-)
+from streams.engine.claims import CallSlots, Claim, PayloadCache
+from streams.engine.holes import HoleCheck
+from streams.engine.ports import LogReader, PartitionLog, UnreadableError, until_readable
 from streams.names import (
     CHANGELOG_OPENED_KEY,
     CHANGELOG_TABLE_KEY,
@@ -65,9 +36,31 @@ from streams.names import (
     Topic,
     changelog_topic,
 )
-from streams.outcomes import outcome_record
-from streams.placement import partition_of
-from streams.rows import TABLE_MARK, TableError, decode_entry, encode_row, row_key
+from streams.telemetry.facts import (
+    CompletionIgnored,
+    DeadLettered,
+    Fact,
+    RecordForwarded,
+    RowChanged,
+    SubmissionExpired,
+    SubmissionIgnored,
+)
+from streams.telemetry.journal import Journal
+from streams.wire.dead_letters import dead_letter, record_size
+from streams.wire.intake import (
+    Apply,
+    Forward,
+    Refuse,
+    RefuseAndFail,
+    Rejection,
+    fingerprint,
+    interpret,
+    read_submission,
+)
+from streams.wire.outcomes import outcome_record
+from streams.wire.placement import partition_of
+from streams.wire.records import NewRecord, SourceRecord, TopicPartition
+from streams.wire.rows import TABLE_MARK, TableError, decode_entry, encode_row, row_key
 
 # One transaction's share of a backlog: enough that its fixed cost disappears, small enough to stay under a second.
 STEP_MAX_ITEMS = 500

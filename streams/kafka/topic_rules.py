@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from streams.kafka_log import MAX_BATCH_BYTES
+from streams.kafka.log import MAX_BATCH_BYTES
 from streams.names import Topic
 
 CLEANUP = "cleanup.policy"
@@ -91,7 +91,7 @@ def _replication(topic: FoundTopic, brokers: int) -> Iterator[Fault]:
     if fewest == 1 and brokers > 1:
         reason = "with one lost disk its records are lost"
     elif fewest == 2 and topic.name == Topic.BATCH_COMPLETED:
-        # A leader is believed when half of the others name it (streams/high_watermarks.py), and there is one other.
+        # A leader is believed when half of the others name it (see high_watermarks.py), and there is one other.
         reason = "with one broker down no deadline is decided"
     elif fewest == 2:
         reason = "with one broker down a record has one copy, or nothing can be written"

@@ -2,8 +2,8 @@
 
 import msgspec
 
-from streams.log import NewRecord, SourceRecord
 from streams.names import DLQ_OF, DeadLetterReason, Header, Topic
+from streams.wire.records import NewRecord, SourceRecord
 
 # A record's own framing in a batch (varints, attributes, batch header), rounded up.
 RECORD_OVERHEAD = 512

@@ -6,8 +6,8 @@ from datetime import datetime
 from streams.core.effects import IgnoreReason
 from streams.core.events import Event
 from streams.core.job import Job, JobKey
-from streams.intake import Rejection
-from streams.log import SourceRecord
+from streams.wire.intake import Rejection
+from streams.wire.records import SourceRecord
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,15 +3,14 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import Protocol
 
 import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
-from streams.robot_request import RobotRequest
-from streams.secrets import longest_form, scrub
+from streams.engine.ports import Accepted, Answer, Rejected, Unknown, Unreachable
+from streams.robot.scrub import longest_form, scrub
+from streams.wire.robot_request import RobotRequest
 
 # What an outcome keeps of an error text, in characters.
 ERROR_MAX_LENGTH = 2048
@@ -27,43 +26,6 @@ CONNECT_SECONDS = 10.0
 # connection that was cut after the request was written to the same httpx error as one that timed out
 # while connecting, so the cause is looked at.
 _NEVER_LEFT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """The robot answered 2xx and works on the batch."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """The robot answered something else. `error` is bounded and without secrets."""
-
-    status: int
-    error: str
-
-
-@dataclass(frozen=True, slots=True)
-class Unreachable:
-    """There was no connection: the request never left."""
-
-    error: str
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """The request may have reached the robot, and no answer was read."""
-
-    error: str
-
-
-Answer = Accepted | Rejected | Unreachable | Unknown
-
-
-class Robot(Protocol):
-    """The RPA robot's HTTP service (the contract: POST /api/crear-pedidos-batch)."""
-
-    async def create_batch(self, request: RobotRequest) -> Answer:
-        """POST a batch once and return what became of it. Raises nothing but cancellation."""
 
 
 class HttpRobot:

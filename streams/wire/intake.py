@@ -15,9 +15,9 @@ from schemas.job_submitted import JobSubmitted as SubmissionPayload
 from streams.core.deadlines import Deadlines
 from streams.core.events import BatchCompleted, InvalidSubmission, JobSubmitted
 from streams.core.job import JobKey, Source
-from streams.log import SourceRecord
 from streams.names import DeadLetterReason, Topic
-from streams.placement import partition_of
+from streams.wire.placement import partition_of
+from streams.wire.records import SourceRecord
 
 # The robot takes bodies up to 5 MB; ours adds the callback address and secret to what was submitted.
 SUBMISSION_MAX_BYTES = 4_980_000

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from streams.metrics import Metrics
+from streams.telemetry.metrics import Metrics
 
 Checks = Callable[[], dict[str, bool]]
 

@@ -1,0 +1,1 @@
+"""The engine: it knows Kafka and the robot as ports only."""

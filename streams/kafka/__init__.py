@@ -1,0 +1,1 @@
+"""Kafka behind the engine's ports, and what is set on the cluster."""

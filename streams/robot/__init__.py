@@ -1,0 +1,1 @@
+"""The robot behind the engine's port."""

@@ -1,0 +1,60 @@
+"""The folders show the architecture: imports go one way, from a floor to those below it."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+STREAMS = Path(__file__).parents[2] / "streams"
+
+# Bottom first. Rooms of one floor know nothing of each other.
+FLOORS = (
+    {"names", "version"},
+    {"core"},
+    {"wire", "settings"},
+    {"telemetry"},
+    {"engine", "faust_hardening"},
+    {"kafka", "robot"},
+    {"operate", "dev"},
+    {"app"},
+    {"cli"},
+)
+FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+
+
+def rooms() -> list[str]:
+    return sorted(
+        {path.relative_to(STREAMS).parts[0].removesuffix(".py") for path in STREAMS.rglob("*.py")} - {"__init__"}
+    )
+
+
+def modules_of(room: str) -> list[Path]:
+    return [STREAMS / f"{room}.py"] if (STREAMS / f"{room}.py").is_file() else sorted((STREAMS / room).rglob("*.py"))
+
+
+def rooms_imported(source: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module is not None:
+            _, *inside = node.module.split(".")
+            if node.module == "streams":
+                yield from (alias.name for alias in node.names)
+            elif node.module.startswith("streams."):
+                yield inside[0]
+        elif isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[1] for alias in node.names if alias.name.startswith("streams."))
+
+
+def test_every_room_has_a_floor() -> None:
+    assert rooms() == sorted(FLOOR_OF)
+
+
+@pytest.mark.parametrize("room", sorted(FLOOR_OF))
+def test_a_room_imports_only_from_the_floors_below_it(room: str) -> None:
+    imported = {other for path in modules_of(room) for other in rooms_imported(path.read_text(encoding="utf-8"))}
+    assert {other for other in imported - {room} if FLOOR_OF[other] >= FLOOR_OF[room]} == set()
+
+
+def test_the_check_finds_every_way_to_import() -> None:
+    source = "from streams import app\nfrom streams.kafka.log import x\nimport streams.dev.stack\nimport os\n"
+    assert list(rooms_imported(source)) == ["app", "kafka", "dev"]
