@@ -30,7 +30,7 @@ EXAMPLES = 50
 # In these something shows in a second, if it shows at all; the tests that come after them take ten.
 FIRST_WORLDS = 10
 # A test that hangs is one that fails; none of them takes a second of its own.
-TEST_SECONDS = 20
+TEST_SECONDS = 10
 # Processor time, so that a busy machine kills nothing; waiting is bounded by the time for each test.
 LIMIT_FACTOR, LIMIT_EXTRA_SECONDS = 3, 20
 MEMORY_BYTES = 3_000_000_000

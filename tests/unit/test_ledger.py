@@ -11,9 +11,9 @@ from streams.core.events import CallFailed, DeadlinePassed, RobotAccepted
 from streams.core.job import FailureReason, Job, JobKey, Status
 from streams.journal import Journal
 from streams.ledger import STEP_MAX_BYTES, STEP_MAX_ITEMS, Ledger, LedgerConfig, LostRecordsError
-from streams.log import FencedError, NewRecord, PartitionLog, UnreadableError
+from streams.log import FencedError, NewRecord, PartitionLog, TopicPartition, UnreadableError
 from streams.metrics import Metrics
-from streams.names import DLQ_OF, Topic, changelog_topic
+from streams.names import DLQ_OF, SOURCE_TOPICS, Topic, changelog_topic
 from streams.placement import partition_of
 from streams.rows import encode_row, row_key
 from tests.core.builders import COMPLETED, DEADLINES, ENDED_AT, NOW
@@ -337,6 +337,30 @@ async def test_what_is_read_again_and_is_the_same_submission_is_called_with_what
     assert [claim.payload for claim in partition.claims] == [entry.record.value]
 
 
+async def test_what_was_kept_is_not_read_again() -> None:
+    partition = await opened()
+    partition.readable = False
+    await partition.call("job")
+
+
+async def test_one_step_ends_all_the_jobs_whose_submission_is_too_old_or_gone() -> None:
+    partition = await opened(payload_bytes=0)
+    partition.ledger.admitting = False
+    for workspace in ("workspace-1", *NEIGHBOURS):
+        partition.write(Topic.SUBMITTED, encoded(workspaceId=workspace)).state = State.ABORTED
+    await partition.work()
+    partition.ledger.admitting = True
+    await partition.ledger.step(partition.now)
+    assert len(partition.broker.topic(Topic.FAILED)) == 3
+    partition.ledger.admitting = False
+    partition.submit("a", "b", "c")
+    await partition.work()
+    partition.ledger.admitting = True
+    await partition.ledger.step(partition.now + DEADLINES.retention)
+    assert len(partition.broker.topic(Topic.FAILED)) == 6
+    assert partition.called == []
+
+
 async def test_payloads_of_jobs_that_wait_no_longer_make_room() -> None:
     partition = await opened()
     partition.submit("called", "waits", "gone")
@@ -471,15 +495,23 @@ async def test_a_job_that_has_ended_is_never_due_even_when_it_is_forgotten() -> 
 # Transactions
 
 
-async def test_records_that_were_skipped_on_their_way_end_the_ledger() -> None:
-    for skipped in (0, 1):
-        partition = await opened()
-        entries = [partition.broker.append(NewRecord(Topic.SUBMITTED, HERE, None, encoded())) for _ in range(3)]
-        for entry in entries:
-            if entry.record.offset != skipped:
-                partition.deliver(entry)
-        with pytest.raises(LostRecordsError, match=f"@{skipped} was skipped"):
-            await partition.ledger.step(partition.now)
+@pytest.mark.parametrize("topic", SOURCE_TOPICS)
+@pytest.mark.parametrize("skipped", [0, 1])
+async def test_records_that_were_skipped_on_their_way_end_the_ledger(topic: Topic, skipped: int) -> None:
+    partition = await opened()
+    for entry in [partition.broker.append(NewRecord(topic, HERE, None, b"record")) for _ in range(3)]:
+        if entry.record.offset != skipped:
+            partition.deliver(entry)
+    with pytest.raises(LostRecordsError, match=f"@{skipped} was skipped"):
+        await partition.ledger.step(partition.now)
+
+
+async def test_a_ledger_begins_where_the_group_has_committed() -> None:
+    partition = Partition()
+    for number, topic in enumerate(SOURCE_TOPICS):
+        partition.broker.committed_offsets[TopicPartition(topic, HERE)] = 7 + number
+    await partition.ledger.open()
+    assert [partition.ledger.processed(topic) for topic in SOURCE_TOPICS] == [7, 8]
 
 
 async def test_a_hole_that_cannot_be_looked_into_now_leaves_everything_queued_in_its_order() -> None:
@@ -545,6 +577,9 @@ async def test_what_happened_is_counted_once_it_is_committed() -> None:
     }
     assert partition.ledger.processed(Topic.SUBMITTED) == 6
     assert partition.ledger.processed(Topic.BATCH_COMPLETED) == 1
+    for topic in SOURCE_TOPICS:
+        name = "robot_orchestrator_last_record_processed_timestamp_seconds"
+        assert partition.metrics.registry.get_sample_value(name, {"topic": topic})
 
 
 def counts(partition: Partition) -> dict[tuple[str, ...], float]:
