@@ -231,7 +231,7 @@ def _outcome_message(topic: str) -> Node:
 def _cloud_event_headers() -> Node:
     headers: dict[str, Node] = {
         "ce_specversion": {"const": "1.0"},
-        "ce_id": {"description": "Made from the job and its outcome, so the same in every copy: drop doubles by it."},
+        "ce_id": {"description": "Made from submission and outcome, so the same in every copy: drop doubles by it."},
         "ce_source": {"description": "The orchestrator that sent it.", "examples": ["/robot-orchestrator"]},
         "ce_type": {
             "description": "The topic and the version of its record.",

@@ -31,7 +31,7 @@ from streams.faust_hardening.consumer import HardenedConsumer
 from streams.faust_hardening.versions import UntestedVersionError
 from streams.journal import Journal
 from streams.kafka_access import AccessError, connection_problem
-from streams.kafka_log import KafkaPartitionLog, KafkaReader, source_record
+from streams.kafka_log import KafkaPartitionLog, KafkaReader, answers_anew, source_record
 from streams.ledger import Ledger, LedgerConfig
 from streams.log import PartitionLog, TopicPartition
 from streams.logs import configure_logging, logging_config
@@ -40,9 +40,16 @@ from streams.names import SOURCE_TOPICS, Agent, LogEvent, changelog_topic
 from streams.partitions import Partitions
 from streams.probes import Probes
 from streams.robot import HttpRobot, Robot
+from streams.rows import TableError
 from streams.settings import Settings, SettingsError, load_settings, variable_of
-from streams.topics import CONFIG_EXIT_CODE, TopicsError, TopicsReport, check_topics
-from streams.watchdog import Watchdog, watch_loop
+from streams.topics import (
+    CONFIG_EXIT_CODE,
+    TopicsError,
+    TopicsReport,
+    check_topics,
+    first_start_warning,
+)
+from streams.watchdog import Limits, Watchdog, watch_loop
 
 # Payloads of waiting jobs held in memory; past it they are read again from their topic.
 PAYLOAD_CACHE_BYTES = 64_000_000
@@ -54,6 +61,13 @@ DRAIN_POLL_SECONDS = 0.05
 BROKER_RETRY_SECONDS = 2.0
 # What is left of a stop after the calls are back takes a second; one that hangs must not hang for ever.
 STOP_SECONDS = 30.0
+
+
+def _end(reason: BaseException) -> None:
+    """End the process: what a restart cannot mend is one line without a traceback."""
+    if isinstance(reason, TableError):
+        exit_now(str(reason), CONFIG_EXIT_CODE)
+    exit_now(reason)
 
 
 def _same_log(log: PartitionLog) -> PartitionLog:
@@ -70,6 +84,7 @@ class Parts:
 
     wrap_log: Callable[[PartitionLog], PartitionLog] = _same_log
     wrap_robot: Callable[[Robot], Robot] = _same_robot
+    watchdog_limits: Limits = field(default_factory=Limits)
     clock: Clock = field(default_factory=Clock)
 
 
@@ -83,8 +98,8 @@ class Worker:
         self.metrics = Metrics()
         self.journal = Journal(self.metrics)
         self.worker_id = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
-        self.partitions = Partitions(self._make_ledger, self.now, self.journal, exit_now)
-        self._slots = CallSlots(settings.robot_concurrency, self.partitions.wake_waiting)
+        self.partitions = Partitions(self._make_ledger, self.now, self.journal, _end)
+        self._slots = CallSlots(settings.robot_concurrency, self.partitions.wake)
         self._payloads = PayloadCache(PAYLOAD_CACHE_BYTES)
         self._deciding: asyncio.Task[None] | None = None
         self.dispatch: Callable[[Claim], None] = self._not_wired
@@ -123,6 +138,8 @@ class Worker:
         for reader in (self._reader, self._barrier_reader):
             await reader.start()
             self._stack.push_async_callback(reader.stop)
+        if problem := await first_start_warning(self._reader, settings.app_id):
+            self.journal.warning(LogEvent.TOPICS_WARNING, problem=problem)
         barrier = ReadBarrier(self._barrier_reader)
         self._scan = DeadlineScan(
             self.partitions.open_ledgers,
@@ -133,12 +150,14 @@ class Worker:
             self.journal,
         )
         self._watchdog = Watchdog(
-            lambda: self.partitions.ready and self.is_member(),
+            lambda: self.is_member() and (self.partitions.ready or self.partitions.has_loaded_more()),
             timedelta(seconds=2 * settings.session_timeout_seconds),
             self.partitions.open_ledgers,
             self._barrier_reader,
+            lambda: answers_anew(options, settings.app_id, report.partitions, SOURCE_TOPICS),
             self.now,
             self.journal,
+            self._parts.watchdog_limits,
         )
         self._begin(self._watchdog.run())
         secret = settings.callback_secret.get_secret_value()
@@ -160,13 +179,17 @@ class Worker:
         """Return what the cluster has, as soon as a broker answers."""
         while True:
             try:
-                return await check_topics(self._settings, worker=True)
+                report = await check_topics(self._settings, worker=True)
             except (TopicsError, AccessError, SettingsError) as error:
                 exit_now(str(error), CONFIG_EXIT_CODE)
             except KafkaConnectionError:
                 self.journal.warning(LogEvent.WAITING_FOR_BROKER, error=await connection_problem(self._settings))
             except KafkaError as error:
                 self.journal.warning(LogEvent.WAITING_FOR_BROKER, error=str(error))
+            else:
+                for problem in report.warnings:
+                    self.journal.warning(LogEvent.TOPICS_WARNING, problem=problem)
+                return report
             await asyncio.sleep(BROKER_RETRY_SECONDS)
 
     async def assign(self, numbers: set[int], generation: int) -> None:

@@ -1,7 +1,10 @@
 """What stands between a committed claim and its call: the claim, the call slots, the payloads of waiting jobs."""
 
-from collections.abc import Callable
+import heapq
+from collections import Counter
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from streams.core.job import Job, JobKey
 
@@ -18,34 +21,103 @@ class Claim:
         return f"<Claim {self.job.key}>"
 
 
-class CallSlots:
-    """The calls that this worker may have in flight, shared by all its partitions."""
+class Claimant(Protocol):
+    """A partition's jobs, which want call slots."""
 
-    def __init__(self, limit: int, on_release: Callable[[], None] = lambda: None) -> None:
+    @property
+    def rounds(self) -> Mapping[int, int]:
+        """How many workspaces of each round have a job that would be claimed now if a slot were free."""
+
+
+class CallSlots:
+    """The calls that this worker may have in flight, shared by all its partitions.
+
+    Where there are too few, all workspaces take turns, in whichever partition they lie. They are served in rounds, and
+    within a round the partitions take turns. `on_offer` is told who may take a slot now.
+    """
+
+    def __init__(self, limit: int, on_offer: Callable[[Container[Claimant]], None] = lambda _claimants: None) -> None:
         self._free = limit
         self._limit = limit
-        self.on_release = on_release
+        self._on_offer = on_offer
+        self._round = 0
+        # The last round in which each partition was served, and how often; and how often all were that waited for it.
+        self._served: dict[Claimant, tuple[int, int]] = {}
+        self._all_served = (0, 0)
 
     @property
     def in_flight(self) -> int:
         """How many slots are taken: claims in a transaction, waiting for their call, or in it."""
         return self._limit - self._free
 
-    @property
-    def available(self) -> bool:
-        """Whether `take` would succeed."""
-        return self._free > 0
+    def round_after(self, last: int | None) -> int:
+        """Return the round of a workspace that becomes ready: the present one, unless it has had its turn in it."""
+        return self._round if last is None else max(self._round, last + 1)
 
-    def take(self) -> None:
-        """Take a slot that is available."""
+    def enter(self, claimant: Claimant) -> None:
+        """Count a partition in from now on."""
+        self._served[claimant] = (0, 0)
+
+    def leave(self, claimant: Claimant) -> None:
+        """Count a partition out."""
+        self._served.pop(claimant, None)
+
+    def share(self, claimant: Claimant) -> int:
+        """Return how many slots the partition may take now."""
+        return self._shares().get(claimant, 0)
+
+    def take(self, claimant: Claimant) -> None:
+        """Take a slot that is free, for a workspace of the partition's first round."""
         if self._free == 0:
             raise ValueError("no call slot is free")
         self._free -= 1
+        number = min(claimant.rounds)
+        self._round = max(self._round, number)
+        waiting = (self._times_served(other, number) for other in self._served if number in other.rounds)
+        self._all_served = (number, min(waiting))
+        self._served[claimant] = (number, self._times_served(claimant, number) + 1)
 
     def release(self) -> None:
         """Give a slot back, which may let a waiting job be admitted."""
         self._free += 1
-        self.on_release()
+        self.offer()
+
+    def offer(self) -> None:
+        """Tell those who may take a slot."""
+        if self._free and (shares := self._shares()):
+            self._on_offer(shares)
+
+    def _times_served(self, claimant: Claimant, number: int) -> int:
+        # Who comes late to a round is not owed what the others have had of it.
+        return max(times for last, times in (self._served[claimant], self._all_served, (number, 0)) if last == number)
+
+    def _shares(self) -> dict[Claimant, int]:
+        """Return who may take how many of the free slots, as if they were taken one after the other."""
+        ready = {claimant: rounds for claimant in self._served if (rounds := claimant.rounds)}
+        spare = self._free - sum(sum(rounds.values()) for rounds in ready.values())
+        if spare >= 0:
+            # A workspace may have places for more than one job.
+            return {claimant: sum(rounds.values()) + spare for claimant, rounds in ready.items()}
+        shares: Counter[Claimant] = Counter()
+        for number in sorted({number for rounds in ready.values() for number in rounds}):
+            wanted = Counter({claimant: rounds.get(number, 0) for claimant, rounds in ready.items()})
+            left = self._free - shares.total()
+            if wanted.total() > left:
+                return +(shares + self._turns(number, wanted, left))
+            shares += wanted
+        return shares
+
+    def _turns(self, number: int, wanted: Counter[Claimant], free: int) -> Counter[Claimant]:
+        """Share what is too little for a round: whoever was served least often in it is next."""
+        turns = [(self._times_served(claimant, number), nth, claimant) for nth, claimant in enumerate(+wanted)]
+        heapq.heapify(turns)
+        shares: Counter[Claimant] = Counter()
+        for _ in range(free):
+            times, nth, claimant = heapq.heappop(turns)
+            shares[claimant] += 1
+            if shares[claimant] < wanted[claimant]:
+                heapq.heappush(turns, (times + 1, nth, claimant))
+        return shares
 
 
 class PayloadCache:

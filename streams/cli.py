@@ -16,6 +16,7 @@ import typer
 from streams.settings import Settings, SettingsError, effective, load_settings, variable_of
 
 T = TypeVar("T")
+_TO_DEV = Annotated[bool, typer.Option("--dev", help="On the Kafka of the dev that runs, whatever is exported.")]
 _EVERY = Annotated[int, typer.Option(metavar="N", min=0, help="One job in N, on average; 0 for none.")]
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
@@ -28,8 +29,12 @@ def main() -> None:
     cli()
 
 
-def _fail(problem: object, code: int = 1) -> NoReturn:
+def _tell(problem: object) -> None:
     typer.echo(f"robot-orchestrator: {problem}", err=True)
+
+
+def _fail(problem: object, code: int = 1) -> NoReturn:
+    _tell(problem)
     raise typer.Exit(code)
 
 
@@ -40,13 +45,27 @@ def _settings() -> Settings:
         _fail(error)
 
 
-def _client_settings() -> Settings:
+def _client_settings(to_dev: bool = False) -> Settings:
     """Return the settings of a command that talks to Kafka only: the robot's need not be set."""
-    for field, unused in (("robot_url", "http://localhost"), ("app_url", "http://localhost"), ("callback_secret", "-")):
-        os.environ.setdefault(variable_of(field), unused)
     # What goes wrong is said in one line of ours.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    if to_dev:
+        return _settings_of_dev()
+    for field, unused in (("robot_url", "http://localhost"), ("app_url", "http://localhost"), ("callback_secret", "-")):
+        os.environ.setdefault(variable_of(field), unused)
     return _settings()
+
+
+def _settings_of_dev() -> Settings:
+    from streams.dev.running import ELSEWHERE, dev_folder, variables_of_dev
+    from streams.dev.stack import StackError, environment
+
+    try:
+        variables = variables_of_dev(dev_folder())
+    except StackError as error:
+        _fail(error)
+    with environment(variables, without=ELSEWHERE):
+        return _settings()
 
 
 def _run(current: Settings, work: Coroutine[Any, Any, T]) -> T:
@@ -60,7 +79,11 @@ def _run(current: Settings, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(work)
     except SettingsError as error:
         _fail(error)
-    except (TopicsError, AccessError) as error:
+    except TopicsError as error:
+        for problem in error.problems:
+            _tell(problem)
+        raise typer.Exit(CONFIG_EXIT_CODE) from None
+    except AccessError as error:
         _fail(error, CONFIG_EXIT_CODE)
     except KafkaConnectionError:
         _fail(asyncio.run(connection_problem(current)))
@@ -73,12 +96,14 @@ def _parts() -> Iterator[None]:
     """Let SIGTERM end a command's parts as Ctrl-C does; what goes wrong with one is said in a line."""
     from streams.dev.kafka_jars import EmbeddedKafkaError
     from streams.dev.stack import StackError
+    from streams.kafka_access import AccessError
+    from streams.topics import TopicsError
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     try:
         yield
-    except (EmbeddedKafkaError, StackError) as error:
+    except (EmbeddedKafkaError, SettingsError, StackError, AccessError, TopicsError) as error:
         _fail(error)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
@@ -109,6 +134,7 @@ def submit(
     source: Annotated[
         str, typer.Argument(metavar="FILE|-", help="A JSON file; or - for JSON lines from standard input.")
     ],
+    to_dev: _TO_DEV = False,
 ) -> None:
     """Publish jobs and print their ids, one a line.
 
@@ -128,7 +154,7 @@ def submit(
             submissions = read_lines(sys.stdin.buffer, complain)
         else:
             submissions = iter([parse_submission(Path(source).read_bytes())])
-        for job_id in publish(_client_settings(), submissions):
+        for job_id in publish(_client_settings(to_dev), submissions):
             typer.echo(job_id)
     except InvalidSubmissionError as error:
         _fail(f"{source}: {error}")
@@ -162,10 +188,16 @@ def dev(
     lose_every: _EVERY = 0,
     early_every: _EVERY = 0,
     fail_every: _EVERY = 0,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Where Kafka listens; if not said, at a free port.")
+    ] = None,
+    bootstrap_servers: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="A Kafka on which nobody else works, in place of its own.")
+    ] = None,
 ) -> None:
     """Run everything on this machine: Kafka, a simulated robot, workers, and a live table of jobs.
 
-    Kafka is the one of KAFKA_BOOTSTRAP_SERVERS if that is set. One job in N is refused by the robot (409), lost,
+    The Kafka and the robot that are exported are left alone. One job in N is refused by the robot (409), lost,
     completed before the robot's answer, or fails with every order; which ones, the job id decides.
     """
     from streams.dev.batches import Fate
@@ -183,8 +215,11 @@ def dev(
         fates = fates_of(every)
     except ValueError as error:
         _fail(error)
+    if port and bootstrap_servers:
+        _fail("--port is of the Kafka that dev starts, and --bootstrap-servers says that it starts none", 2)
+    robot = RobotOptions(order_seconds, robot_delay, 0.5, fates=fates)
     with _parts():
-        run_sandbox(make_console(), RobotOptions(order_seconds, robot_delay, 0.5, fates=fates), workers)
+        run_sandbox(make_console(), robot, workers, bootstrap_servers=bootstrap_servers, port=port)
 
 
 @cli.command()
@@ -211,14 +246,29 @@ def create(
 
 
 @topics_cli.command("check")
-def check() -> None:
-    """Check that all topics are there with one partition count."""
+def check(to_dev: _TO_DEV = False) -> None:
+    """Check that all topics are there with one partition count, and with the settings that the promises need."""
     from streams.topics import check_topics, describe
 
-    current = _client_settings()
+    current = _client_settings(to_dev)
     report = _run(current, check_topics(current))
     for name, partitions, max_bytes in describe(report, current):
         typer.echo(f"{name}: {partitions} partitions, records up to {max_bytes} bytes")
+    for warning in report.warnings:
+        _tell(f"warning: {warning}")
+
+
+@topics_cli.command("adopt")
+def adopt(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    """Go on without a job table that was lost: what only it knew of has no outcome and is not called any more."""
+    from streams.adopt import adopt_table
+
+    current = _client_settings()
+    if not yes:
+        typer.confirm(
+            "Jobs that were waiting or at the robot when the table was lost will have no outcome. Go on?", abort=True
+        )
+    typer.echo(f"marked {_run(current, adopt_table(current))} partitions: workers start now")
 
 
 if __name__ == "__main__":

@@ -32,13 +32,12 @@ class HighWatermarks:
     """
 
     def __init__(self, client_options: dict[str, Any]) -> None:
-        self._options = client_options
+        self._client = AIOKafkaClient(**client_options, request_timeout_ms=REQUEST_TIMEOUT_MS)
         # The client can lose count of two requests to one broker that fail at once.
         self._lock = asyncio.Lock()
 
     async def start(self) -> None:
         """Connect. Raises a KafkaError if no broker answers."""
-        self._client = AIOKafkaClient(**self._options, request_timeout_ms=REQUEST_TIMEOUT_MS)
         await self._client.bootstrap()
 
     async def stop(self) -> None:

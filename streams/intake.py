@@ -78,6 +78,15 @@ def interpret(record: SourceRecord, partitions: int, deadlines: Deadlines, now: 
     return Intake(rejection=rejection)
 
 
+def jobs_named(record: SourceRecord) -> set[JobKey]:
+    """Return the jobs that a completion may change, wherever it lies: by its ids as `interpret` reads them."""
+    if record.value is None or len(record.value) > COMPLETION_MAX_BYTES:
+        return set()
+    key = _read_key(record.value)
+    event = _read_completion(record.value).event
+    return {key for key in (key, event and event.key) if isinstance(key, JobKey)}
+
+
 def read_submission(value: bytes) -> SubmissionPayload:
     """Return the payload of a submission's bytes. Raises pydantic's ValidationError."""
     return SubmissionPayload.model_validate_json(value)

@@ -50,10 +50,15 @@ class AccessError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class DescribedTopic:
-    """A topic: its partition count, and what we may do with it (a bit an operation)."""
+    """A topic: how many replicas each partition has, and what we may do with it (a bit an operation)."""
 
-    partitions: int
+    replicas: tuple[int, ...]
     operations: int
+
+    @property
+    def partitions(self) -> int:
+        """How many there are."""
+        return len(self.replicas)
 
     def allows(self, operation: Operation) -> bool:
         """Whether the broker would let us; True if it cannot say."""
@@ -71,10 +76,25 @@ async def describe_topics(admin: AIOKafkaAdminClient, names: list[str]) -> dict[
     for code, name, _, partitions, operations in response.topics:
         error = for_code(code)
         if error is TopicAuthorizationFailedError:
-            topics[name] = DescribedTopic(0, 0)
+            topics[name] = DescribedTopic((), 0)
         elif error is not UnknownTopicOrPartitionError:
-            topics[name] = DescribedTopic(len(partitions), operations)
+            replicas = tuple(len(replicas) for *_, replicas, _in_sync, _offline in partitions)
+            topics[name] = DescribedTopic(replicas, operations)
     return topics
+
+
+@dataclass(frozen=True, slots=True)
+class VisibleCluster:
+    """How many brokers are up, and the topics that we may see: of the others no broker tells."""
+
+    brokers: int
+    topics: frozenset[str]
+
+
+async def visible_cluster(admin: AIOKafkaAdminClient) -> VisibleCluster:
+    """Return the cluster as this user sees it."""
+    response = await admin._send_request(_Metadata(None))
+    return VisibleCluster(len(response.brokers), frozenset(name for _, name, *_ in response.topics))
 
 
 async def check_group(admin: AIOKafkaAdminClient, group: str) -> None:
@@ -175,11 +195,11 @@ class _MetadataStruct(RequestStruct):  # type: ignore[misc] # aiokafka has no ty
 
 
 class _Metadata(Request[_MetadataStruct]):  # type: ignore[misc] # aiokafka has no types
-    """Topics and what we may do with them; aiokafka's own requests are older than that question."""
+    """Topics (None: all) and what we may do with them; aiokafka's own requests are older than that question."""
 
     API_KEY = 3
 
-    def __init__(self, names: list[str]) -> None:
+    def __init__(self, names: list[str] | None) -> None:
         self._names = names
 
     def build(self, request_struct_class: type[_MetadataStruct]) -> _MetadataStruct:

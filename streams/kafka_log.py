@@ -3,9 +3,9 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka import TopicPartition as KafkaTopicPartition
@@ -22,8 +22,20 @@ from aiokafka.errors import (
 from streams.high_watermarks import HighWatermarks
 from streams.journal import Journal
 from streams.kafka_access import AccessError, Operation
-from streams.log import FencedError, NewRecord, SourceRecord, TopicPartition, UnreadableError
+from streams.log import (
+    ChangelogBatch,
+    FencedError,
+    NewRecord,
+    OpenTransaction,
+    Reading,
+    SourceRecord,
+    TopicPartition,
+    UnreadableError,
+)
 from streams.names import CHANGELOG_OPENED_KEY, transactional_id
+from streams.open_transactions import describe_open
+
+T = TypeVar("T")
 
 # The broker gives up a transaction of a dead worker after this; below the request time-out, so that a
 # commit whose answer is overdue cannot still be undecided.
@@ -33,8 +45,14 @@ REQUEST_TIMEOUT_MS = 30_000
 MAX_REQUEST_BYTES = 64_000_000
 # Rows are a few hundred bytes: a batch of this size stays under any topic's max.message.bytes.
 MAX_BATCH_BYTES = 262_144
-# A short read that has not reached its end by then is no answer.
+# A read that has not moved by then is no answer.
 READ_TIMEOUT_SECONDS = 5.0
+# Rows of the changelog that are worked on in one go: some 20 ms.
+CHANGELOG_BATCH_RECORDS = 2_000
+# A read that has moved ends after this, so that others have their turn.
+READ_SECONDS = 1.0
+# Time for a new client to connect and to ask four questions.
+ATTEMPT_TIMEOUT_SECONDS = 10.0
 # A producer that cannot say goodbye is left behind; it is fenced by the next owner anyway.
 CLOSE_TIMEOUT_SECONDS = 5.0
 # Of a record's timestamp types the one that the broker sets.
@@ -57,17 +75,20 @@ def milliseconds_of(instant: datetime) -> int:
 
 
 class KafkaReader:
-    """Short reads with a consumer of its own, in no group. One at a time: they take milliseconds."""
+    """Reads with a consumer of its own, in no group. One at a time: most take milliseconds, the longest a second."""
 
     def __init__(self, client_options: dict[str, Any], group: str, partitions: int) -> None:
         self._options = client_options
         self._group = group
         self._partitions = partitions
         self._lock = asyncio.Lock()
+        # The partition in which the consumer has a position.
+        self._standing: KafkaTopicPartition | None = None
+        self._peeking = asyncio.Lock()
         self._high_watermarks = HighWatermarks(client_options)
 
     async def start(self) -> None:
-        """Connect. Raises a KafkaError if no broker answers."""
+        """Connect. Raises a KafkaError if no broker answers; `stop` then cleans up all the same."""
         self._consumer = AIOKafkaConsumer(
             **self._options,
             isolation_level="read_committed",
@@ -76,19 +97,31 @@ class KafkaReader:
             fetch_max_wait_ms=20,
             request_timeout_ms=REQUEST_TIMEOUT_MS,
         )
+        self._undecided_too = AIOKafkaConsumer(
+            **self._options,
+            isolation_level="read_uncommitted",
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            fetch_max_wait_ms=20,
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+        )
         self._admin = AIOKafkaAdminClient(**self._options, request_timeout_ms=REQUEST_TIMEOUT_MS)
         await self._consumer.start()
+        await self._undecided_too.start()
         await self._admin.start()
         await self._high_watermarks.start()
 
     async def stop(self) -> None:
         """Disconnect."""
         await self._consumer.stop()
+        await self._undecided_too.stop()
         await self._admin.close()
         await self._high_watermarks.stop()
 
-    async def read(self, topic_partition: TopicPartition, start: int, end: int, limit: int) -> list[SourceRecord]:
-        """Return up to `limit` committed records of [start, end); see LogReader."""
+    async def read(self, topic_partition: TopicPartition, start: int, end: int, limit: int) -> Reading:
+        """Return up to `limit` committed records of [start, end), and how far it has looked; see LogReader."""
+        if start >= end:
+            return Reading((), start)
         async with self._lock:
             try:
                 async with asyncio.timeout(READ_TIMEOUT_SECONDS):
@@ -96,30 +129,96 @@ class KafkaReader:
             except (KafkaError, TimeoutError) as error:
                 raise UnreadableError(f"{topic_partition} [{start}, {end}): {error!r}") from error
 
-    async def _read(self, source: KafkaTopicPartition, start: int, end: int, limit: int) -> list[SourceRecord]:
-        self._consumer.assign([source])
-        position = max(start, (await self._consumer.beginning_offsets([source]))[source])
+    async def _read(self, source: KafkaTopicPartition, start: int, end: int, limit: int) -> Reading:
+        began = time.monotonic()
+        position = await self._stand_at(source, start)
         records: list[SourceRecord] = []
-        if position >= end:
-            return records
-        self._consumer.seek(source, position)
-        while position < end:
+        while position < end and len(records) < limit:
+            if position > start and time.monotonic() - began > READ_SECONDS:
+                break
             try:
-                batches = await self._consumer.getmany(source, timeout_ms=100, max_records=limit)
+                messages = await self._fetched(source, limit - len(records))
             except OffsetOutOfRangeError:
-                # Retention has moved the log's start over us meanwhile.
-                position = (await self._consumer.beginning_offsets([source]))[source]
-                self._consumer.seek(source, position)
+                # Retention has moved the log's start over us meanwhile; or this is beyond the log's end.
+                if (moved := await self._seek(source, position)) == position:
+                    raise
+                position = moved
                 continue
-            for message in batches.get(source, ()):
-                if message.offset >= end or len(records) == limit:
-                    return records
+            for message in messages:
+                if message.offset >= end:
+                    return Reading(records, end)
                 records.append(source_record(message, message.timestamp))
-            if len(records) == limit:
-                return records
             # Markers and aborted records move the position without a message.
             position = await self._consumer.position(source)
-        return records
+        return Reading(records, min(position, end))
+
+    async def _fetched(self, source: KafkaTopicPartition, limit: int) -> Sequence[Any]:
+        """Return the next messages, none if nothing comes for a moment, or nothing but aborted records for a while."""
+        try:
+            # The time-out of `getmany` begins anew with every fetch of aborted records.
+            async with asyncio.timeout(READ_SECONDS):
+                batches = await self._consumer.getmany(source, timeout_ms=100, max_records=limit)
+        except TimeoutError:
+            return ()
+        messages: Sequence[Any] = batches.get(source, ())
+        return messages
+
+    async def _stand_at(self, source: KafkaTopicPartition, start: int) -> int:
+        """Return the first offset from `start` on that is still there; the consumer stands at it."""
+        if self._standing == source and await self._consumer.position(source) == start:
+            # What is on its way already is not asked for again: over a slow line that would be all that ever comes.
+            return start
+        self._standing = None
+        self._consumer.assign([source])
+        position = await self._seek(source, start)
+        self._standing = source
+        return position
+
+    async def _seek(self, source: KafkaTopicPartition, start: int) -> int:
+        position: int = max(start, (await self._consumer.beginning_offsets([source]))[source])
+        self._consumer.seek(source, position)
+        return position
+
+    async def peek(
+        self, topic_partition: TopicPartition, start: int, end: int, limit: int
+    ) -> tuple[list[SourceRecord], int]:
+        """Return up to `limit` of the next records of [start, end), decided or not; see UndecidedReader.
+
+        They are what one fetch brings, about a megabyte.
+        """
+        async with self._peeking:
+            try:
+                async with asyncio.timeout(READ_TIMEOUT_SECONDS):
+                    return await self._peek(KafkaTopicPartition(*topic_partition), start, end, limit)
+            except (KafkaError, TimeoutError) as error:
+                raise UnreadableError(f"{topic_partition} [{start}, {end}): {error!r}") from error
+
+    async def _peek(
+        self, source: KafkaTopicPartition, start: int, end: int, limit: int
+    ) -> tuple[list[SourceRecord], int]:
+        consumer = self._undecided_too
+        consumer.assign([source])
+        try:
+            position = max(start, (await consumer.beginning_offsets([source]))[source])
+            consumer.seek(source, position)
+            messages: Sequence[Any] = ()
+            while position < end and not messages:
+                messages = (await consumer.getmany(source, timeout_ms=100, max_records=limit)).get(source, ())
+                # Markers move the position without a message.
+                position = await consumer.position(source)
+        finally:
+            # Or it would go on fetching.
+            consumer.pause(source)
+        records = [source_record(message, message.timestamp) for message in messages if message.offset < end]
+        return records, min(position, end)
+
+    async def open_transactions(self, topic_partition: TopicPartition) -> list[OpenTransaction]:
+        """Return the transactions of a partition that are not decided yet; see UndecidedReader."""
+        described = await self._in_time(topic_partition.topic, describe_open(self._admin, *topic_partition))
+        return [
+            OpenTransaction(topic_partition, producer_id, start, instant_of(last) if last >= 0 else None)
+            for producer_id, start, last in described
+        ]
 
     async def end_offsets(self, topic: str) -> dict[int, int]:
         """Return the high watermark of every partition, no record missing that is acknowledged now; see LogReader."""
@@ -129,24 +228,33 @@ class KafkaReader:
         """Return the group's committed offset of every partition, its log start where it has none."""
         return await self._in_time(topic, self._committed(topic))
 
-    async def _in_time(self, topic: str, offsets: Awaitable[dict[int, int]]) -> dict[int, int]:
+    async def has_committed(self, topic_partition: TopicPartition) -> bool:
+        """Whether the group has ever committed an offset of the partition; see LogReader."""
+        offsets = await self._in_time(topic_partition.topic, self._group_offsets(topic_partition.topic))
+        return offsets[topic_partition.partition] >= 0
+
+    async def _in_time(self, topic: str, answer: Awaitable[T]) -> T:
         try:
             async with asyncio.timeout(READ_TIMEOUT_SECONDS):
-                return await offsets
+                return await answer
         except (KafkaError, TimeoutError) as error:
             raise UnreadableError(f"offsets of {topic}: {error!r}") from error
 
     async def _committed(self, topic: str) -> dict[int, int]:
+        offsets = await self._group_offsets(topic)
+        if never := [KafkaTopicPartition(topic, number) for number, offset in offsets.items() if offset < 0]:
+            starts = await self._consumer.beginning_offsets(never)
+            offsets |= {source.partition: start for source, start in starts.items()}
+        return offsets
+
+    async def _group_offsets(self, topic: str) -> dict[int, int]:
+        """Return the group's offset of every partition, -1 where it has none."""
         sources = [KafkaTopicPartition(topic, number) for number in range(self._partitions)]
         committed = await self._admin.list_consumer_group_offsets(self._group, partitions=sources)
         # aiokafka passes over the refusal of a broker that is not, or not yet, the group's coordinator.
         if missing := [source.partition for source in sources if source not in committed]:
             raise UnreadableError(f"committed offsets of {topic}: no answer for partitions {missing}")
-        offsets = {source: committed[source].offset for source in sources}
-        never = [source for source, offset in offsets.items() if offset < 0]
-        if never:
-            offsets |= await self._consumer.beginning_offsets(never)
-        return {source.partition: offset for source, offset in offsets.items()}
+        return {source.partition: committed[source].offset for source in sources}
 
 
 def source_record(message: Any, timestamp_ms: int) -> SourceRecord:
@@ -160,6 +268,22 @@ def source_record(message: Any, timestamp_ms: int) -> SourceRecord:
         value=message.value,
         headers=tuple(message.headers or ()),
     )
+
+
+async def answers_anew(client_options: dict[str, Any], group: str, partitions: int, topics: Iterable[str]) -> bool:
+    """Return whether a new client, which knows the bootstrap servers alone, is told the offsets of some topics."""
+    reader = KafkaReader(client_options, group, partitions)
+    try:
+        async with asyncio.timeout(ATTEMPT_TIMEOUT_SECONDS):
+            await reader.start()
+            for topic in topics:
+                await reader.end_offsets(topic)
+                await reader.committed_offsets(topic)
+    except (KafkaError, UnreadableError, TimeoutError):
+        return False
+    finally:
+        await reader.stop()
+    return True
 
 
 class ClockSkewError(Exception):
@@ -217,8 +341,8 @@ class KafkaPartitionLog:
             max_batch_size=MAX_BATCH_BYTES,
         )
 
-    async def open(self) -> list[tuple[bytes, bytes]]:
-        """Fence every former writer, then return the live rows; see PartitionLog."""
+    async def open(self) -> AsyncGenerator[ChangelogBatch, None]:
+        """Fence every former writer, then return what is in the changelog; see PartitionLog."""
         try:
             await self._producer.start()
         except TransactionalIdAuthorizationFailed as error:
@@ -227,7 +351,9 @@ class KafkaPartitionLog:
         # others wrote lies before it. A broker that is asked for the end may be no longer the leader, and not know it.
         opened = NewRecord(self._changelog.topic, self._changelog.partition, CHANGELOG_OPENED_KEY, None)
         delivered = await self._write([opened])
-        end = delivered[0].offset + 1
+        return self._read_changelog(end=delivered[0].offset + 1)
+
+    async def _read_changelog(self, end: int) -> AsyncGenerator[ChangelogBatch, None]:
         consumer = AIOKafkaConsumer(
             **self._options,
             isolation_level="read_committed",
@@ -239,24 +365,15 @@ class KafkaPartitionLog:
         )
         await consumer.start()
         try:
-            return await self._load(consumer, end)
+            consumer.assign([self._changelog])
+            await consumer.seek_to_beginning(self._changelog)
+            while await consumer.position(self._changelog) < end:
+                batches = await consumer.getmany(self._changelog, timeout_ms=1000, max_records=CHANGELOG_BATCH_RECORDS)
+                messages = batches.get(self._changelog, ())
+                # The next records are fetched meanwhile.
+                yield [(message.key, message.value) for message in messages if message.key is not None]
         finally:
             await consumer.stop()
-
-    async def _load(self, consumer: AIOKafkaConsumer, end: int) -> list[tuple[bytes, bytes]]:
-        consumer.assign([self._changelog])
-        await consumer.seek_to_beginning(self._changelog)
-        rows: dict[bytes, bytes] = {}
-        while await consumer.position(self._changelog) < end:
-            batches = await consumer.getmany(self._changelog, timeout_ms=1000)
-            for message in batches.get(self._changelog, ()):
-                if message.key is None:
-                    continue
-                if message.value is None:
-                    rows.pop(message.key, None)
-                else:
-                    rows[message.key] = message.value
-        return list(rows.items())
 
     async def commit(self, records: Sequence[NewRecord]) -> None:
         """Write the records in one transaction; see PartitionLog."""

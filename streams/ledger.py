@@ -1,11 +1,14 @@
 """One partition's jobs: rows, one transaction at a time, and only then acknowledgements and calls."""
 
+import asyncio
 import heapq
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import islice
 
 from streams.claims import CallSlots, Claim, PayloadCache
 from streams.core.admission import Admission, robot_free_at
@@ -25,6 +28,7 @@ from streams.core.events import (
 from streams.core.job import Job, JobKey, Status
 from streams.core.transition import transition
 from streams.dead_letters import dead_letter, record_size
+from streams.holes import HoleCheck
 from streams.intake import Intake, Rejection, fingerprint, interpret, read_submission
 from streams.journal import Journal
 from streams.log import (
@@ -36,13 +40,33 @@ from streams.log import (
     UnreadableError,
     until_readable,
 )
-from streams.names import DLQ_OF, SOURCE_TOPICS, DeadLetterReason, Topic, changelog_topic
+from streams.names import (
+    CHANGELOG_OPENED_KEY,
+    CHANGELOG_TABLE_KEY,
+    DLQ_OF,
+    SOURCE_TOPICS,
+    DeadLetterReason,
+    Topic,
+    changelog_topic,
+)
 from streams.outcomes import outcome_record
-from streams.rows import decode_row, encode_row, row_key
+from streams.placement import partition_of
+from streams.rows import TABLE_MARK, TableError, decode_entry, encode_row, row_key
 
 # One transaction's share of a backlog: enough that its fixed cost disappears, small enough to stay under a second.
 STEP_MAX_ITEMS = 500
 STEP_MAX_BYTES = 8_000_000
+# Payloads that must be read again, however slowly, hold a claim that is made in the same step up for so long at most.
+STEP_READ_SECONDS = 3.0
+# Rows that are worked on between two turns of the event loop: some 20 ms.
+SLICE_ROWS = 2_000
+# Deadlines that are looked at in one tick; the others wait for the next one, a quarter of a second later.
+DUE_AT_ONCE = 10_000
+# A partition count that was raised moves half of all workspaces at least, so these tell, the oldest first.
+PLACES_CHECKED = 1_000
+# The broker forgets a transactional id that is not used (transactional.id.expiration.ms, a week by default), and with
+# it who may write; a write of the new owner would then look like one of a foreigner.
+KEEP_ALIVE = timedelta(hours=1)
 
 # Completions that change nothing and that somebody should look at.
 _LETTER_OF = {
@@ -56,8 +80,12 @@ _LETTER_OF = {
 }
 
 
-class LostRecordsError(Exception):
-    """Records of a source topic were skipped on their way here; only reading them again repairs that."""
+class LostTableError(TableError):
+    """The group has worked on the partition, and its table is not there."""
+
+
+class MisplacedRowError(TableError):
+    """A row lies in another partition than its workspace does by now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,31 +141,94 @@ class Ledger:
         self._journal = journal
         self._changelog = changelog_topic(config.app_id)
         self._rows: dict[JobKey, Job] = {}
-        self._admission = Admission(config.jobs_per_workspace)
+        self._admission = Admission(config.jobs_per_workspace, slots.round_after)
         self._calls: set[JobKey] = set()
         self._deadlines: list[tuple[datetime, JobKey]] = []
         self._ended: list[tuple[datetime, JobKey]] = []
         self._queue: deque[_Delivered | Event] = deque()
-        # The next offset that should come from each source topic, and the next one not yet committed here.
-        self._expected: dict[str, int] = {}
+        self._holes = HoleCheck(partition, reader, journal)
+        # The next offset of each source topic that is not yet committed here.
         self._processed: dict[str, int] = {}
         self.jobs_by_status: Counter[Status] = Counter()
         self.admitting = True
+        # How many records of the changelog have been read by `open` so far.
+        self.records_loaded = 0
+        # While the log is looked through for lost records, or has not given a payload, others may have the call slots.
+        self._stands_back = False
+        self._wrote_at = datetime.min.replace(tzinfo=UTC)
 
-    async def open(self) -> None:
-        """Fence the former owner and load the rows. Nothing else may be called before this has returned."""
-        for _, value in await self._log.open():
-            self._load(decode_row(value))
+    async def open(self, now: datetime) -> None:
+        """Fence the former owner and load the rows. Nothing else may be called before this has returned.
+
+        Lets the event loop turn all the while. Raises TableError if this is not the table that the group worked with.
+        """
+        marked = False
+        try:
+            batches = await self._log.open()
+            async with aclosing(batches):
+                async for batch in batches:
+                    marked |= self._take_in(batch)
+                    self.records_loaded += len(batch)
+                    # A batch that had been fetched already came without a turn of the loop.
+                    await asyncio.sleep(0)
+            self._check_places()
+        except TableError as error:
+            raise type(error)(f"{self._changelog}-{self.partition}: {error}") from None
+        for nth, job in enumerate(self._rows.values()):
+            self._index(job, now)
+            if nth % SLICE_ROWS == 0:
+                await asyncio.sleep(0)
         pending = [job for job in self._rows.values() if job.status is Status.PENDING]
         for job in sorted(pending, key=lambda job: job.source.offset):
             self._admission.wait(job.key)
         for topic in SOURCE_TOPICS:
             offsets = await until_readable(partial(self._reader.committed_offsets, topic))
             offset = offsets[self.partition]
-            self._expected[topic] = self._processed[topic] = offset
+            self._processed[topic] = offset
+            self._holes.begin(topic, offset)
+        if not marked:
+            await self._mark()
+        self._wrote_at = now
+        self._slots.enter(self)
+
+    async def _mark(self) -> None:
+        """Write down that the partition has a table from now on. Raises LostTableError if it should have had one."""
+        for topic in SOURCE_TOPICS:
+            source = TopicPartition(topic, self.partition)
+            if await until_readable(partial(self._reader.has_committed, source)):
+                raise LostTableError(
+                    f"{self._changelog}-{self.partition} has no table, but the group has worked on {topic}: the "
+                    "changelog was deleted or made anew, and the jobs in it are lost. If that cannot be undone: "
+                    "robot-orchestrator topics adopt"
+                )
+        await self._log.commit([NewRecord(self._changelog, self.partition, CHANGELOG_TABLE_KEY, TABLE_MARK)])
+
+    def _take_in(self, batch: Sequence[tuple[bytes, bytes | None]]) -> bool:
+        """Take in records of the changelog; return whether the mark of a table is among them."""
+        marked = False
+        for raw_key, value in batch:
+            key, job = decode_entry(raw_key, value)
+            if job is not None:
+                self._rows[job.key] = job
+            elif key is not None:
+                self._rows.pop(key, None)
+            elif raw_key == CHANGELOG_TABLE_KEY:
+                marked = True
+        return marked
+
+    def _check_places(self) -> None:
+        for job in islice(self._rows.values(), PLACES_CHECKED):
+            place = partition_of(job.workspace_id, self._config.partitions)
+            if place != self.partition:
+                raise MisplacedRowError(
+                    f"workspace {job.workspace_id} belongs to partition {place} of {self._config.partitions}: the "
+                    "partition count was changed, so jobs would be looked for in the wrong place and called twice. "
+                    "Use topics with the former count"
+                )
 
     def close(self) -> None:
         """Forget everything: the partition has moved away."""
+        self._slots.leave(self)
         for key in self._rows:
             self._payloads.drop(key)
         self._queue.clear()
@@ -152,7 +243,12 @@ class Ledger:
 
     def has_work(self, now: datetime) -> bool:
         """Whether a step would do anything."""
-        return bool(self._queue) or self._has_admissible(now) or self._has_forgettable(now)
+        return (
+            bool(self._queue)
+            or self._has_admissible(now)
+            or self._has_forgettable(now)
+            or now - self._wrote_at > KEEP_ALIVE
+        )
 
     @property
     def calls_under_way(self) -> bool:
@@ -160,9 +256,9 @@ class Ledger:
         return bool(self._calls)
 
     @property
-    def waiting(self) -> bool:
-        """Whether a job could be admitted if a call slot were free."""
-        return self.admitting and self._admission.first() is not None
+    def rounds(self) -> Mapping[int, int]:
+        """How many workspaces of each round have a job that would be claimed now if a call slot were free."""
+        return {} if self._stands_back or not self.admitting else self._admission.rounds
 
     @property
     def workspaces_waiting(self) -> int:
@@ -173,61 +269,76 @@ class Ledger:
         """Return the offset before which every record of the source topic is committed here."""
         return self._processed[topic]
 
+    def looked_at(self, topic: str) -> int:
+        """Return how far the source topic has been looked at for records that never came; grows within a hole."""
+        return self._holes.looked_at(topic)
+
     def jobs(self) -> list[Job]:
         """Return the rows as they stand."""
         return list(self._rows.values())
 
     def take_due(self, now: datetime) -> list[JobKey]:
-        """Return the jobs whose deadline has come, each once per deadline. Costs nothing for those that wait."""
+        """Return jobs whose deadline has come, each once per deadline. Costs nothing for those that wait."""
         due = []
-        while self._deadlines and self._deadlines[0][0] <= now:
+        for _ in range(DUE_AT_ONCE):
+            if not self._deadlines or self._deadlines[0][0] > now:
+                break
             deadline, key = heapq.heappop(self._deadlines)
             job = self._rows.get(key)
             if job is not None and not job.ended and job.deadline == deadline:
                 due.append(key)
         return due
 
-    async def step(self, now: datetime) -> bool:
+    async def step(self, clock: Callable[[], datetime]) -> bool:
         """Run one transaction over what is queued; return False if it must be tried again later.
 
         Raises FencedError, LostRecordsError or a client's error; the ledger is of no use after any of them.
         """
         batch = self._take_batch()
-        try:
-            await self._check_holes(batch)
-        except UnreadableError:
+        self._stands_back = True
+        records = [item.record for item in batch if isinstance(item, _Delivered)]
+        if not await self._holes.check(records, clock()):
             self._queue.extendleft(reversed(batch))
             return False
+        self._stands_back = False
+        now = clock()
         draft = _Draft()
         for item in batch:
             if isinstance(item, _Delivered):
                 self._read(item.record, now, draft)
             else:
                 self._apply(item, now, draft)
-        readable = await self._admit(now, draft)
+        payloads, readable = await self._read_payloads(clock)
+        now = clock()
+        self._admit(payloads, now, draft)
+        self._stands_back = not readable
         self._forget(now, draft)
         for key, job in draft.changed.items():
             draft.records.append(NewRecord(self._changelog, self.partition, row_key(key), encode_row(job)))
         for key in draft.forgotten:
             draft.records.append(NewRecord(self._changelog, self.partition, row_key(key), None))
+        if not draft.records and now - self._wrote_at > KEEP_ALIVE:
+            draft.records.append(NewRecord(self._changelog, self.partition, CHANGELOG_OPENED_KEY, None))
         if draft.records:
             try:
                 await self._log.commit(draft.records)
+                self._wrote_at = now
             except BaseException:
                 for _ in draft.claims:
                     self._slots.release()
                 raise
         self._finish(batch, draft)
+        # What was not taken of our share, others may have.
+        self._slots.offer()
         return readable
 
-    def _load(self, job: Job) -> None:
-        self._rows[job.key] = job
+    def _index(self, job: Job, now: datetime) -> None:
         self._track(None, job)
         if job.status is Status.PROCESSING:
             self._admission.hold(job.key)
         elif job.ended:
             free_at = robot_free_at(job, self._config.deadlines)
-            if free_at is not None:
+            if free_at is not None and free_at > now:
                 self._admission.hold(job.key)
                 self._admission.release(job.key, free_at)
 
@@ -249,28 +360,6 @@ class Ledger:
                 size += record_size(item.record)
             batch.append(item)
         return batch
-
-    async def _check_holes(self, batch: list[_Delivered | Event]) -> None:
-        """Make sure that offsets which were jumped over held no record."""
-        for topic in SOURCE_TOPICS:
-            offsets = [i.record.offset for i in batch if isinstance(i, _Delivered) and i.record.topic == topic]
-            if not offsets:
-                continue
-            expected, hole = self._expected[topic], False
-            for offset in offsets:
-                hole = hole or offset > expected
-                expected = offset + 1
-            if hole:
-                await self._read_holes(topic, offsets)
-            self._expected[topic] = expected
-
-    async def _read_holes(self, topic: str, offsets: list[int]) -> None:
-        start, end = min(self._expected[topic], offsets[0]), max(offsets)
-        seen = set(offsets)
-        source = TopicPartition(topic, self.partition)
-        for record in await self._reader.read(source, start, end, limit=len(seen) + 1):
-            if record.offset not in seen:
-                raise LostRecordsError(f"{topic}-{self.partition}@{record.offset} was skipped")
 
     def _read(self, record: SourceRecord, now: datetime, draft: _Draft) -> None:
         intake = interpret(record, self._config.partitions, self._config.deadlines, now)
@@ -374,37 +463,70 @@ class Ledger:
 
     def _has_admissible(self, now: datetime) -> bool:
         self._admission.advance(now)
-        return self.waiting and self._slots.available
+        if not self.admitting or not self._admission.ready:
+            return False
+        # After a read that failed nothing is ours until it has been tried again.
+        return self._stands_back or self._slots.share(self) > 0
 
-    async def _admit(self, now: datetime, draft: _Draft) -> bool:
-        """Admit the jobs whose turn it is; return False if a payload could not be read now."""
-        while self._has_admissible(now):
-            key = self._admission.first()
-            if key is None:
-                break
+    async def _read_payloads(self, clock: Callable[[], datetime]) -> tuple[dict[JobKey, bytes | None], bool]:
+        """Return the payloads that the next claims need, None for one that is gone, and whether all could be read.
+
+        Bounded in bytes and in time: what is missing is left to the next step.
+        """
+        now = clock()
+        payloads: dict[JobKey, bytes | None] = {}
+        if not self._has_admissible(now):
+            return payloads, True
+        give_up = now + timedelta(seconds=STEP_READ_SECONDS)
+        size = 0
+        for key in self._admission.next_in_line(self._slots.share(self)):
             job = self._rows[key]
             if self._config.deadlines.too_old_to_call(job.submitted_at, now):
+                continue
+            payload = self._payloads.get(key)
+            if payload is None:
+                if clock() > give_up or size >= STEP_MAX_BYTES:
+                    break
+                try:
+                    payload = await self._read_payload(job)
+                except UnreadableError:
+                    return payloads, False
+                if payload is not None:
+                    size += len(payload)
+                    # Others may have taken the slots meanwhile.
+                    self._payloads.offer(key, payload)
+            payloads[key] = payload
+        return payloads, True
+
+    def _admit(self, payloads: Mapping[JobKey, bytes | None], now: datetime, draft: _Draft) -> None:
+        """Claim the jobs whose turn it is, as far as there are call slots and payloads.
+
+        Nothing is awaited between the look at the slots and the claims: other partitions take slots too.
+        """
+        for _ in range(STEP_MAX_ITEMS):
+            if not self._has_admissible(now):
+                return
+            key = self._admission.first()
+            if key is None:
+                return
+            if self._config.deadlines.too_old_to_call(self._rows[key].submitted_at, now):
                 self._apply(PayloadGone(key, "The submission became too old before its turn came"), now, draft)
                 continue
-            # Before anything is awaited: other partitions take slots too.
-            self._slots.take()
-            try:
-                payload = self._payloads.get(key) or await self._read_payload(job)
-            except UnreadableError:
-                self._slots.release()
-                return False
+            if key not in payloads:
+                return
+            payload = payloads[key]
             if payload is None:
-                self._slots.release()
                 self._apply(PayloadGone(key, "The submission is no longer in its topic"), now, draft)
                 continue
+            self._slots.take(self)
             self._apply(Admitted(key, self._config.worker_id), now, draft)
             draft.claims.append(Claim(self._rows[key], payload))
-        return True
 
     async def _read_payload(self, job: Job) -> bytes | None:
         """Return the submission of a pending job from where its row says it lies, None if it is gone."""
         source = TopicPartition(job.source.topic, job.source.partition)
-        records = await self._reader.read(source, job.source.offset, job.source.offset + 1, limit=1)
+        # One offset is read in one go.
+        records, _ = await self._reader.read(source, job.source.offset, job.source.offset + 1, limit=1)
         value = records[0].value if records else None
         if value is None:
             return None

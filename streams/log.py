@@ -1,7 +1,7 @@
 """The port through which the engine knows Kafka: open and fence, read, commit. Nothing here imports a client."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Protocol, TypeVar
@@ -50,6 +50,27 @@ class NewRecord:
         return f"<NewRecord {self.topic}-{self.partition}>"
 
 
+# Keys and values of the changelog, as they follow in it; a value None takes the key out.
+ChangelogBatch = Sequence[tuple[bytes, bytes | None]]
+
+
+class Reading(NamedTuple):
+    """What a read has found, and the offset before which that is everything: there the next read goes on."""
+
+    records: Sequence[SourceRecord]
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTransaction:
+    """A transaction of a partition that nobody has decided yet: records behind its start cannot be read."""
+
+    place: TopicPartition
+    producer_id: int
+    start_offset: int
+    last_written_at: datetime | None
+
+
 class FencedError(Exception):
     """Another process has opened the partition: nothing of ours will be committed any more."""
 
@@ -75,11 +96,13 @@ async def until_readable(ask: Callable[[], Awaitable[T]]) -> T:
 class LogReader(Protocol):
     """Short reads beside the group's own consumption. Every method may raise UnreadableError."""
 
-    async def read(self, topic_partition: TopicPartition, start: int, end: int, limit: int) -> list[SourceRecord]:
-        """Return up to `limit` committed records of [start, end); fewer only if there are no more.
+    async def read(self, topic_partition: TopicPartition, start: int, end: int, limit: int) -> Reading:
+        """Return up to `limit` committed records of [start, end), and how far it has looked.
 
-        Offsets that have expired, markers and aborted records are passed over. An open transaction before
-        `end` makes the range unreadable.
+        A read takes about a second at most, however long the range is. So it may end anywhere in it, but never where
+        it began, unless the range is empty: who reads on from its position comes to `end`. Offsets that have expired,
+        markers and aborted records are passed over. What cannot be told yet is unreadable: what lies behind the first
+        record of an open transaction, or at or beyond the end of the log.
         """
 
     async def end_offsets(self, topic: str) -> dict[int, int]:
@@ -88,12 +111,33 @@ class LogReader(Protocol):
     async def committed_offsets(self, topic: str) -> dict[int, int]:
         """Return the group's committed offset of every partition, its log start where it has none."""
 
+    async def has_committed(self, topic_partition: TopicPartition) -> bool:
+        """Whether the group has ever committed an offset of the partition, as far as the broker remembers."""
+
+
+class UndecidedReader(LogReader, Protocol):
+    """Looks at what nobody has decided yet, too."""
+
+    async def peek(
+        self, topic_partition: TopicPartition, start: int, end: int, limit: int
+    ) -> tuple[list[SourceRecord], int]:
+        """Return up to `limit` of the next records of [start, end), and the offset up to which it has looked.
+
+        Undecided and aborted records are among them; expired ones and markers are not.
+        """
+
+    async def open_transactions(self, topic_partition: TopicPartition) -> list[OpenTransaction]:
+        """Return the transactions of a partition that are not decided yet."""
+
 
 class PartitionLog(Protocol):
     """One partition of the changelog, and the one writer that may write for it."""
 
-    async def open(self) -> Sequence[tuple[bytes, bytes]]:
-        """Fence every former writer, then return the live (key, value) rows of the changelog partition."""
+    async def open(self) -> AsyncGenerator[ChangelogBatch, None]:
+        """Fence every former writer, then return all that is committed to the changelog partition, oldest first.
+
+        A batch is small enough to be worked on in one go. Of several values of a key the last one counts.
+        """
 
     async def commit(self, records: Sequence[NewRecord]) -> None:
         """Write the records in one transaction; return when it is committed and every record was delivered.

@@ -32,7 +32,12 @@ class Metrics:
         self.workspaces_waiting = self._gauge("workspaces_waiting", "Workspaces with pending jobs")
         self.deadlines_held = self._gauge(
             "deadlines_held_seconds",
-            "How long passed deadlines of a partition's jobs have waited; the log names the partition that is behind",
+            "How long passed deadlines of a partition's jobs have waited",
+            "partition",
+        )
+        self.completions_behind = self._gauge(
+            "completions_behind_seconds",
+            "How long a completions partition has kept passed deadlines waiting, as an open transaction does",
             "partition",
         )
         self.clock_skew = self._gauge("clock_skew_seconds", "This worker's clock ahead of the broker's")

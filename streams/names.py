@@ -22,13 +22,21 @@ DLQ_OF = {
 }
 
 
+# By it the job tables of other applications are known.
+CHANGELOG_SUFFIX = "-jobs-changelog"
+
+
 def changelog_topic(app_id: str) -> str:
     """Return the changelog topic of the job table of the application `app_id`."""
-    return f"{app_id}-jobs-changelog"
+    return f"{app_id}{CHANGELOG_SUFFIX}"
 
 
-# The changelog's one key that is no job's: an owner writes a tombstone of it when it opens the partition.
+# The changelog's two keys that are no job's. An owner writes a tombstone of the one when it opens the partition, and
+# when it has written nothing for long. The other has a value from the first opening on: a partition that the group
+# has worked on, and that lacks it, has lost its table.
 CHANGELOG_OPENED_KEY = b"opened"
+CHANGELOG_TABLE_KEY = b"table"
+CHANGELOG_MARKS = frozenset({CHANGELOG_OPENED_KEY, CHANGELOG_TABLE_KEY})
 
 
 def transactional_id(app_id: str, partition: int) -> str:
@@ -100,9 +108,11 @@ class LogEvent(StrEnum):
     PARTITION_CLOSED = "partition_closed"
     REBALANCE_STARTED = "rebalance_started"
     REBALANCE_COMPLETED = "rebalance_completed"
+    READING_HOLE = "reading_hole"
     DEADLINES_HELD = "deadlines_held"
     CLOCK_SKEW = "clock_skew"
     DRAINING = "draining"
     WAITING_FOR_BROKER = "waiting_for_broker"
+    TOPICS_WARNING = "topics_warning"
     WORKER_STOPPED = "worker_stopped"
     WORKER_EXIT = "worker_exit"

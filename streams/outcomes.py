@@ -15,8 +15,11 @@ _EVENT_IDS = uuid.UUID("7a3f1f0e-5a0b-4f6e-9d0c-2f1f6f0a9b51")
 
 
 def event_id(job: Job) -> str:
-    """Return the id of the job's outcome event: the same however often it is derived."""
-    return str(uuid.uuid5(_EVENT_IDS, f"{row_key(job.key).decode()}:{job.status}"))
+    """Return the id of the job's outcome event: the same however often it is derived.
+
+    The time of the submission tells a job from a later one of the same ids, which begins when the first is forgotten.
+    """
+    return str(uuid.uuid5(_EVENT_IDS, f"{row_key(job.key).decode()}:{utc_text(job.submitted_at)}:{job.status}"))
 
 
 def outcome_record(job: Job, partition: int, app_id: str) -> NewRecord:

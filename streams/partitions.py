@@ -1,19 +1,17 @@
 """The partitions that this worker owns: one ledger each, and the task that drives it."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from streams.claims import Claimant
 from streams.core.events import CallFailed, DeadlinePassed, RobotAccepted
-from streams.dead_letters import record_size
 from streams.journal import Journal
 from streams.ledger import Ledger
 from streams.log import FencedError, PartitionLog, SourceRecord
 from streams.names import LogEvent
 
-# Records handed over and not yet committed, over all partitions; the agents wait while there are more.
-QUEUE_MAX_BYTES = 64_000_000
 # A transaction costs the same for one job as for many: while there is more to do, let it gather this long.
 GATHER_SECONDS = 0.01
 # How long to wait before a step that the log could not serve is tried again.
@@ -29,7 +27,6 @@ class _Owned:
     task: "asyncio.Task[None] | None" = None
     opened: bool = False
     fenced: bool = False
-    queued_bytes: int = 0
 
 
 class Partitions:
@@ -54,14 +51,19 @@ class Partitions:
         # How often everything was suspended.
         self._interruptions = 0
         self._may_step = asyncio.Event()
-        self._queued_bytes = 0
-        self._room = asyncio.Event()
-        self._room.set()
+        # How much of the tables had been loaded when somebody asked last.
+        self._loaded_before = 0
 
     @property
     def ready(self) -> bool:
         """Whether the group has given us our partitions and all of them are loaded."""
         return self._assigned and all(owned.opened for owned in self._owned.values())
+
+    def has_loaded_more(self) -> bool:
+        """Whether tables are being loaded, and something of them has been since this was asked last."""
+        loaded = sum(owned.ledger.records_loaded for owned in self._owned.values() if not owned.opened)
+        before, self._loaded_before = self._loaded_before, loaded
+        return loaded > before
 
     @property
     def numbers(self) -> list[int]:
@@ -124,21 +126,11 @@ class Partitions:
         await self._close_all()
 
     async def deliver(self, record: SourceRecord, acknowledge: Callable[[], None]) -> None:
-        """Hand a record to its partition's ledger; waits while too much is queued."""
+        """Hand a record to its partition's ledger; if the partition is not here, its owner reads it again."""
         owned = self._owned.get(record.partition)
-        await self._room.wait()
-        if owned is None or owned is not self._owned.get(record.partition):
-            # Left over from before a rebalance: whoever owns the partition now reads it again.
-            return
-        size = record_size(record)
-
-        def acknowledged() -> None:
-            acknowledge()
-            self._account(owned, -size)
-
-        self._account(owned, size)
-        owned.ledger.deliver(record, acknowledged)
-        owned.wake.set()
+        if owned is not None:
+            owned.ledger.deliver(record, acknowledge)
+            owned.wake.set()
 
     def report(self, partition: int, event: RobotAccepted | CallFailed) -> None:
         """Hand over the robot's answer; of a partition that moved away, the new owner waits for the outcome."""
@@ -157,10 +149,10 @@ class Partitions:
             ledger.tell(event)
             owned.wake.set()
 
-    def wake_waiting(self) -> None:
-        """Let partitions go on that have a job which waits for a call slot."""
+    def wake(self, ledgers: Container[Claimant]) -> None:
+        """Let partitions go on whose jobs may have a call slot now."""
         for owned in self._owned.values():
-            if owned.opened and owned.ledger.waiting:
+            if owned.ledger in ledgers:
                 owned.wake.set()
 
     def tick(self, now: datetime) -> None:
@@ -180,21 +172,15 @@ class Partitions:
         """Whether every call that was made here is back, and what came of it committed."""
         return not any(owned.ledger.calls_under_way or owned.stepping.locked() for owned in self._owned.values())
 
-    def _account(self, owned: _Owned, size: int) -> None:
-        owned.queued_bytes += size
-        self._queued_bytes += size
-        if self._queued_bytes < QUEUE_MAX_BYTES:
-            self._room.set()
-        else:
-            self._room.clear()
-
     async def _run(self, owned: _Owned) -> None:
         try:
             await self._may_step.wait()
-            await owned.ledger.open()
+            await owned.ledger.open(self._now())
             owned.opened = True
             self._journal.info(
-                LogEvent.PARTITION_OPENED, partition=owned.ledger.partition, jobs=len(owned.ledger.jobs())
+                LogEvent.PARTITION_OPENED,
+                partition=owned.ledger.partition,
+                jobs=sum(owned.ledger.jobs_by_status.values()),
             )
             owned.wake.set()
             while True:
@@ -213,7 +199,7 @@ class Partitions:
             while not self._may_step.is_set():
                 await self._may_step.wait()
             async with owned.stepping:
-                served = await owned.ledger.step(self._now())
+                served = await owned.ledger.step(self._now)
             await asyncio.sleep(GATHER_SECONDS if served else RETRY_SECONDS)
 
     async def _close_all(self) -> None:
@@ -228,6 +214,5 @@ class Partitions:
             owned.task.cancel()
             await asyncio.gather(owned.task, return_exceptions=True)
         owned.ledger.close()
-        self._account(owned, -owned.queued_bytes)
         await owned.log.close()
         self._journal.info(LogEvent.PARTITION_CLOSED, partition=number)

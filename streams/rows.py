@@ -5,12 +5,21 @@ from datetime import UTC, datetime
 import msgspec
 
 from streams.core.job import FailureReason, Job, JobKey, Source, Status
+from streams.names import CHANGELOG_MARKS
 
 ROW_VERSION = 1
 
 
-class NewerRowError(Exception):
-    """A row was written by a newer release; this one could misread it."""
+# The value of the mark that a partition has a table (`CHANGELOG_TABLE_KEY`).
+TABLE_MARK = b"{}"
+
+
+class TableError(Exception):
+    """The job table is not one that this program can work with; the text is one line that says what to do."""
+
+
+class UnreadableRowError(TableError):
+    """A row was written by a newer release, or by another program; this one could misread it."""
 
 
 class _Row(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
@@ -43,11 +52,28 @@ _FIELDS = tuple(name for name in _Row.__struct_fields__ if name not in ("version
 _encoder = msgspec.json.Encoder()
 _rows = msgspec.json.Decoder(_Row)
 _versions = msgspec.json.Decoder(_Version)
+_keys = msgspec.json.Decoder(tuple[str, str])
 
 
 def row_key(key: JobKey) -> bytes:
     """Return the changelog key: a JSON array, so that no two pairs of ids make the same key."""
     return _encoder.encode(list(key))
+
+
+def decode_entry(key: bytes, value: bytes | None) -> tuple[JobKey | None, Job | None]:
+    """Return what a record of the changelog says: a job and its row, None for a row that is taken out.
+
+    A mark is (None, None). Raises UnreadableRowError.
+    """
+    if key in CHANGELOG_MARKS:
+        return None, None
+    if value is not None:
+        job = decode_row(value)
+        return job.key, job
+    try:
+        return JobKey(*_keys.decode(key)), None
+    except msgspec.MsgspecError:
+        raise UnreadableRowError("it has a key that is no job's: it was written by a newer release") from None
 
 
 def encode_row(job: Job) -> bytes:
@@ -58,15 +84,20 @@ def encode_row(job: Job) -> bytes:
 
 
 def decode_row(value: bytes) -> Job:
-    """Return the job of a changelog value.
-
-    Raises NewerRowError for a row of a newer release, and msgspec's errors for one that is no row at all.
-    """
-    version = _versions.decode(value).version
-    if version > ROW_VERSION:
-        raise NewerRowError(f"a job row has version {version}, this release reads up to {ROW_VERSION}")
-    row = _rows.decode(value)
-    return Job(source=Source(*row.source), **{name: getattr(row, name) for name in _FIELDS})
+    """Return the job of a changelog value. Raises UnreadableRowError."""
+    try:
+        version = _versions.decode(value).version
+        if version > ROW_VERSION:
+            raise UnreadableRowError(
+                f"a job row has version {version}, this release reads up to {ROW_VERSION}: run the newer release"
+            )
+        row = _rows.decode(value)
+        return Job(source=Source(*row.source), **{name: getattr(row, name) for name in _FIELDS})
+    except (msgspec.MsgspecError, ValueError) as error:
+        # What it quotes is a path in the row and never more than a word of it.
+        raise UnreadableRowError(
+            f"a job row cannot be read ({error}): it was written by a newer release, or by another program"
+        ) from None
 
 
 def utc_text(instant: datetime | None) -> str | None:

@@ -92,8 +92,12 @@ def _header_value(secret: SecretStr) -> SecretStr:
 
 BaseUrl = Annotated[AnyHttpUrl, AfterValidator(_plain_url)]
 HeaderSecret = Annotated[SecretStr, AfterValidator(_header_value)]
-PositiveSeconds = Annotated[float, Field(gt=0, le=10**9, allow_inf_nan=False)]
-Seconds = Annotated[float, Field(ge=0, le=10**9, allow_inf_nan=False)]
+# A day an order: a submission can have 100,000 orders, and its deadline must still be a date.
+PER_ORDER_MAX_SECONDS = 86_400
+MAX_SECONDS = 365 * 86_400
+PositiveSeconds = Annotated[float, Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)]
+SecondsPerOrder = Annotated[float, Field(ge=0, le=PER_ORDER_MAX_SECONDS, allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):
@@ -121,7 +125,7 @@ class Settings(BaseSettings):
     ssl_key_file: Path | None = Field(None, validation_alias=_variable("KAFKA_SSL_KEY_FILE"))
 
     app_id: str = Field("robot-orchestrator", validation_alias=_own("APP_ID"), pattern=r"^[a-zA-Z0-9._-]{1,100}$")
-    timeout_per_order_seconds: Seconds = Field(30.0, validation_alias=_own("TIMEOUT_PER_ORDER_SECONDS"))
+    timeout_per_order_seconds: SecondsPerOrder = Field(30.0, validation_alias=_own("TIMEOUT_PER_ORDER_SECONDS"))
     timeout_base_seconds: Seconds = Field(300.0, validation_alias=_own("TIMEOUT_BASE_SECONDS"))
     robot_timeout_seconds: PositiveSeconds = Field(60.0, validation_alias=_own("ROBOT_TIMEOUT_SECONDS"))
     robot_concurrency: int = Field(32, validation_alias=_own("ROBOT_CONCURRENCY"), ge=1, le=10_000)

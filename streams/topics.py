@@ -1,13 +1,16 @@
 """The topics on the cluster: how they are created, and what a worker insists on before it starts."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
+    BrokerResponseError,
+    InvalidConfigurationError,
     InvalidReplicationFactorError,
     TopicAlreadyExistsError,
     TopicAuthorizationFailedError,
@@ -15,25 +18,54 @@ from aiokafka.errors import (
 )
 
 from streams.intake import COMPLETION_MAX_BYTES, SUBMISSION_MAX_BYTES
-from streams.kafka_access import AccessError, DescribedTopic, Operation, check_group, describe_topics
+from streams.kafka_access import (
+    AccessError,
+    DescribedTopic,
+    Operation,
+    check_group,
+    describe_topics,
+    visible_cluster,
+)
 from streams.kafka_admin import admin_client
-from streams.kafka_log import MAX_BATCH_BYTES
-from streams.names import Topic, changelog_topic
-from streams.settings import Settings
+from streams.log import LogReader, until_readable
+from streams.names import CHANGELOG_SUFFIX, Topic, changelog_topic
+from streams.settings import Settings, variable_of
+from streams.topic_rules import (
+    CLEANUP,
+    ENOUGH_REPLICAS,
+    MAX_AGE,
+    MAX_BYTES,
+    MAX_DIFFERENCE,
+    MIN_IN_SYNC,
+    NO_LIMIT,
+    TIMESTAMP_TYPE,
+    UNCLEAN,
+    FoundTopic,
+    faults,
+)
 
 _DAY_MS = 86_400_000
 _WEEK_MS = 7 * _DAY_MS
 # A submission with its headers, and a dead letter, which adds headers to what it copies.
 _SUBMISSION_BYTES = SUBMISSION_MAX_BYTES + 1_000_000
 _LETTER_BYTES = _SUBMISSION_BYTES + 1_000_000
-_MIN_IN_SYNC_AT = 3
+_OTHERS_SHOWN = 3
 CREATED_POLL_SECONDS = 0.1
+# Long enough for a coordinator that is being elected.
+FIRST_LOOK_SECONDS = 10.0
 # The topics, or something else around the program, are not as it needs them.
 CONFIG_EXIT_CODE = 78  # sysexits.h: EX_CONFIG
 
 
 class TopicsError(Exception):
-    """The topics are not as the program needs them; the text is one line that says which has what."""
+    """The topics are not as the program needs them; the text is one line that says which has what.
+
+    `problems` has a line for each, the ones that a worker would only warn of behind the others.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        self.problems = problems
+        super().__init__("; ".join(problems))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,48 +81,56 @@ def topic_specs(settings: Settings) -> list[TopicSpec]:
     """Return every topic of an application, with its configuration."""
     # Past half the table's memory a submission is never called: its credentials need not lie there longer.
     secret_ms = int(settings.retention_seconds * 500)
+    # What a broker's own defaults could say otherwise is said here.
+    safe = {UNCLEAN: "false"}
+    deleted, compacted = safe | {CLEANUP: "delete"}, safe | {CLEANUP: "compact"}
     # Kafka deletes whole segments: one of the default week would keep them a week longer.
-    secret = {"retention.ms": str(secret_ms), "segment.ms": str(min(secret_ms // 4, _DAY_MS))}
-    week = {"retention.ms": str(_WEEK_MS)}
-    # The sources are written to as well: a misplaced record is forwarded.
+    secret = deleted | {"retention.ms": str(secret_ms), "segment.ms": str(min(secret_ms // 4, _DAY_MS))}
+    week = deleted | {"retention.ms": str(_WEEK_MS)}
+    # The sources are written to as well: a misplaced record is forwarded with its own time, however old it is.
     both, write = (Operation.READ, Operation.WRITE), (Operation.WRITE,)
+    any_age = {MAX_AGE: NO_LIMIT}
     return [
         # A forwarded record keeps its producer's timestamp, from which its age is told.
         TopicSpec(
             Topic.SUBMITTED,
-            secret | {"max.message.bytes": str(_SUBMISSION_BYTES), "message.timestamp.type": "CreateTime"},
+            secret | any_age | {MAX_BYTES: str(_SUBMISSION_BYTES), TIMESTAMP_TYPE: "CreateTime"},
             both,
         ),
-        TopicSpec(Topic.BATCH_COMPLETED, week, both),
+        TopicSpec(Topic.BATCH_COMPLETED, week | any_age, both),
         TopicSpec(Topic.COMPLETED, week, write),
         TopicSpec(Topic.FAILED, week, write),
-        TopicSpec(Topic.DLQ_SUBMITTED, secret | {"max.message.bytes": str(_LETTER_BYTES)}, write),
-        TopicSpec(
-            Topic.DLQ_BATCH_COMPLETED, week | {"max.message.bytes": str(COMPLETION_MAX_BYTES + 2_000_000)}, write
-        ),
+        TopicSpec(Topic.DLQ_SUBMITTED, secret | {MAX_BYTES: str(_LETTER_BYTES)}, write),
+        TopicSpec(Topic.DLQ_BATCH_COMPLETED, week | {MAX_BYTES: str(COMPLETION_MAX_BYTES + 2_000_000)}, write),
         # The broker's clock in the rows is what a worker's clock is compared with.
-        TopicSpec(
-            changelog_topic(settings.app_id),
-            {"cleanup.policy": "compact", "message.timestamp.type": "LogAppendTime"},
-            both,
-        ),
+        TopicSpec(changelog_topic(settings.app_id), compacted | {TIMESTAMP_TYPE: "LogAppendTime"}, both),
     ]
 
 
 @dataclass(frozen=True, slots=True)
 class TopicsReport:
-    """What was found: the one partition count, and the largest record (bytes) that each topic takes."""
+    """What was found: the one partition count, and the largest record (bytes) that each topic takes.
+
+    `warnings` has a line for each thing that breaks no promise and that somebody should mend.
+    """
 
     partitions: int
     max_bytes: Mapping[str, int]
+    warnings: tuple[str, ...]
 
 
 async def create_topics(settings: Settings, partitions: int, replication_factor: int) -> list[str]:
     """Create the topics that are missing; return their names.
 
-    Raises AccessError if this user may not, TopicsError if there are too few brokers, and a KafkaError if the broker
-    refuses for another reason.
+    A replication factor of -1 is as much as is of use on this cluster. Raises AccessError if this user may not,
+    TopicsError if the factor is 2 or there are too few brokers, and a KafkaError if the broker refuses for another
+    reason.
     """
+    if replication_factor == 2:
+        raise TopicsError(
+            "a replication factor of 2 is no use: with one broker down no deadline would be decided "
+            f"(topics create --replication-factor {ENOUGH_REPLICAS}, or 1 where nothing need outlive a broker)"
+        )
     async with admin_client(**settings.kafka_client_options()) as admin:
         created = []
         specs = topic_specs(settings)
@@ -101,26 +141,24 @@ async def create_topics(settings: Settings, partitions: int, replication_factor:
         if len(counts) == 1:
             # What is there decides: all topics need one partition count.
             partitions = counts.pop()
+        if replication_factor < 0:
+            replication_factor = _useful_factor((await visible_cluster(admin)).brokers)
+        # One broker may be down.
+        in_sync = {MIN_IN_SYNC: str(max(1, replication_factor - 1))}
         for spec in specs:
             if spec.name in existing:
                 continue
-            config = dict(spec.config)
-            if replication_factor >= _MIN_IN_SYNC_AT:
-                config["min.insync.replicas"] = str(replication_factor - 1)
-            topic = NewTopic(spec.name, partitions, replication_factor, topic_configs=config)
-            response = await admin.create_topics([topic])
-            for _, code, *message in response.topic_errors:
-                error = for_code(code)
-                if error is TopicAuthorizationFailedError:
-                    raise AccessError((Operation.CREATE, _resource(spec.name)))
-                if error is InvalidReplicationFactorError:
-                    brokers = len((await admin.describe_cluster())["brokers"])
-                    raise TopicsError(
-                        f"{spec.name}: a replication factor of {replication_factor} needs as many brokers, "
-                        f"and the cluster has {brokers} (topics create --replication-factor {brokers})"
-                    )
-                if error.errno and error is not TopicAlreadyExistsError:
-                    raise error(f"{spec.name}: {' '.join(filter(None, message))}")
+            error, message = await _create(admin, spec.name, partitions, replication_factor, {**spec.config, **in_sync})
+            if error is TopicAuthorizationFailedError:
+                raise AccessError((Operation.CREATE, _resource(spec.name)))
+            if error is InvalidReplicationFactorError:
+                brokers = (await visible_cluster(admin)).brokers
+                raise TopicsError(
+                    f"{spec.name}: a replication factor of {replication_factor} needs as many brokers, "
+                    f"and the cluster has {brokers} (topics create --replication-factor {_useful_factor(brokers)})"
+                )
+            if error.errno and error is not TopicAlreadyExistsError:
+                raise error(f"{spec.name}: {message}")
             created.append(spec.name)
         # The broker answers before every part of it knows: a worker started now would miss them.
         missing = set(created)
@@ -128,6 +166,25 @@ async def create_topics(settings: Settings, partitions: int, replication_factor:
             missing -= {name for name, topic in (await describe_topics(admin, names)).items() if topic.partitions}
             await asyncio.sleep(CREATED_POLL_SECONDS)
         return created
+
+
+def _useful_factor(brokers: int) -> int:
+    return ENOUGH_REPLICAS if brokers >= ENOUGH_REPLICAS else 1
+
+
+async def _create(
+    admin: AIOKafkaAdminClient, name: str, partitions: int, replication_factor: int, config: Mapping[str, str]
+) -> tuple[type[BrokerResponseError], str]:
+    """Create a topic; return what the broker answers."""
+    topic = NewTopic(name, partitions, replication_factor, topic_configs=dict(config))
+    ((_, code, *message),) = (await admin.create_topics([topic])).topic_errors
+    error, text = for_code(code), " ".join(filter(None, message))
+    if error is InvalidConfigurationError and MAX_AGE in config and MAX_AGE in text:
+        # A broker of before 3.6.
+        older = {setting: value for setting, value in config.items() if setting != MAX_AGE}
+        older[MAX_DIFFERENCE] = NO_LIMIT
+        return await _create(admin, name, partitions, replication_factor, older)
+    return error, text
 
 
 def _check_access(needed: Mapping[str, Iterable[Operation]], found: Mapping[str, DescribedTopic]) -> None:
@@ -145,7 +202,8 @@ def _check_access(needed: Mapping[str, Iterable[Operation]], found: Mapping[str,
 async def check_topics(settings: Settings, *, worker: bool = False) -> TopicsReport:
     """Return what the cluster has; for a worker, check also that this user may do all that a worker does.
 
-    Raises TopicsError if a topic is missing or the counts differ, AccessError if an ACL is missing.
+    Raises TopicsError if a topic is missing, the counts differ or a setting breaks a promise, AccessError if an ACL
+    is missing.
     """
     specs = topic_specs(settings)
     names = [spec.name for spec in specs]
@@ -163,25 +221,55 @@ async def check_topics(settings: Settings, *, worker: bool = False) -> TopicsRep
         if worker:
             await check_group(admin, settings.app_id)
         configs = await _configs(admin, names)
-    changelog = names[-1]
-    if "delete" in configs[changelog].get("cleanup.policy", ""):
-        raise TopicsError(f"{changelog} must have cleanup.policy=compact only, or rows of waiting jobs are deleted")
-    if configs[changelog]["message.timestamp.type"] != "LogAppendTime":
-        raise TopicsError(
-            f"{changelog} must have message.timestamp.type=LogAppendTime: workers compare their clocks with it"
+        cluster = await visible_cluster(admin)
+    found_faults = [
+        fault
+        for spec in specs
+        for fault in faults(
+            FoundTopic(spec.name, found[spec.name].replicas, configs[spec.name]), spec.config, cluster.brokers
         )
-    if configs[Topic.SUBMITTED]["message.timestamp.type"] != "CreateTime":
-        raise TopicsError(
-            f"{Topic.SUBMITTED} must have message.timestamp.type=CreateTime, or old submissions that are forwarded "
-            "look new and are called"
+    ]
+    warnings = [fault.line(settings.bootstrap_servers) for fault in found_faults if not fault.fatal]
+    warnings += _other_applications(cluster.topics, settings.app_id)
+    if fatal := [fault.line(settings.bootstrap_servers) for fault in found_faults if fault.fatal]:
+        raise TopicsError(*fatal, *warnings)
+    sizes = {name: int(configs[name][MAX_BYTES]) for name in names}
+    return TopicsReport(partitions=counts[names[-1]], max_bytes=sizes, warnings=tuple(warnings))
+
+
+def _other_applications(topics: Iterable[str], app_id: str) -> Iterator[str]:
+    """Yield a line if there are job tables of other applications among the topics that this user may see."""
+    others = sorted(name for name in topics if name.endswith(CHANGELOG_SUFFIX) and name != changelog_topic(app_id))
+    if others:
+        more = f" and {len(others) - _OTHERS_SHOWN} more" if len(others) > _OTHERS_SHOWN else ""
+        yield (
+            f"{', '.join(others[:_OTHERS_SHOWN])}{more}: job tables of other applications than {app_id} "
+            f"({variable_of('app_id')}). Each application calls every submission that {Topic.SUBMITTED} holds, also "
+            "those that another one has called"
         )
-    sizes = {name: int(configs[name]["max.message.bytes"]) for name in names}
-    for name, size in sizes.items():
-        if size < MAX_BATCH_BYTES:
-            raise TopicsError(
-                f"{name} takes batches of {size} bytes: its max.message.bytes must be at least {MAX_BATCH_BYTES}"
-            )
-    return TopicsReport(partitions=counts[changelog], max_bytes=sizes)
+
+
+async def first_start_warning(reader: LogReader, app_id: str) -> str | None:
+    """Return a line if an application that has never run finds submissions; None if its job table was ever opened.
+
+    Needs no rights but a worker's, unlike a look at the other applications' topics. None also if the log gives no clear
+    answer in a few seconds: a worker must not stand still for a warning.
+    """
+    try:
+        async with asyncio.timeout(FIRST_LOOK_SECONDS):
+            opened = await until_readable(partial(reader.end_offsets, changelog_topic(app_id)))
+            committed = await until_readable(partial(reader.committed_offsets, Topic.SUBMITTED))
+            ends = await until_readable(partial(reader.end_offsets, Topic.SUBMITTED))
+    except TimeoutError:
+        return None
+    # Transactions' markers are counted as well.
+    unread = sum(end - committed[number] for number, end in ends.items())
+    if any(opened.values()) or not unread:
+        return None
+    return (
+        f"{app_id} ({variable_of('app_id')}) has never run here: it calls all that {Topic.SUBMITTED} holds (up to "
+        f"{unread} submissions), also what another application has called"
+    )
 
 
 def _resource(topic: str) -> str:

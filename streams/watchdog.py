@@ -3,23 +3,33 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from streams.gaps import Gaps
 from streams.journal import Journal
 from streams.ledger import Ledger
 from streams.log import LogReader, TopicPartition, UnreadableError
 from streams.names import SOURCE_TOPICS, LogEvent
 
-LOOK_SECONDS = 5.0
-# /livez turns before the process ends, so that a supervisor that asks it sees why.
-SUSPECT_AFTER = timedelta(seconds=15)
-STUCK_AFTER = timedelta(seconds=40)
-# A rebalance may wait for the slowest member, which has at least 30 s, and a frozen one must time out before; then
-# the table is loaded, which takes about half a minute for a million rows.
-OUTSIDE_SUSPECT_AFTER = timedelta(minutes=2)
-OUTSIDE_AFTER = timedelta(minutes=5)
 LOOP_BLOCKED_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How often the watchdog looks, and for how long it lets something be. Tests take less."""
+
+    look: timedelta = timedelta(seconds=5)
+    # /livez turns before the process ends, so that a supervisor that asks it sees why.
+    suspect_after: timedelta = timedelta(seconds=15)
+    stuck_after: timedelta = timedelta(seconds=40)
+    # A rebalance may wait for the slowest member, which has at least 30 s, and a frozen one must time out before; then
+    # the table is loaded, which takes about half a minute for a million rows.
+    outside_suspect_after: timedelta = timedelta(minutes=2)
+    outside_after: timedelta = timedelta(minutes=5)
+    # A client whose broker is back where it was finds it within seconds.
+    moved_after: timedelta = timedelta(seconds=30)
 
 
 class StuckPartitionError(Exception):
@@ -30,11 +40,27 @@ class LostMembershipError(Exception):
     """The group has not counted on this worker for too long, and no rebalance brings it back."""
 
 
+class MovedBrokersError(Exception):
+    """Kafka answers whoever asks the bootstrap servers anew, and no connection that this worker has."""
+
+
+@dataclass(slots=True)
+class _Standing:
+    """A partition has stood at a position, with something behind it, and looked on from another, since then."""
+
+    position: int
+    looked_at: int
+    since: datetime
+    holds_record: bool = False
+    unreadable: bool = False
+
+
 class Watchdog:
     """Compares what the ledgers have done with what is in the log. Without a broker's answer it concludes nothing.
 
-    `joined` says whether this worker is a member of its group and has loaded its partitions; `patience` is added to
-    the time that it may be without.
+    `joined` says whether this worker is a member of its group and has loaded its partitions, or goes on loading them;
+    `patience` is added to the time that it may be without. `answers_anew` says whether a new client gets the answers
+    that `reader` gets not.
     """
 
     def __init__(
@@ -43,83 +69,126 @@ class Watchdog:
         patience: timedelta,
         ledgers: Callable[[], Iterable[Ledger]],
         reader: LogReader,
+        answers_anew: Callable[[], Awaitable[bool]],
         now: Callable[[], datetime],
         journal: Journal,
+        limits: Limits,
     ) -> None:
         self._joined = joined
         self._patience = patience
         self._ledgers = ledgers
         self._reader = reader
+        self._gaps = Gaps(reader)
+        self._answers_anew = answers_anew
         self._now = now
         self._journal = journal
-        # Since when a partition has stood at an offset with something behind it.
-        self._standing: dict[tuple[Ledger, str], tuple[int, datetime]] = {}
+        self._limits = limits
+        self._standing: dict[tuple[Ledger, str], _Standing] = {}
         self._outside_since: datetime | None = None
+        # Since when others get answers and we do not.
+        self._passed_over_since: datetime | None = None
 
     @property
     def partitions_move(self) -> bool:
-        """Whether no partition has stood still for so long that somebody should look."""
-        now = self._now()
-        return all(now - since <= SUSPECT_AFTER for _, since in self._standing.values())
+        """Whether no partition has stood still before a record for so long that somebody should look."""
+        return not any(standing.holds_record for standing in self._standing.values())
 
     @property
     def in_group(self) -> bool:
         """Whether the group has not been without this worker for so long that somebody should look."""
         since = self._outside_since
-        return since is None or self._now() - since <= OUTSIDE_SUSPECT_AFTER + self._patience
+        return since is None or self._now() - since <= self._limits.outside_suspect_after + self._patience
 
     async def run(self) -> None:
-        """Look again and again. Raises StuckPartitionError or LostMembershipError."""
+        """Look again and again. Raises StuckPartitionError, LostMembershipError or MovedBrokersError."""
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(self._limits.look.total_seconds())
             await self.look()
 
     async def look(self) -> None:
         """Look once.
 
-        Raises StuckPartitionError if records lie where nothing has moved for too long, LostMembershipError if
-        the group goes on without this worker.
+        Raises StuckPartitionError if a record lies where nothing has moved for too long, LostMembershipError if
+        the group goes on without this worker, MovedBrokersError if Kafka does.
         """
-        standing: dict[tuple[Ledger, str], tuple[int, datetime]] = {}
         try:
-            for topic in SOURCE_TOPICS:
-                ends = await self._reader.end_offsets(topic)
-                committed = await self._reader.committed_offsets(topic)
-                for ledger in self._ledgers():
-                    position = _finished(ledger, topic, committed)
-                    if position < ends[ledger.partition]:
-                        before, since = self._standing.get((ledger, topic), (position, self._now()))
-                        standing[ledger, topic] = (position, since if before == position else self._now())
+            standing = await self._find_standing()
         except UnreadableError as error:
             # No broker answers: that is no fault of ours, and ending would not help.
-            self._standing.clear()
+            self._standing = {}
             self._outside_since = None
             self._journal.warning(LogEvent.WAITING_FOR_BROKER, error=str(error))
+            await self._look_for_brokers()
             return
-        self._standing = standing
-        self._look_at_group()
-        for (ledger, name), (position, since) in standing.items():
-            if self._now() - since > STUCK_AFTER:
-                await self._check(ledger, name, position)
+        self._passed_over_since = None
+        # In a rebalance nobody may move, and it lasts as long as its slowest member's session.
+        joined = self._joined()
+        self._standing = standing if joined else {}
+        self._look_at_group(joined)
+        for ledger, topic in list(self._standing):
+            if self._now() - self._standing[ledger, topic].since > self._limits.suspect_after:
+                await self._check(ledger, topic)
 
-    def _look_at_group(self) -> None:
-        if self._joined():
+    async def _find_standing(self) -> dict[tuple[Ledger, str], _Standing]:
+        """Return the partitions with something behind their position, gaps passed over. Raises UnreadableError."""
+        found: dict[tuple[Ledger, str], _Standing] = {}
+        for topic in SOURCE_TOPICS:
+            ends = await self._reader.end_offsets(topic)
+            committed = await self._reader.committed_offsets(topic)
+            for ledger in self._ledgers():
+                finished = _finished(ledger, topic, committed)
+                position = self._gaps.skip(TopicPartition(topic, ledger.partition), finished)
+                if position < ends[ledger.partition]:
+                    before, looked_at = self._standing.get((ledger, topic)), ledger.looked_at(topic)
+                    unmoved = before is not None and (before.position, before.looked_at) == (position, looked_at)
+                    found[ledger, topic] = before if before and unmoved else _Standing(position, looked_at, self._now())
+        return found
+
+    def _look_at_group(self, joined: bool) -> None:
+        if joined:
             self._outside_since = None
             return
         self._outside_since = self._outside_since or self._now()
-        if self._now() - self._outside_since > OUTSIDE_AFTER + self._patience:
+        if self._now() - self._outside_since > self._limits.outside_after + self._patience:
             raise LostMembershipError(f"not in the group since {self._outside_since:%H:%M:%S} UTC, and no rebalance")
 
-    async def _check(self, ledger: Ledger, topic: str, position: int) -> None:
-        """Make sure that it is a record that nothing happens to, and not a marker or an open transaction."""
+    async def _look_for_brokers(self) -> None:
+        """Find out whether Kafka is back at other addresses: clients keep to those that they know."""
+        if not await self._answers_anew():
+            self._passed_over_since = None
+            return
+        since = self._passed_over_since = self._passed_over_since or self._now()
+        if self._now() - since > self._limits.moved_after:
+            raise MovedBrokersError(
+                f"since {since:%H:%M:%S} UTC Kafka answers new connections and none of this worker's: its brokers have "
+                "other addresses now, which a restart finds"
+            )
+
+    async def _check(self, ledger: Ledger, topic: str) -> None:
+        """Find out whether it is a record that nothing happens to, and not a marker or an open transaction."""
+        standing, place = self._standing[ledger, topic], TopicPartition(topic, ledger.partition)
         try:
             end = (await self._reader.end_offsets(topic))[ledger.partition]
+            found = await self._gaps.next_record(place, standing.position, end)
             committed = await self._reader.committed_offsets(topic)
-            records = await self._reader.read(TopicPartition(topic, ledger.partition), position, end, limit=1)
         except UnreadableError:
+            # Nothing is known; it is asked again when as much time has passed.
+            self._standing[ledger, topic] = _Standing(
+                standing.position, standing.looked_at, self._now(), unreadable=True
+            )
             return
-        if records and ledger in self._ledgers() and _finished(ledger, topic, committed) == position:
-            raise StuckPartitionError(f"{topic}-{ledger.partition} stands at {position}, with records behind it")
+        finished = self._gaps.skip(place, _finished(ledger, topic, committed))
+        if ledger not in self._ledgers() or found >= end or not found == finished == standing.position:
+            # A gap, or it moves: whatever stands now has not stood for long.
+            del self._standing[ledger, topic]
+            return
+        if standing.unreadable:
+            # It may have become readable a moment ago.
+            self._standing[ledger, topic] = _Standing(standing.position, standing.looked_at, self._now())
+            return
+        standing.holds_record = True
+        if self._now() - standing.since > self._limits.stuck_after:
+            raise StuckPartitionError(f"{place.topic}-{place.partition} stands at {found}, with records behind it")
 
 
 def _finished(ledger: Ledger, topic: str, committed: Mapping[int, int]) -> int:

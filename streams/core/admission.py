@@ -2,7 +2,9 @@
 
 import heapq
 from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from itertools import islice
 
 from streams.core.deadlines import Deadlines
 from streams.core.job import Job, JobKey, Status
@@ -24,15 +26,27 @@ def robot_free_at(job: Job, deadlines: Deadlines) -> datetime | None:
 
 
 class Admission:
-    """The waiting jobs of one partition and the places they wait for. `limit` 0 means no limit."""
+    """The waiting jobs of one partition and the places they wait for.
 
-    def __init__(self, limit: int) -> None:
+    `limit` 0 means no limit. Workspaces with a waiting job and a free place are served in rounds, so that each has its
+    turn; `round_after` gives the round of one that becomes ready from the last one in which it had its turn (None if
+    that was long ago), over all partitions of a worker (see CallSlots).
+    """
+
+    def __init__(
+        self, limit: int, round_after: Callable[[int | None], int] = lambda last: 0 if last is None else last + 1
+    ) -> None:
         self._limit = limit
+        self._round_after = round_after
         self._waiting: dict[str, deque[str]] = {}
         self._held: dict[str, dict[str, datetime | None]] = {}
         self._releases: list[tuple[datetime, JobKey]] = []
-        # Workspaces with a waiting job and a free place, in the order in which they became so.
-        self._ready: dict[str, None] = {}
+        # The workspaces that are ready, by rounds, in the order in which they became so; and the round of each.
+        self._ready: dict[int, dict[str, None]] = {}
+        self._round_of: dict[str, int] = {}
+        # The round in which a workspace had its last turn, while that is the present one or it waits.
+        self._last_round: dict[str, int] = {}
+        self._round = 0
 
     @property
     def workspaces_waiting(self) -> int:
@@ -71,26 +85,78 @@ class Admission:
         """Return the earliest instant at which `advance` may have something to do."""
         return self._releases[0][0] if self._releases else None
 
+    @property
+    def rounds(self) -> Mapping[int, int]:
+        """How many workspaces of each round have a job that waits and a free place for it."""
+        return {number: len(workspaces) for number, workspaces in self._ready.items()}
+
+    @property
+    def ready(self) -> bool:
+        """Whether a job could be taken."""
+        return bool(self._ready)
+
+    def next_in_line(self, most: int) -> list[JobKey]:
+        """Return up to `most` jobs in the order in which `first` and `take` would let them go.
+
+        Of a workspace with several places the second job may have to wait for more workspaces than is told here.
+        """
+        workspaces = (workspace_id for number in sorted(self._ready) for workspace_id in self._ready[number])
+        lines = [self._turns(workspace_id) for workspace_id in islice(workspaces, most)]
+        found: list[JobKey] = []
+        while lines and len(found) < most:
+            turns = [(line, key) for line in lines if (key := next(line, None)) is not None]
+            found += [key for _, key in turns]
+            lines = [line for line, _ in turns]
+        return found[:most]
+
+    def _turns(self, workspace_id: str) -> Iterator[JobKey]:
+        waiting = self._waiting[workspace_id]
+        held = len(self._held.get(workspace_id, ()))
+        free = len(waiting) if self._limit == 0 else self._limit - held
+        return (JobKey(workspace_id, job_id) for job_id in islice(waiting, free))
+
     def first(self) -> JobKey | None:
         """Return the job whose turn it is, fairly over the workspaces, or None; it stays in line."""
-        for workspace_id in self._ready:
-            return JobKey(workspace_id, self._waiting[workspace_id][0])
-        return None
+        if not self._ready:
+            return None
+        workspace_id = next(iter(self._ready[min(self._ready)]))
+        return JobKey(workspace_id, self._waiting[workspace_id][0])
 
     def take(self, key: JobKey) -> None:
         """Take the first job of a workspace out of its line."""
-        waiting = self._waiting[key.workspace_id]
+        workspace_id = key.workspace_id
+        waiting = self._waiting[workspace_id]
         if waiting[0] != key.job_id:
             raise ValueError(f"{key.job_id} is not the first in line of its workspace")
         waiting.popleft()
+        number = self._leave_round(workspace_id)
         if not waiting:
-            del self._waiting[key.workspace_id]
-        self._ready.pop(key.workspace_id, None)
-        self._refresh(key.workspace_id)
+            del self._waiting[workspace_id]
+        if number is not None:
+            self._forget_rounds_before(number)
+            self._last_round[workspace_id] = number
+        self._refresh(workspace_id)
 
     def _refresh(self, workspace_id: str) -> None:
         places_left = self._limit == 0 or len(self._held.get(workspace_id, ())) < self._limit
-        if workspace_id in self._waiting and places_left:
-            self._ready.setdefault(workspace_id)
-        else:
-            self._ready.pop(workspace_id, None)
+        if workspace_id not in self._waiting or not places_left:
+            self._leave_round(workspace_id)
+        elif workspace_id not in self._round_of:
+            number = self._round_after(self._last_round.get(workspace_id))
+            self._round_of[workspace_id] = number
+            self._ready.setdefault(number, {})[workspace_id] = None
+
+    def _forget_rounds_before(self, number: int) -> None:
+        if number > self._round:
+            self._round = number
+            kept = {name: last for name, last in self._last_round.items() if name in self._waiting or last >= number}
+            self._last_round = kept
+
+    def _leave_round(self, workspace_id: str) -> int | None:
+        number = self._round_of.pop(workspace_id, None)
+        if number is not None:
+            workspaces = self._ready[number]
+            del workspaces[workspace_id]
+            if not workspaces:
+                del self._ready[number]
+        return number

@@ -18,7 +18,7 @@ from streams.kafka_admin import admin_client
 from streams.kafka_log import source_record
 from streams.log import SourceRecord
 from streams.names import DLQ_OF, OUTCOME_TOPICS, SOURCE_TOPICS, Header, Topic, changelog_topic
-from streams.rows import decode_row
+from streams.rows import decode_entry
 
 # A worker that was killed can leave a transaction open, which hides what lies behind it until it times out (20 s).
 READ_SECONDS = 60.0
@@ -64,9 +64,8 @@ class History:
 
     def rows(self) -> dict[JobKey, Job]:
         """Return the last row of every job in the changelog, those that were deleted since included."""
-        values = (record.value for record in self.of(changelog_topic(self.app_id)))
-        jobs = (decode_row(value) for value in values if value is not None)
-        return {job.key: job for job in jobs}
+        entries = (decode_entry(record.key or b"", record.value) for record in self.of(changelog_topic(self.app_id)))
+        return {job.key: job for _, job in entries if job is not None}
 
 
 class HistoryError(Exception):

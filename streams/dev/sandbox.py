@@ -3,18 +3,18 @@
 import asyncio
 import contextlib
 import math
-import os
+import shlex
 import sys
 from collections.abc import Mapping
 
 from rich.console import Console
 
 from streams.dev.batches import ANY_JOB, Fate
-from streams.dev.kafka_jars import default_cache_dir
-from streams.dev.stack import RobotOptions, Stack
+from streams.dev.other_cluster import check_nobody_else_works_there
+from streams.dev.running import ELSEWHERE, dev_folder, only_dev, own_app_id
+from streams.dev.stack import RobotOptions, Stack, environment
 from streams.dev.table import live_jobs, shown_steps
 
-DEFAULT_SERVERS = ("127.0.0.1:9092", "localhost:9092")
 CALLBACK_SECRET = "dev-callback-secret"  # noqa: S105 # no bridge checks it here
 
 # How soon one hears of a part that has ended.
@@ -37,18 +37,38 @@ def fates_of(every: Mapping[Fate, int]) -> dict[str, Mapping[str, int]]:
     return {ANY_JOB: weights | {Fate.COMPLETE.value: rest}}
 
 
-def run_sandbox(console: Console, robot: RobotOptions, workers: int) -> None:
-    """Run the environment until it is interrupted. Raises StackError or EmbeddedKafkaError."""
-    folder = default_cache_dir() / "dev-data"
-    given = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
-    secret = {"ROBOT_CALLBACK_SECRET": os.environ.get("ROBOT_CALLBACK_SECRET") or CALLBACK_SECRET}
+def run_sandbox(
+    console: Console, robot: RobotOptions, workers: int, *, bootstrap_servers: str | None, port: int | None
+) -> None:
+    """Run the environment until it is interrupted, on a Kafka that is given, or on one of its own at a port.
+
+    Raises StackError, EmbeddedKafkaError or SettingsError.
+    """
+    folder = dev_folder()
     with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as running:
+        running.enter_context(environment({}, without=ELSEWHERE))
+        announce = running.enter_context(only_dev(folder))
         with shown_steps(console) as tell:
-            stack = Stack(folder, robot=robot, workers=workers, variables=secret, tell=tell, bootstrap_servers=given)
+            stack = Stack(
+                folder,
+                robot=robot,
+                workers=workers,
+                variables={
+                    "ROBOT_CALLBACK_SECRET": CALLBACK_SECRET,
+                    "ROBOT_ORCHESTRATOR_APP_ID": own_app_id(folder),
+                },
+                tell=tell,
+                bootstrap_servers=bootstrap_servers,
+                port=port,
+            )
+            if bootstrap_servers:
+                asyncio.run(check_nobody_else_works_there(stack.settings()))
             running.enter_context(stack)
+        announce(stack.variables)
         _welcome(console, stack)
-        if given:
-            console.print(f"Every job that is submitted on {given} goes to the simulated robot.\n", style="yellow")
+        if bootstrap_servers:
+            everything = f"Every job that is submitted on {bootstrap_servers} goes to the simulated robot.\n"
+            console.print(everything, style="yellow")
         asyncio.run(_show(console, stack))
     console.print("\nEverything that was started here has been stopped; the data stays in")
     console.print(f"  {folder}", soft_wrap=True)
@@ -68,14 +88,19 @@ async def _show(console: Console, stack: Stack) -> None:
 
 
 def _welcome(console: Console, stack: Stack) -> None:
-    servers = stack.bootstrap_servers
-    say = "" if servers in DEFAULT_SERVERS else f"KAFKA_BOOTSTRAP_SERVERS={servers} "
-    lines = [("Kafka", servers), ("robot", f"{stack.robot.url}, which notes its POSTs in {stack.posts_file}")]
+    lines = [
+        ("Kafka", stack.bootstrap_servers),
+        ("robot", f"{stack.robot.url}, which notes its POSTs in {stack.posts_file}"),
+    ]
     lines += [(worker.name, f"{worker.url}/readyz?verbose and {worker.url}/metrics") for worker in stack.workers]
     lines += [("logs", str(stack.logs))]
     console.print()
     for name, text in lines:
         console.print(f"  [bold]{name:<10}[/]{text}", soft_wrap=True)
     console.print("\nSubmit a job from another terminal, a new one each time:")
-    console.print(f"  {sys.argv[0]} example | {say}{sys.argv[0]} submit -", style="cyan", soft_wrap=True)
+    console.print(f"  {sys.argv[0]} example | {sys.argv[0]} submit --dev -", style="cyan", soft_wrap=True)
+    if not stack.workers:
+        values = " ".join(f"{name}={shlex.quote(value)}" for name, value in stack.variables.items())
+        console.print("A worker of your own, in another terminal:")
+        console.print(f"  export {values}\n  {sys.argv[0]} worker", style="cyan", soft_wrap=True)
     console.print("Ctrl-C stops everything.\n")

@@ -20,14 +20,12 @@ from typing import Self
 from streams.dev.batches import Fate
 from streams.dev.child import spawn
 from streams.dev.kafka import EmbeddedKafka
-from streams.dev.loopback import HOST, free_port, is_free
+from streams.dev.loopback import HOST, free_port
 from streams.dev.robot import HEALTH_PATH
 from streams.settings import Settings, load_settings
 from streams.topics import create_topics
 
 PARTITIONS = 4
-# Where clients look for Kafka by default: if it is free, nothing has to be said to them.
-DEFAULT_PORT = 9092
 READY_SECONDS = 60.0
 POLL_SECONDS = 0.05
 LOG_TAIL_LINES = 8
@@ -38,7 +36,7 @@ Environment = Mapping[str, str]
 
 
 class StackError(Exception):
-    """A part did not come up; the text says which, and ends with what it said last."""
+    """The environment cannot come up; where a part does not, the text ends with what that said last."""
 
 
 @contextlib.contextmanager
@@ -154,8 +152,9 @@ class RobotOptions:
 class Stack:
     """The environment, from `__enter__` to `__exit__`; `folder` gets its data and logs.
 
-    `bootstrap_servers` is a Kafka that is already there; without one an embedded Kafka is started. `variables` are
-    settings of the workers. `tell` hears of each step. Raises StackError or EmbeddedKafkaError.
+    `bootstrap_servers` is a Kafka that is already there; without one an embedded Kafka is started, at `port` or at any
+    free one: at the default port, workers that belong elsewhere would come to it. `variables` are settings of the
+    workers. `tell` hears of each step. Raises StackError or EmbeddedKafkaError.
     """
 
     def __init__(
@@ -167,6 +166,7 @@ class Stack:
         variables: Environment,
         tell: Callable[[str], None],
         bootstrap_servers: str | None = None,
+        port: int | None = None,
     ) -> None:
         self.folder = folder
         self.logs = folder / "logs"
@@ -175,16 +175,15 @@ class Stack:
         self._tell = tell
         self._broker: EmbeddedKafka | None = None
         if bootstrap_servers is None:
-            port = DEFAULT_PORT if is_free(DEFAULT_PORT) else None
             self._broker = EmbeddedKafka(folder / "kafka", port=port, log_file=self.logs / "kafka.log", progress=tell)
         self.bootstrap_servers = self._broker.bootstrap_servers if self._broker else bootstrap_servers or ""
         self.robot = self._robot(robot)
         self.workers: list[Part] = []
-        self._variables = dict(variables) | {
+        # What a worker must have set to belong here.
+        self.variables = dict(variables) | {
             "ROBOT_COORDINADORA_URL": self.robot.url,
             "NEXT_PUBLIC_APP_URL": APP_URL,
             "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap_servers,
-            "ROBOT_ORCHESTRATOR_LOG_FORMAT": "json",
         }
 
     def __enter__(self) -> Self:
@@ -201,14 +200,17 @@ class Stack:
 
     def settings(self) -> Settings:
         """Return the settings of the workers, apart from their probe ports."""
-        with environment(self._variables):
+        with environment(self.variables):
             return load_settings()
 
     def add_worker(self) -> Part:
         """Start one more worker without waiting for it."""
         port = free_port()
         name = f"worker-{len(self.workers) + 1}"
-        variables = self._variables | {"ROBOT_ORCHESTRATOR_PROBE_PORT": str(port)}
+        variables = self.variables | {
+            "ROBOT_ORCHESTRATOR_PROBE_PORT": str(port),
+            "ROBOT_ORCHESTRATOR_LOG_FORMAT": "json",
+        }
         worker = Part(name, ("streams.cli", "worker"), port, "/readyz", self.logs / f"{name}.log", variables)
         self.workers.append(worker)
         worker.start()
@@ -233,7 +235,7 @@ class Stack:
             self._tell("starting Kafka")
             self._broker.start()
         self._tell("creating topics, starting the robot and the workers")
-        replication_factor = 1 if self._broker else -1  # the cluster's own default
+        replication_factor = 1 if self._broker else -1  # as many as are of use on the cluster
         asyncio.run(create_topics(self.settings(), PARTITIONS, replication_factor))
         self.robot.start()
         for _ in range(self._wanted_workers):

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mappi
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
 from aiokafka import AIOKafkaConsumer
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -17,8 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from streams.core.job import Job, JobKey, Status
-from streams.names import CHANGELOG_OPENED_KEY, changelog_topic
-from streams.rows import decode_row
+from streams.names import changelog_topic
+from streams.rows import decode_entry
 
 STYLES = {
     Status.PENDING: "yellow",
@@ -127,12 +126,11 @@ class JobBoard:
             return False
 
     def _apply(self, key: bytes, value: bytes | None) -> Job | None:
-        if value is None:
-            if key != CHANGELOG_OPENED_KEY:
-                self.jobs.pop(JobKey(*msgspec.json.decode(key)), None)
-            return None
-        job = decode_row(value)
-        self.jobs[job.key] = job
+        job_key, job = decode_entry(key, value)
+        if job is not None:
+            self.jobs[job.key] = job
+        elif job_key is not None:
+            self.jobs.pop(job_key, None)
         return job
 
 

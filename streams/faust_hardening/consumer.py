@@ -1,15 +1,22 @@
-"""Faust's consumer, where it commits too far, drops records, reads what was never committed or is too slow."""
+"""Faust's consumer, where it commits too far, drops records, reads what was never committed, too much or too slowly."""
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 import aiokafka
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
-from faust.types import TP
+from faust.types import TP, Message
 
 # While a fetch waits at the broker, aiokafka asks for nothing more from a partition it has just delivered,
 # so this is the worst delay of a record. Faust hard-codes 1500.
 FETCH_MAX_WAIT_MS = 50
+# Messages handed on and not yet acknowledged, wherever they wait: nothing more is read while there are as many.
+HELD_MAX_BYTES = 64_000_000
+# About the largest record that anybody sends here. A larger one is read as well, beyond the bound above.
+RECORD_MAX_BYTES = 5_000_000
+# What Python keeps beside the bytes of a record from its fetch to its acknowledgement.
+MESSAGE_OVERHEAD = 1_000
 
 
 class HardenedConsumerThread(AIOKafkaConsumerThread):
@@ -40,6 +47,36 @@ class HardenedConsumerThread(AIOKafkaConsumerThread):
             and not coordinator._coordination_task.done()
         )
 
+    async def _fetch_records(
+        self,
+        consumer: aiokafka.AIOKafkaConsumer,
+        active_partitions: set[TP],
+        timeout: float | None = None,
+        max_records: int | None = None,
+    ) -> dict[TP, list[Any]]:
+        """Return what there is room for, and one record at the least; the partitions take turns.
+
+        Faust takes all that was fetched: a fetch of 1 MiB may hold hundreds of megabytes of compressed records, which
+        aiokafka unpacks one by one as they are taken.
+        """
+        found: dict[TP, list[Any]] = {}
+        room = cast(HardenedConsumer, self.consumer).room
+        fetcher = consumer._fetcher
+        # One by one would do, but takes its time where they are small.
+        while records := await super()._fetch_records(
+            consumer, active_partitions, timeout, max_records=max(1, room // RECORD_MAX_BYTES)
+        ):
+            for tp, batch in records.items():
+                found.setdefault(tp, []).extend(batch)
+                room -= sum(map(size_in_memory, batch))
+                if tp in fetcher._records:
+                    fetcher._records.move_to_end(tp)
+            if room <= 0:
+                break
+            # From here on nothing is waited for, so no rebalance can begin in the midst.
+            timeout = 0
+        return found
+
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Seek every partition to the offset that its group has committed, or to its beginning."""
         committed: Mapping[TP, int] = await self.call_thread(seek_to_committed, self._ensure_consumer())
@@ -59,12 +96,66 @@ async def seek_to_committed(consumer: aiokafka.AIOKafkaConsumer) -> Mapping[TP, 
     return committed
 
 
+def size_in_memory(message: Any) -> int:
+    """Return about how many bytes a message takes here, as aiokafka or as Faust has it."""
+    size = MESSAGE_OVERHEAD + len(message.key or b"") + len(message.value or b"")
+    for name, value in message.headers or ():
+        size += len(name) + len(value or b"")
+    return size
+
+
 class HardenedConsumer(Consumer):
-    """Never commits past a record that is still being worked on, and stands still in every rebalance."""
+    """Commits nothing that is still being worked on, stands still in every rebalance, and reads what there is room for.
+
+    Every message that is handed on is held until it is acknowledged, which its ledger does after the commit of what
+    follows from it. For that no ledger needs anything that is yet to be read here, so there is always room again.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._lowest_in_flight: dict[TP, int] = {}
+        self._held: dict[Message, int] = {}
+        self._held_bytes = 0
+        self._freed = asyncio.Event()
+        self._conductor = self.callback
+        self.callback = self._hand_on
+
+    @property
+    def room(self) -> int:
+        """How many bytes of messages may still be read; with nothing in hand it is never 0."""
+        return HELD_MAX_BYTES - self._held_bytes
+
+    async def _hand_on(self, message: Message) -> None:
+        # One from before a rebalance is never worked on, and comes again.
+        if message.generation_id == self.app.consumer_generation_id:
+            self._held[message] = size = size_in_memory(message)
+            self._held_bytes += size
+        await self._conductor(message)
+
+    def ack(self, message: Message) -> bool:
+        """Mark a message as done, which makes room."""
+        self._held_bytes -= self._held.pop(message, 0)
+        if self.room > 0:
+            self._freed.set()
+        return super().ack(message)
+
+    def resume_flow(self) -> None:
+        """Let records flow again, at the end of a rebalance: what was held before it is gone, or comes again."""
+        self._held.clear()
+        self._held_bytes = 0
+        super().resume_flow()
+
+    async def _getmany(
+        self,
+        active_partitions: set[TP] | None,
+        timeout: float,
+    ) -> Any:
+        """Look for records if there is room for any; else find nothing, as soon as there is room."""
+        if self.room > 0:
+            return await super()._getmany(active_partitions, timeout)
+        self._freed.clear()
+        await self.wait_first(self._freed.wait(), self.suspend_flow.wait(), timeout=timeout)
+        return {}
 
     @property
     def is_member(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, Self, cast
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from streams.adopt import adopt_table
 from streams.kafka_admin import admin_client
 from streams.names import SOURCE_TOPICS, Topic, changelog_topic
 from streams.settings import Settings
@@ -57,7 +58,9 @@ class Application:
                 "ROBOT_ORCHESTRATOR_APP_ID": self.app_id,
                 "ROBOT_ORCHESTRATOR_LOG_FORMAT": "json",
             }
-            await create_topics(Settings(**cast(Any, self.variables)), self.cluster.partitions, 1)
+            settings = Settings(**cast(Any, self.variables))
+            await create_topics(settings, self.cluster.partitions, 1)
+            await adopt_table(settings)
             on_failure.push_async_callback(self._delete_changelog)
             await self._begin_at_the_end()
             self._stack = on_failure.pop_all()

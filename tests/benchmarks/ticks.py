@@ -3,7 +3,7 @@
 import asyncio
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime, timedelta
 from statistics import median
 
@@ -12,10 +12,10 @@ from streams.core.deadlines import Deadlines
 from streams.core.job import Job, Source, Status
 from streams.journal import Journal
 from streams.ledger import Ledger, LedgerConfig
-from streams.log import NewRecord, SourceRecord, TopicPartition
+from streams.log import ChangelogBatch, NewRecord, Reading, TopicPartition
 from streams.metrics import Metrics
-from streams.names import Topic
-from streams.rows import encode_row, row_key
+from streams.names import CHANGELOG_TABLE_KEY, Topic
+from streams.rows import TABLE_MARK, encode_row, row_key
 from tests.benchmarks.report import Row, progress
 
 ROWS = (1_000, 20_000)
@@ -38,8 +38,11 @@ class StoredRows:
     def __init__(self, jobs: Sequence[Job]) -> None:
         self._jobs = jobs
 
-    async def open(self) -> list[tuple[bytes, bytes]]:
-        return [(row_key(job.key), encode_row(job)) for job in self._jobs]
+    async def open(self) -> AsyncGenerator[ChangelogBatch, None]:
+        return self._batches()
+
+    async def _batches(self) -> AsyncGenerator[ChangelogBatch, None]:
+        yield [(CHANGELOG_TABLE_KEY, TABLE_MARK), *((row_key(job.key), encode_row(job)) for job in self._jobs)]
 
     async def commit(self, records: Sequence[NewRecord]) -> None:
         raise NotImplementedError(f"{len(records)} records")
@@ -47,11 +50,14 @@ class StoredRows:
     async def close(self) -> None:
         pass
 
-    async def read(self, topic_partition: TopicPartition, start: int, end: int, limit: int) -> list[SourceRecord]:
+    async def read(self, topic_partition: TopicPartition, start: int, end: int, limit: int) -> Reading:
         raise NotImplementedError(f"{topic_partition} [{start}, {end}) {limit}")
 
     async def end_offsets(self, _topic: str) -> dict[int, int]:
         return {0: len(self._jobs)}
+
+    async def has_committed(self, _topic_partition: TopicPartition) -> bool:
+        return bool(self._jobs)
 
     async def committed_offsets(self, _topic: str) -> dict[int, int]:
         return {0: len(self._jobs)}
@@ -79,7 +85,7 @@ async def _tick_seconds(count: int) -> float:
     )
     journal = Journal(Metrics())
     ledger = Ledger(0, config, log, log, CallSlots(32), PayloadCache(0), lambda _claim: None, journal)
-    await ledger.open()
+    await ledger.open(now)
     return median(_timed(ledger, now) for _ in range(REPEATS))
 
 

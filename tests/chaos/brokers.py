@@ -56,30 +56,43 @@ ACL_RULES = ((2, 3), (4, 2))
 
 
 class Brokers:
-    """Starts, kills and restarts; `links` holds per link one proxy a broker, none without proxies."""
+    """Starts, kills and restarts; `links` holds per link one proxy a broker, none without proxies.
 
-    def __init__(self, folder: Path, count: int, *, proxied: bool) -> None:
+    With `moving` the workers have a bootstrap address that leads to the one broker, wherever it listens for them.
+    """
+
+    def __init__(self, folder: Path, count: int, *, proxied: bool, moving: bool) -> None:
         self._cluster = EmbeddedCluster(folder, count, config=CONFIG) if count > 1 else None
         self.all = self._cluster.brokers if self._cluster else [EmbeddedKafka(folder, config=CONFIG | AUTHORIZER)]
         self.links: list[list[Proxy]] = [self._add_link(name) for name in LINKS] if proxied else []
         self.bootstrap_servers = ",".join(broker.bootstrap_servers for broker in self.all)
+        self._door = Proxy(free_port()) if moving else None
+        if self._door is not None:
+            self._advertise("DOOR", self.all[0], listener=self._door.target, advertised=self._door.target)
         self._changelog_config: Mapping[str, str] = {}
 
     def _add_link(self, name: str) -> list[Proxy]:
         proxies = []
         for broker in self.all:
             proxy = Proxy(free_port())
-            config = broker.config
-            config.setdefault("advertised.listeners", f"PLAINTEXT://{broker.bootstrap_servers}")
-            config["advertised.listeners"] += f",{name}://{HOST}:{proxy.port}"
-            config["listeners"] += f",{name}://{HOST}:{proxy.target}"
-            config["listener.security.protocol.map"] += f",{name}:PLAINTEXT"
-            config["inter.broker.listener.name"] = "PLAINTEXT"
+            self._advertise(name, broker, listener=proxy.target, advertised=proxy.port)
             proxies.append(proxy)
         return proxies
 
+    @staticmethod
+    def _advertise(name: str, broker: EmbeddedKafka, *, listener: int, advertised: int) -> None:
+        """Let a broker listen at one more port, and tell its clients there to come to another."""
+        config = broker.config
+        config.setdefault("advertised.listeners", f"PLAINTEXT://{broker.bootstrap_servers}")
+        config["advertised.listeners"] += f",{name}://{HOST}:{advertised}"
+        config["listeners"] += f",{name}://{HOST}:{listener}"
+        config["listener.security.protocol.map"] += f",{name}:PLAINTEXT"
+        config["inter.broker.listener.name"] = "PLAINTEXT"
+
     def address(self, worker_number: int) -> str:
         """Return the bootstrap servers for a worker: behind its link, if there are any."""
+        if self._door is not None:
+            return f"{HOST}:{self._door.port}"
         if not self.links:
             return self.bootstrap_servers
         return ",".join(f"{HOST}:{proxy.port}" for proxy in self.links[worker_number % len(self.links)])
@@ -99,8 +112,9 @@ class Brokers:
 
     @property
     def proxies(self) -> list[Proxy]:
-        """Every proxy of every link."""
-        return [proxy for link in self.links for proxy in link]
+        """Every proxy there is."""
+        doors = [] if self._door is None else [self._door]
+        return [*doors, *(proxy for link in self.links for proxy in link)]
 
     async def interrupt(self, rng: Random, *, gently: bool, seconds: float) -> None:
         """Take a broker down, with SIGTERM or kill -9, and bring it back after a while."""
@@ -136,6 +150,17 @@ class Brokers:
             broker.kill()
         await asyncio.sleep(seconds)
         await self._bring_back(self.all)
+
+    async def move(self, *, seconds: float) -> None:
+        """Take the broker down, and bring it back at another port for the workers, behind the same door."""
+        assert self._door is not None
+        (broker,) = self.all
+        await asyncio.to_thread(broker.kill)
+        await asyncio.sleep(seconds)
+        before, self._door.target = self._door.target, free_port()
+        for name in ("listeners", "advertised.listeners"):
+            broker.config[name] = broker.config[name].replace(f":{before}", f":{self._door.target}")
+        await self._bring_back([broker])
 
     async def _bring_back(self, brokers: Sequence[EmbeddedKafka]) -> None:
         for broker in brokers:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from streams.names import SOURCE_TOPICS
+from streams.names import SOURCE_TOPICS, Topic
 from tests.chaos import disturbances
 from tests.chaos.brokers import PARTITIONS, RESET_SECONDS
-from tests.chaos.load import completion
+from tests.chaos.load import Record, completion, placed, submission
 from tests.chaos.tripping_worker import TripPoint
 from tests.chaos.workers import Slot
 from tests.chaos.world import World
@@ -21,15 +21,29 @@ TRIPPING = ("-m", "tests.chaos.tripping_worker")
 STEPPING = ("-m", "tests.chaos.stepping_worker")
 UNRELATED_COMPLETIONS = 20_000
 RETRY_SECONDS = 0.5
+# A run of 48 MB, of which a link lets 6 MB a second through: longer than any single read may take.
+ABORTED_RECORD_BYTES = 4_000_000
+ABORTED_RECORDS = 12
+ABORTED_CHUNK_SECONDS = 0.01
+ABORTED_SECONDS = 15.0
+# Beside 64 MB of records and as much of payloads that wait, what is made of those in work; without a bound it is all.
+LARGE_JOBS = 120
+LARGE_JOB_BYTES = 4_000_000
+LARGE_SECONDS = 10.0
+PEAK_BYTES = 450_000_000
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault, whether rounds of three brokers have it too, and whether it needs proxies between everybody."""
+    """A fault, whether rounds of three brokers have it too, and what it needs around the brokers.
+
+    `proxied`: proxies between everybody. `moving`: workers that know only a bootstrap address, and not the broker's.
+    """
 
     run: Run
     cluster: bool = True
     proxied: bool = False
+    moving: bool = False
 
     @property
     def what(self) -> str:
@@ -217,6 +231,49 @@ async def down_past_deadline(world: World) -> None:
         await world.fleet.release()
 
 
+async def broker_moves(world: World) -> None:
+    """The broker is gone for a while and comes back at another address; the bootstrap address leads to it as before."""
+    async with world.broker_lock:
+        await world.kafka.move(seconds=world.rng.uniform(0.2, 20))
+
+
+async def transaction_held(world: World) -> None:
+    """A foreign producer keeps a transaction with completions open for longer than the jobs' deadlines, and ends it."""
+    await world.producers.hold_transaction(
+        [completion(f"held-{number}", "nowhere", number % PARTITIONS) for number in range(world.rng.randint(1, 5))],
+        seconds=world.rng.uniform(5, 20),
+        commit=world.rng.random() < 0.5,
+    )
+
+
+async def large_submissions(world: World) -> None:
+    """Jobs of megabytes come all at once, more than a worker may hold in memory."""
+    for number in range(LARGE_JOBS):
+        payload = submission(world.rng, f"large-{number}-{world.rng.getrandbits(32):08x}", f"large-{number % 8}")
+        payload["orders"][0]["pedidoInput"]["referencia"] = "x" * LARGE_JOB_BYTES
+        world.producers.publish(placed(Topic.SUBMITTED, payload, payload["workspaceId"]))
+    await asyncio.sleep(LARGE_SECONDS)
+    for slot in world.fleet.running():
+        peak = slot.peak_bytes()
+        if peak > PEAK_BYTES:
+            world.problems.append(f"worker {slot.number} took {peak} bytes")
+
+
+async def aborted_run(world: World) -> None:
+    """A producer gives tens of megabytes up in a source topic, while all that the workers hear from Kafka is slow."""
+    links = [proxy for link in world.kafka.links for proxy in link]
+    for proxy in links:
+        proxy.delay_seconds = ABORTED_CHUNK_SECONDS
+    value = b"{" + b" " * ABORTED_RECORD_BYTES
+    records = [Record(Topic.SUBMITTED, value, world.rng.randrange(PARTITIONS), b"given-up")] * ABORTED_RECORDS
+    try:
+        await world.producers.hold_transaction(records, seconds=0, commit=False)
+        await asyncio.sleep(ABORTED_SECONDS)
+    finally:
+        for proxy in links:
+            proxy.let_through()
+
+
 ALL = {
     "kill_worker": Fault(kill_worker),
     "kill_at_point": Fault(kill_at_point),
@@ -233,6 +290,10 @@ ALL = {
     "offsets_deleted": Fault(offsets_deleted),
     "offsets_to_beginning": Fault(offsets_to_beginning),
     "down_past_deadline": Fault(down_past_deadline),
+    "broker_moves": Fault(broker_moves, cluster=False, moving=True),
+    "transaction_held": Fault(transaction_held),
+    "aborted_run": Fault(aborted_run, proxied=True),
+    "large_submissions": Fault(large_submissions, cluster=False),
     "disk_full": Fault(disk_full),
     "brokers_gone": Fault(brokers_gone, cluster=False),
     "clock_steps": Fault(clock_steps),

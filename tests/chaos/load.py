@@ -6,7 +6,7 @@ import json
 import logging
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -42,6 +42,9 @@ POISON_VALUES = (
 ODD_COUNTS = (77, 77)
 RETRY_SECONDS = 0.5
 ABANDONED_MS = 4_000
+# Beyond the time for which any transaction is held here.
+HELD_MS = 40_000
+LARGEST_BYTES = 6_000_000
 
 
 @dataclass(frozen=True)
@@ -143,7 +146,7 @@ class Producers:
     """Publishes records until the broker has them, whatever happens to it meanwhile; use as `async with`."""
 
     def __init__(self, bootstrap_servers: str) -> None:
-        self._options = {"bootstrap_servers": bootstrap_servers, "acks": "all"}
+        self._options = {"bootstrap_servers": bootstrap_servers, "acks": "all", "max_request_size": LARGEST_BYTES}
         self._sending: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> "Producers":
@@ -186,6 +189,24 @@ class Producers:
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 return
+
+    async def hold_transaction(self, records: Sequence[Record], *, seconds: float, commit: bool) -> None:
+        """Write records in one transaction and keep it open for a while; a broker that goes meanwhile ends it."""
+        producer = AIOKafkaProducer(
+            **self._options,
+            transactional_id=f"producer-{uuid.uuid4().hex}",
+            transaction_timeout_ms=HELD_MS,
+        )
+        with contextlib.suppress(KafkaError):
+            try:
+                await producer.start()
+                await producer.begin_transaction()
+                for record in records:
+                    await producer.send_and_wait(record.topic, record.value, key=record.key, partition=record.partition)
+                await asyncio.sleep(seconds)
+                await (producer.commit_transaction() if commit else producer.abort_transaction())
+            finally:
+                await producer.stop()
 
     async def _abort(self, record: Record) -> None:
         """Write a record in a transaction, and give it up, or leave it to the broker to give it up."""

@@ -47,7 +47,8 @@ async def run_round(plan: Plan, folder: Path) -> Round:
     started = time.monotonic()
     done: Counter[str] = Counter()
     proxied = any(ALL[name].proxied for _, name in plan.faults)
-    async with World(plan, folder, proxied=proxied) as world:
+    moving = any(ALL[name].moving for _, name in plan.faults)
+    async with World(plan, folder, proxied=proxied, moving=moving) as world:
         if plan.backlog:
             await world.publish_load()
         for _ in range(plan.workers):
@@ -59,7 +60,7 @@ async def run_round(plan: Plan, folder: Path) -> Round:
                 tasks.create_task(_fault(world, at, name, done))
         await world.producers.flush()
         verdict = await settle(world)
-        verdict.violations += await _stop_cleanly(world)
+        verdict.violations += world.problems + await _stop_cleanly(world)
     return Round(plan, done, world.fleet.exits, verdict, world.load.sent, time.monotonic() - started)
 
 

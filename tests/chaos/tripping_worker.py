@@ -8,17 +8,17 @@ import itertools
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from enum import StrEnum
 from typing import Any
 
 from streams.app import Parts, run_worker
 from streams.core.job import Status
-from streams.log import NewRecord, PartitionLog
+from streams.log import ChangelogBatch, NewRecord, PartitionLog
 from streams.names import OUTCOME_TOPICS, Topic
 from streams.robot import Answer, Robot
 from streams.robot_request import RobotRequest
-from streams.rows import decode_row
+from streams.rows import decode_entry
 from streams.settings import load_settings
 
 
@@ -66,7 +66,7 @@ class TrippingLog:
 
         return passing
 
-    async def open(self) -> Sequence[tuple[bytes, bytes]]:
+    async def open(self) -> AsyncGenerator[ChangelogBatch, None]:
         rows = await self._log.open()
         self._trip.passing(TripPoint.DURING_RECOVERY)
         return rows
@@ -86,10 +86,10 @@ class TrippingLog:
 
 
 def _is_claim(record: NewRecord) -> bool:
-    if record.value is None or record.topic in tuple(Topic):
+    if record.key is None or record.topic in tuple(Topic):
         return False
-    row = decode_row(record.value)
-    return row.status is Status.PROCESSING and row.accepted_at is None
+    _, row = decode_entry(record.key, record.value)
+    return row is not None and row.status is Status.PROCESSING and row.accepted_at is None
 
 
 class TrippingRobot:

@@ -20,6 +20,7 @@ from streams.dev.child import spawn
 from streams.dev.loopback import HOST, free_port
 from streams.dev.stack import environment
 from streams.names import LogEvent
+from tests.support.worker import peak_bytes
 
 PRODUCTION = ("-m", "streams.cli", "worker")
 POLL_SECONDS = 0.1
@@ -75,6 +76,10 @@ class Slot:
         with contextlib.suppress(OSError):
             return Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(") ")[2].startswith("T")
         return False
+
+    def peak_bytes(self) -> int:
+        """Return the most memory that the process has taken, 0 if it is not there."""
+        return peak_bytes(self.process.pid) if self.process is not None and self.running else 0
 
     async def ended(self) -> None:
         """Return when the process has ended. Raises TimeoutError if it does not."""

@@ -24,11 +24,11 @@ MAX_WORKERS = 4
 class World:
     """Use as `async with`; the workers are not started by that."""
 
-    def __init__(self, plan: Plan, folder: Path, *, proxied: bool) -> None:
+    def __init__(self, plan: Plan, folder: Path, *, proxied: bool, moving: bool) -> None:
         self.plan = plan
         self.folder = folder
         self.rng = Random(plan.seed + 1_000_000)
-        self.kafka = Brokers(folder / "kafka", plan.brokers, proxied=proxied)
+        self.kafka = Brokers(folder / "kafka", plan.brokers, proxied=proxied, moving=moving)
         self.posts_file = folder / "robot-posts.jsonl"
         self.robot = self._robot()
         self.robot_links = [Proxy(self.robot.port)] if proxied else []
@@ -36,6 +36,8 @@ class World:
         self.load = Load(Random(plan.seed + 2_000_000), plan.jobs, plan.workspaces)
         self.producers = Producers(self.kafka.bootstrap_servers)
         self.settings = Settings(**cast(Any, self._variables_of(0) | self._direct()))
+        # What a fault has seen that should not be.
+        self.problems: list[str] = []
         # A fault that needs the broker, or the whole fleet, for itself.
         self.broker_lock = asyncio.Lock()
         self.fleet_lock = asyncio.Lock()

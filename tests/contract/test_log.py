@@ -18,13 +18,24 @@ from streams.clock import Clock
 from streams.journal import Journal
 from streams.kafka_admin import admin_client
 from streams.kafka_log import KafkaPartitionLog, KafkaReader
-from streams.log import FencedError, LogReader, NewRecord, PartitionLog, TopicPartition, UnreadableError, until_readable
+from streams.log import (
+    FencedError,
+    NewRecord,
+    PartitionLog,
+    SourceRecord,
+    TopicPartition,
+    UndecidedReader,
+    UnreadableError,
+    until_readable,
+)
 from streams.metrics import Metrics
 from streams.names import changelog_topic
 from tests.simulation.broker import RefusedError, SimulatedBroker, SimulatedPartitionLog, SimulatedReader, State
 
 PARTITIONS = 2
 MAX_BYTES = 50_000
+# So many of the largest records are several times what a fetch or a simulated read takes.
+LONG = 60
 
 
 class Foreign(Protocol):
@@ -41,7 +52,7 @@ class Cluster:
 
     app_id: str
     source: TopicPartition
-    reader: LogReader
+    reader: UndecidedReader
     open_log: Callable[[], PartitionLog]
     begin: Callable[[], "Any"]
     # A record that the broker does not take.
@@ -53,9 +64,22 @@ class Cluster:
     def record(self, value: bytes) -> NewRecord:
         return NewRecord(*self.source, None, value)
 
+    async def end(self) -> int:
+        return (await self.reader.end_offsets(self.source.topic))[self.source.partition]
+
     async def values(self) -> list[bytes | None]:
-        end = (await self.reader.end_offsets(self.source.topic))[self.source.partition]
-        return [record.value for record in await self.reader.read(self.source, 0, end, limit=100)]
+        return [record.value for record in await self.read(0, await self.end())]
+
+    async def read(self, start: int, end: int) -> list[SourceRecord]:
+        """Return all records of a range."""
+        found: list[SourceRecord] = []
+        while start < end:
+            records, position = await self.reader.read(self.source, start, end, limit=100)
+            assert start < position <= end
+            assert all(start <= record.offset < position for record in records)
+            found.extend(records)
+            start = position
+        return found
 
 
 class SimulatedForeign:
@@ -102,7 +126,12 @@ def simulated(stack: AsyncExitStack) -> Cluster:
         return NewRecord(*place, None, b"refused")
 
     return Cluster(
-        "app", place, SimulatedReader(broker, io), lambda: SimulatedPartitionLog(broker, io, "app", 0), begin, refuse
+        "app",
+        place,
+        SimulatedReader(broker, io, most=LONG // 4),
+        lambda: SimulatedPartitionLog(broker, io, "app", 0),
+        begin,
+        refuse,
     )
 
 
@@ -145,12 +174,24 @@ async def cluster(request: pytest.FixtureRequest) -> AsyncIterator[Cluster]:
             yield await kafka(stack, request.getfixturevalue("kafka_bootstrap"))
 
 
+async def rows_of(log: PartitionLog) -> dict[bytes, bytes]:
+    """Open a log; return the last value of each key."""
+    rows: dict[bytes, bytes] = {}
+    async for batch in await log.open():
+        for key, value in batch:
+            if value is None:
+                rows.pop(key, None)
+            else:
+                rows[key] = value
+    return rows
+
+
 async def test_what_was_committed_is_what_the_next_owner_loads(cluster: Cluster) -> None:
     log = cluster.open_log()
-    assert list(await log.open()) == []
+    assert await rows_of(log) == {}
     await log.commit([cluster.row(b"a", b"1"), cluster.row(b"b", b"2"), cluster.record(b"x")])
     await log.commit([cluster.row(b"a", b"3"), cluster.row(b"b", None)])
-    assert list(await cluster.open_log().open()) == [(b"a", b"3")]
+    assert await rows_of(cluster.open_log()) == {b"a": b"3"}
     assert await cluster.values() == [b"x"]
 
 
@@ -162,7 +203,7 @@ async def test_a_former_owner_is_fenced_and_nothing_of_its_write_is_seen(cluster
     with pytest.raises(FencedError):
         await former.commit([cluster.row(b"a", b"zombie"), cluster.record(b"zombie")])
     await owner.commit([cluster.record(b"x")])
-    assert list(await cluster.open_log().open()) == [(b"a", b"1")]
+    assert await rows_of(cluster.open_log()) == {b"a": b"1"}
     assert await cluster.values() == [b"x"]
 
 
@@ -171,24 +212,62 @@ async def test_a_refused_record_takes_its_whole_transaction_with_it(cluster: Clu
     await log.open()
     with pytest.raises((RefusedError, KafkaError)):
         await log.commit([cluster.row(b"a", b"1"), cluster.record(b"x"), cluster.refuse()])
-    assert list(await cluster.open_log().open()) == []
+    assert await rows_of(cluster.open_log()) == {}
     assert await cluster.values() == []
 
 
 async def test_an_end_counts_records_of_an_open_transaction_which_cannot_be_read_yet(cluster: Cluster) -> None:
     foreign = await cluster.begin()
     await foreign.write(b"undecided")
-    assert (await cluster.reader.end_offsets(cluster.source.topic))[cluster.source.partition] == 1
+    assert await cluster.end() == 1
     with pytest.raises(UnreadableError):
         await cluster.reader.read(cluster.source, 0, 1, limit=1)
     await foreign.commit()
     assert await cluster.values() == [b"undecided"]
 
 
+async def test_a_peek_sees_undecided_and_aborted_records_too_but_no_markers(cluster: Cluster) -> None:
+    aborted, undecided = await cluster.begin(), await cluster.begin()
+    await aborted.write(b"aborted")
+    await aborted.abort()
+    await reaches(cluster, 2)
+    await undecided.write(b"undecided")
+    seen, position = [], 0
+    while position < 3:
+        records, looked_to = await cluster.reader.peek(cluster.source, position, 3, limit=10)
+        assert looked_to > position
+        position = looked_to
+        seen += [(record.offset, record.value) for record in records]
+    assert (seen, position) == ([(0, b"aborted"), (2, b"undecided")], 3)
+    # From a marker on there is nothing but to move on; a limit and an end are kept.
+    assert await cluster.reader.peek(cluster.source, 1, 2, limit=10) == ([], 2)
+    (record,), looked_to = await cluster.reader.peek(cluster.source, 0, 3, limit=1)
+    assert (record.value, looked_to) == (b"aborted", 1)
+    await undecided.abort()
+
+
+async def test_an_open_transaction_is_described_until_it_is_decided(cluster: Cluster) -> None:
+    log = cluster.open_log()
+    await log.open()
+    await log.commit([cluster.record(b"x")])
+    await reaches(cluster, 2)
+    assert await cluster.reader.open_transactions(cluster.source) == []
+    foreign = await cluster.begin()
+    for value in (b"one", b"two"):
+        await foreign.write(value)
+    (transaction,) = await cluster.reader.open_transactions(cluster.source)
+    assert (transaction.place, transaction.start_offset) == (cluster.source, 2)
+    assert transaction.producer_id >= 0
+    assert transaction.last_written_at is not None
+    await foreign.commit()
+    await reaches(cluster, 5)
+    assert await cluster.reader.open_transactions(cluster.source) == []
+
+
 async def reaches(cluster: Cluster, end: int) -> None:
     """Return when the source has so many offsets: a marker is written some time after its transaction's end."""
     async with asyncio.timeout(60):
-        while (await cluster.reader.end_offsets(cluster.source.topic))[cluster.source.partition] < end:
+        while await cluster.end() < end:
             await asyncio.sleep(0.01)
 
 
@@ -200,9 +279,9 @@ async def test_markers_and_aborted_records_are_passed_over(cluster: Cluster) -> 
     await committed.write(b"committed")
     await committed.commit()
     await reaches(cluster, 4)
-    assert await cluster.reader.read(cluster.source, 0, 2, limit=1) == []
-    assert await cluster.reader.read(cluster.source, 3, 4, limit=1) == []
-    (record,) = await cluster.reader.read(cluster.source, 0, 4, limit=10)
+    assert await cluster.read(0, 2) == []
+    assert await cluster.read(3, 4) == []
+    (record,) = await cluster.read(0, 4)
     assert (record.offset, record.value) == (2, b"committed")
 
 
@@ -210,10 +289,57 @@ async def test_a_read_is_bounded_by_its_range_and_its_limit(cluster: Cluster) ->
     log = cluster.open_log()
     await log.open()
     await log.commit([cluster.record(str(number).encode()) for number in range(5)])
-    read = [record.value for record in await cluster.reader.read(cluster.source, 1, 4, limit=10)]
-    assert read == [b"1", b"2", b"3"]
-    assert [r.value for r in await cluster.reader.read(cluster.source, 1, 4, limit=2)] == [b"1", b"2"]
-    assert await cluster.reader.read(cluster.source, 2, 2, limit=10) == []
+    assert [record.value for record in await cluster.read(1, 4)] == [b"1", b"2", b"3"]
+    (record,), position = await cluster.reader.read(cluster.source, 1, 4, limit=1)
+    assert (record.value, position) == (b"1", 2)
+    nothing, position = await cluster.reader.read(cluster.source, 2, 2, limit=10)
+    assert (list(nothing), position) == ([], 2)
+
+
+async def test_what_lies_at_or_beyond_the_end_of_the_log_is_unreadable(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streams.kafka_log.READ_SECONDS", 0.2)
+    monkeypatch.setattr("streams.kafka_log.READ_TIMEOUT_SECONDS", 1.0)
+    for start in (0, 3):
+        with pytest.raises(UnreadableError):
+            await cluster.reader.read(cluster.source, start, 5, limit=1)
+    log = cluster.open_log()
+    await log.open()
+    await log.commit([cluster.record(str(number).encode()) for number in range(2)])
+    end = await cluster.end()
+    (first, second), position = await cluster.reader.read(cluster.source, 0, end + 1, limit=10)
+    assert (first.value, second.value, position) == (b"0", b"1", end)
+    for start in (end, end + 1):
+        with pytest.raises(UnreadableError):
+            await cluster.reader.read(cluster.source, start, end + 2, limit=1)
+    await log.commit([cluster.record(b"late")])
+    (late,), position = await cluster.reader.read(cluster.source, end, end + 2, limit=1)
+    assert (late.value, late.offset, position) == (b"late", end, end + 1)
+    assert await cluster.values() == [b"0", b"1", b"late"]
+
+
+async def test_a_long_gap_is_read_bit_by_bit_and_others_read_in_between(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streams.kafka_log.READ_SECONDS", 0.0)
+    aborted, committed = await cluster.begin(), await cluster.begin()
+    for _ in range(LONG):
+        await aborted.write(bytes(MAX_BYTES - 1_000))
+    await aborted.abort()
+    await reaches(cluster, LONG + 1)
+    await committed.write(b"good")
+    await committed.commit()
+    await reaches(cluster, LONG + 3)
+    position, readings = 0, []
+    while position < LONG + 1:
+        # What another reading leaves behind must not be taken for this one's.
+        assert [record.value for record in await cluster.read(LONG + 1, LONG + 2)] == [b"good"]
+        records, position = await cluster.reader.read(cluster.source, position, LONG + 1, limit=1)
+        assert not records
+        readings.append(position)
+    assert len(readings) > 1
+    assert await cluster.values() == [b"good"]
 
 
 async def test_a_group_that_never_committed_stands_at_the_beginning(cluster: Cluster) -> None:

@@ -1,6 +1,7 @@
 """The demo, run as a user runs it, and the demo's and the sandbox's own decisions."""
 
 import io
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -27,8 +28,15 @@ def job(status: Status, **values: Any) -> Job:
 
 
 @pytest.mark.timeout(300)
-def test_the_demo_runs_and_finds_everything_as_it_should_be() -> None:
-    ended = subprocess.run([sys.executable, "-m", "streams.cli", "demo"], capture_output=True, text=True, check=False)
+def test_the_demo_runs_whatever_is_exported_and_finds_everything_as_it_should_be() -> None:
+    exported = {
+        "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9",
+        "KAFKA_SECURITY_PROTOCOL": "SSL",
+        "ROBOT_COORDINADORA_URL": "http://127.0.0.1:9",
+        "ROBOT_ORCHESTRATOR_APP_ID": "another",
+    }
+    command = [sys.executable, "-m", "streams.cli", "demo"]
+    ended = subprocess.run(command, env=os.environ | exported, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert ended.stderr == ""
 

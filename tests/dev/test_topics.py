@@ -1,21 +1,24 @@
 """Topics that need a broker of their own: what is created on it, what is refused, and a broker that stands still."""
 
+import asyncio
 import os
+import re
 import signal
 from collections.abc import Iterator
 
 import pytest
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from streams import submit
+from streams import submit, topics
 from streams.core.job import JobKey
 from streams.dev.demo_jobs import example_submission
 from streams.dev.kafka import EmbeddedKafka
 from streams.kafka_admin import admin_client
-from streams.names import Topic
-from streams.settings import Settings
+from streams.names import Topic, changelog_topic
 from streams.submit import SubmitError, Submitter, parse_submission
+from streams.topic_rules import MAX_AGE, NO_LIMIT
 from streams.topics import TopicsError, check_topics, create_topics, topic_specs
+from tests.support.settings import settings_of
 from tests.support.worker import freeze
 
 HOUR_MS = 3_600_000
@@ -24,20 +27,16 @@ DAY_MS = 24 * HOUR_MS
 
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
-    """Run a broker whose own default is the one that submissions must not have."""
-    config = {"log.message.timestamp.type": "LogAppendTime"}
+    """Run a broker whose own defaults are those that topics must not have."""
+    config = {
+        "log.cleanup.policy": "compact",
+        "log.message.timestamp.before.max.ms": "3600000",
+        "log.message.timestamp.type": "LogAppendTime",
+        "min.insync.replicas": "2",
+        "unclean.leader.election.enable": "true",
+    }
     with EmbeddedKafka(tmp_path_factory.mktemp("topics"), config=config) as broker:
         yield broker
-
-
-def settings_of(bootstrap_servers: str, **changes: str) -> Settings:
-    values = {
-        "ROBOT_COORDINADORA_URL": "http://robot",
-        "ROBOT_CALLBACK_SECRET": "s",
-        "NEXT_PUBLIC_APP_URL": "http://app",
-        "KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers,
-    }
-    return Settings(**values | changes)  # type: ignore[arg-type] # fields come by their variables' names
 
 
 async def configs_of(bootstrap_servers: str, topic: str) -> dict[str, str]:
@@ -45,6 +44,19 @@ async def configs_of(bootstrap_servers: str, topic: str) -> dict[str, str]:
         (response,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
         ((_, _, _, _, entries),) = response.resources
         return {entry[0]: entry[1] for entry in entries}
+
+
+async def configure(bootstrap_servers: str, topic: str, config: dict[str, str]) -> None:
+    """Give a topic this configuration, and the broker's defaults for the rest."""
+    async with admin_client(bootstrap_servers=bootstrap_servers) as admin:
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, config)])
+
+
+async def delete(bootstrap_servers: str, topic: str) -> None:
+    async with admin_client(bootstrap_servers=bootstrap_servers) as admin:
+        await admin.delete_topics([topic])
+        while topic in await admin.list_topics():
+            await asyncio.sleep(0.05)
 
 
 @pytest.mark.parametrize(
@@ -70,18 +82,89 @@ async def test_submissions_must_keep_their_producers_timestamp(broker: EmbeddedK
     # Of the others nobody tells an age.
     for topic in {*Topic} - {Topic.SUBMITTED}:
         assert (await configs_of(broker.bootstrap_servers, topic))["message.timestamp.type"] == "LogAppendTime"
-    async with admin_client(bootstrap_servers=broker.bootstrap_servers) as admin:
-        for kind in ("LogAppendTime", "CreateTime"):
-            change = {"message.timestamp.type": kind}
-            await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, Topic.SUBMITTED, change)])
-            if kind == "LogAppendTime":
-                with pytest.raises(TopicsError) as refused:
-                    await check_topics(settings)
-                assert str(refused.value).startswith(
-                    "robot.job.submitted must have message.timestamp.type=CreateTime, or "
-                )
-                assert "\n" not in str(refused.value)
+    await configure(broker.bootstrap_servers, Topic.SUBMITTED, submitted | {"message.timestamp.type": "LogAppendTime"})
+    with pytest.raises(TopicsError) as refused:
         await check_topics(settings)
+    assert str(refused.value).startswith(
+        "robot.job.submitted: message.timestamp.type is LogAppendTime, must be CreateTime: old submissions that are "
+    )
+    assert "\n" not in str(refused.value)
+    await configure(broker.bootstrap_servers, Topic.SUBMITTED, submitted)
+    await check_topics(settings)
+
+
+async def test_what_a_worker_insists_on_is_not_left_to_the_brokers_defaults(broker: EmbeddedKafka) -> None:
+    settings = settings_of(broker.bootstrap_servers)
+    await create_topics(settings, 2, 1)
+    assert (await check_topics(settings)).warnings == ()
+    for spec in topic_specs(settings):
+        # With one replica there is nothing to check.
+        assert (await configs_of(broker.bootstrap_servers, spec.name))["unclean.leader.election.enable"] == "false"
+
+
+async def test_an_older_broker_is_told_by_the_setting_that_it_knows_that_a_record_may_be_of_any_age(
+    broker: EmbeddedKafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_of(broker.bootstrap_servers)
+    await create_topics(settings, 2, 1)
+    await delete(broker.bootstrap_servers, Topic.SUBMITTED)
+    # To this broker the setting of brokers to come is what today's is to an older one.
+    monkeypatch.setattr(topics, "MAX_DIFFERENCE", MAX_AGE)
+    monkeypatch.setattr(topics, "MAX_AGE", "message.timestamp.age.max.ms")
+    assert await create_topics(settings, 2, 1) == [Topic.SUBMITTED]
+    submitted = await configs_of(broker.bootstrap_servers, Topic.SUBMITTED)
+    assert submitted["message.timestamp.before.max.ms"] == NO_LIMIT
+    assert submitted["message.timestamp.type"] == "CreateTime"
+
+
+async def test_all_that_is_wrong_is_told_at_once_and_gone_when_that_is_done_which_is_said(
+    broker: EmbeddedKafka,
+) -> None:
+    settings = settings_of(broker.bootstrap_servers)
+    await create_topics(settings, 2, 1)
+    now = {Topic.SUBMITTED: {"message.timestamp.type": "CreateTime"}, Topic.FAILED: {}}
+    before = {name: await configs_of(broker.bootstrap_servers, name) for name in now}
+    for name, config in now.items():
+        await configure(broker.bootstrap_servers, name, config)
+    with pytest.raises(TopicsError) as refused:
+        await check_topics(settings)
+    assert [problem.partition(", must be")[0] for problem in refused.value.problems] == [
+        "robot.job.submitted: min.insync.replicas is 2",
+        "robot.job.submitted: cleanup.policy is compact",
+        "robot.job.submitted: message.timestamp.before.max.ms is 3600000",
+        "robot.job.failed: min.insync.replicas is 2",
+        "robot.job.failed: cleanup.policy is compact",
+    ]
+    for problem in refused.value.problems:
+        (change,) = re.findall(r"--entity-name (\S+) --add-config (\S+)=(\S+)\)$", problem)
+        name, setting, value = change
+        now[Topic(name)][setting] = value
+    for name, config in now.items():
+        await configure(broker.bootstrap_servers, name, config)
+    assert (await check_topics(settings)).warnings == ()
+    for name, config in before.items():
+        await configure(broker.bootstrap_servers, name, config)
+
+
+async def test_two_replicas_are_refused_before_anything_is_created() -> None:
+    with pytest.raises(TopicsError, match=r"a replication factor of 2 is no use: .* --replication-factor 3, or 1"):
+        await create_topics(settings_of("nowhere:9092"), 2, 2)
+
+
+async def test_the_job_table_of_another_application_is_warned_of(broker: EmbeddedKafka) -> None:
+    settings = settings_of(broker.bootstrap_servers)
+    await create_topics(settings, 2, 1)
+    names = [f"other-{number}" for number in range(4)]
+    for name in names:
+        await create_topics(settings_of(broker.bootstrap_servers, ROBOT_ORCHESTRATOR_APP_ID=name), 2, 1)
+    (warning,) = (await check_topics(settings)).warnings
+    for name in names:
+        await delete(broker.bootstrap_servers, changelog_topic(name))
+    assert warning.startswith(
+        "other-0-jobs-changelog, other-1-jobs-changelog, other-2-jobs-changelog and 1 more: job tables of other "
+        "applications than robot-orchestrator (ROBOT_ORCHESTRATOR_APP_ID). "
+    )
+    assert (await check_topics(settings)).warnings == ()
 
 
 async def test_a_submission_without_an_answer_may_be_there_and_is_to_be_sent_again(

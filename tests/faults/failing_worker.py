@@ -7,16 +7,16 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from enum import StrEnum
 
 from streams.app import Parts, run_worker
 from streams.core.job import Status
-from streams.log import NewRecord, PartitionLog
+from streams.log import ChangelogBatch, NewRecord, PartitionLog
 from streams.names import OUTCOME_TOPICS, Topic
 from streams.robot import Answer, Robot
 from streams.robot_request import RobotRequest
-from streams.rows import decode_row
+from streams.rows import decode_entry
 from streams.settings import load_settings
 
 OFFSETS_COMMITTED_SECONDS = 1.0
@@ -47,7 +47,7 @@ class DyingLog:
         self._point = point
         self._job_id = job_id
 
-    async def open(self) -> Sequence[tuple[bytes, bytes]]:
+    async def open(self) -> AsyncGenerator[ChangelogBatch, None]:
         return await self._log.open()
 
     async def close(self) -> None:
@@ -69,10 +69,12 @@ class DyingLog:
             die()
 
     def _is_claim(self, record: NewRecord) -> bool:
-        if record.value is None or record.topic in tuple(Topic):
+        if record.key is None or record.topic in tuple(Topic):
             return False
-        row = decode_row(record.value)
-        return row.job_id == self._job_id and row.status is Status.PROCESSING and row.accepted_at is None
+        _, row = decode_entry(record.key, record.value)
+        if row is None or row.job_id != self._job_id:
+            return False
+        return row.status is Status.PROCESSING and row.accepted_at is None
 
 
 class DyingRobot:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -48,6 +49,53 @@ async def test_a_completion_behind_thousands_of_others_counts_although_everybody
         outcome = await scene.outcome(lost["jobId"])
         assert isinstance(outcome, JobFailed)
         assert outcome.reason == "timeout"
+
+
+async def test_an_open_transaction_keeps_those_waiting_that_it_names_and_the_log_says_how_to_end_it(
+    kafka_bootstrap: str, tmp_path: Path
+) -> None:
+    async with Scene(kafka_bootstrap, tmp_path, SHORT) as scene:
+        worker = await scene.worker()
+        named, unnamed = submission(), submission()
+        place = free_of(named, unnamed)
+        for payload in (named, unnamed):
+            await scene.submit(payload, Fate.LOSE)
+        async with AIOKafkaProducer(bootstrap_servers=kafka_bootstrap, transactional_id=scene.app_id) as other:
+            await other.begin_transaction()
+            completion = {
+                **{name: named[name] for name in ("jobId", "workspaceId")},
+                "successCount": 2,
+                "errorCount": 0,
+            }
+            where = await other.send_and_wait(Topic.BATCH_COMPLETED, json.dumps(completion).encode(), partition=place)
+            outcome = await scene.outcome(unnamed["jobId"])
+            assert isinstance(outcome, JobFailed)
+            assert outcome.reason == "timeout"
+            async with asyncio.timeout(WAIT_SECONDS):
+                while not (lines := [line for line in worker.log_lines() if line["event"] == "deadlines_held"]):
+                    await asyncio.sleep(0.1)
+            (line,) = lines
+            assert (line["topic"], line["partition"]) == (Topic.BATCH_COMPLETED, place)
+            (transaction,) = line["open_transactions"]
+            assert transaction["start_offset"] == where.offset
+            assert transaction["abort_with"].endswith(
+                f"abort --topic {Topic.BATCH_COMPLETED} --partition {place} --start-offset {where.offset}"
+            )
+            _, metrics = await worker.get("/metrics")
+            behind = f'robot_orchestrator_completions_behind_seconds{{partition="{place}"}} '
+            assert any(float(row.split()[1]) > 10 for row in metrics.splitlines() if row.startswith(behind))
+            assert await scene.outcomes_of(named["jobId"]) == []
+            await other.commit_transaction()
+        assert isinstance(await scene.outcome(named["jobId"]), JobCompleted)
+        async with asyncio.timeout(WAIT_SECONDS):
+            while f"{behind}0.0" not in (await worker.get("/metrics"))[1]:
+                await asyncio.sleep(0.1)
+
+
+def free_of(*payloads: dict[str, Any]) -> int:
+    """Return a partition that is the home of none of some jobs."""
+    homes = {partition_of(payload["workspaceId"], PARTITIONS) for payload in payloads}
+    return min(set(range(PARTITIONS)) - homes)
 
 
 async def test_a_call_that_broke_fails_its_job_only_behind_every_completion_in_the_log(

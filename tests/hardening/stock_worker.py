@@ -9,6 +9,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -23,7 +24,7 @@ from streams.app import OrchestratorApp, build_app
 from streams.claims import Claim
 from streams.faust_hardening import DurableChannel, HardenedApp, HardenedWorker
 from streams.faust_hardening.consumer import HardenedConsumer, HardenedConsumerThread
-from streams.ledger import Ledger
+from streams.holes import HoleCheck
 from streams.log import SourceRecord
 from streams.logs import configure_logging
 from streams.names import SOURCE_TOPICS, Agent
@@ -57,6 +58,7 @@ class Patch(StrEnum):
     METADATA_AGE = "metadata_age"
     DIRECTORIES = "directories"
     SIGUSR2 = "sigusr2"
+    MEMORY = "memory"
 
 
 Change = Callable[[OrchestratorApp], None]
@@ -204,11 +206,11 @@ def _marked_stay_in_flight(app: OrchestratorApp) -> None:
 
         return holding
 
-    async def no_look(_self: Ledger, _batch: Any) -> None:
-        pass
+    async def no_look(_self: HoleCheck, _records: Any, _now: datetime) -> bool:
+        return True
 
     _around_deliveries(app, change)
-    _replace(Ledger, "_check_holes", no_look)
+    _replace(HoleCheck, "check", no_look)
 
 
 def _stock_offset(_app: OrchestratorApp) -> None:
@@ -313,6 +315,11 @@ def _stock_sigusr2(_app: OrchestratorApp) -> None:
     _replace(HardenedWorker, "_on_sigusr2", faust.Worker._on_sigusr2)
 
 
+def _stock_reading(_app: OrchestratorApp) -> None:
+    _replace(HardenedConsumer, "_getmany", Consumer._getmany)
+    _replace(HardenedConsumerThread, "_fetch_records", AIOKafkaConsumerThread._fetch_records)
+
+
 # Of each patch: what makes its window wide, and what takes it out.
 CHANGES: dict[Patch, tuple[Change, Change]] = {
     Patch.RECOVERY: (_rebalances_overlap, _stock_recovery),
@@ -328,6 +335,7 @@ CHANGES: dict[Patch, tuple[Change, Change]] = {
     Patch.METADATA_AGE: (_first_metadata_request_fails, _stock_metadata_age),
     Patch.DIRECTORIES: (_in_a_folder_of_its_own, _stock_directories),
     Patch.SIGUSR2: (_input_that_nobody_gives, _stock_sigusr2),
+    Patch.MEMORY: (_nothing, _stock_reading),
 }
 
 

@@ -27,7 +27,7 @@ async def test_a_partition_is_not_opened_by_a_clock_that_is_far_off(
         log = KafkaPartitionLog(options, scene.app_id, changelog, Journal(metrics), lambda: datetime.now(UTC) + skew)
         try:
             if abs(skew) < MAX_CLOCK_SKEW:
-                assert await log.open() == []
+                await log.open()
             else:
                 with pytest.raises(ClockSkewError, match="ahead of" if skew > timedelta(0) else "behind"):
                     await log.open()

@@ -19,6 +19,10 @@ from streams.dev.kafka import EmbeddedCluster, EmbeddedKafka
 from streams.kafka_admin import admin_client
 from streams.kafka_log import KafkaReader
 from streams.log import UnreadableError, until_readable
+from streams.names import Topic
+from streams.topics import TopicsError, check_topics, create_topics, topic_specs
+from tests.support.settings import settings_of
+from tests.support.worker import freeze
 
 PARTITIONS = 2
 POLL_SECONDS = 0.2
@@ -85,7 +89,7 @@ async def place(cluster: EmbeddedCluster) -> AsyncIterator[Place]:
 @contextmanager
 def frozen(broker: EmbeddedKafka) -> Iterator[None]:
     """Stop a broker for the length of the block; its connections stay."""
-    os.kill(broker.pid, signal.SIGSTOP)
+    freeze(broker.pid)
     try:
         yield
     finally:
@@ -153,3 +157,35 @@ async def test_only_the_coordinator_says_that_a_group_has_not_committed(
     monkeypatch.setattr(AIOKafkaAdminClient, "find_coordinator", staticmethod(another_broker))
     with pytest.raises(UnreadableError, match=r"no answer for partitions \[0, 1\]"):
         await read()
+
+
+async def test_with_one_of_two_replicas_down_no_end_is_told(place: Place) -> None:
+    two = f"{place.topic}-two"
+    async with _admin(place.others) as admin:
+        replicas = {number: [2, 1] for number in range(PARTITIONS)}
+        await admin.create_topics([NewTopic(two, -1, -1, replica_assignments=replicas)])
+    read = partial(place.reader.end_offsets, two)
+    assert await until_readable(read) == {0: 0, 1: 0}
+    with frozen(place.others[0]), pytest.raises(UnreadableError, match="too few replicas"):
+        await read()
+    assert await until_readable(read) == {0: 0, 1: 0}
+
+
+async def test_topics_that_do_not_outlive_a_broker_are_told_and_not_created(
+    place: Place, cluster: EmbeddedCluster
+) -> None:
+    copies: dict[str, int] = {Topic.BATCH_COMPLETED: 2, Topic.COMPLETED: 1}
+    specs = topic_specs(settings_of(cluster.bootstrap_servers))
+    async with _admin(place.others) as admin:
+        for spec in specs:
+            config = {**spec.config, "min.insync.replicas": "1"}
+            if spec.name in copies:
+                await admin.create_topics([NewTopic(spec.name, PARTITIONS, copies[spec.name], topic_configs=config)])
+    settings = settings_of(cluster.bootstrap_servers)
+    with pytest.raises(TopicsError, match=r"the cluster has 3 \(topics create --replication-factor 3\)"):
+        await create_topics(settings, PARTITIONS, 4)
+    await create_topics(settings, PARTITIONS, -1)
+    assert [warning.partition(" (")[0] for warning in (await check_topics(settings)).warnings] == [
+        "robot.job.batch_completed: replicas is 2, must be 3: with one broker down no deadline is decided",
+        "robot.job.completed: replicas is 1, must be 3: with one lost disk its records are lost",
+    ]

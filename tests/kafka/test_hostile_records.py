@@ -21,6 +21,7 @@ from streams.dev.history import read_history, read_posts
 from streams.dev.history_check import check
 from streams.dev.kafka import EmbeddedKafka
 from streams.faust_hardening.records import read_any_header_name
+from streams.gaps import Gaps
 from streams.intake import COMPLETION_MAX_BYTES, SUBMISSION_MAX_BYTES
 from streams.kafka_admin import admin_client
 from streams.kafka_log import KafkaReader, milliseconds_of
@@ -158,10 +159,11 @@ async def _worked_off(scene: Scene) -> None:
 
 
 async def _behind(reader: KafkaReader) -> bool:
+    gaps = Gaps(reader)
     for topic in SOURCE_TOPICS:
         ends, committed = await reader.end_offsets(topic), await reader.committed_offsets(topic)
         for number, end in ends.items():
-            if await reader.read(TopicPartition(topic, number), committed[number], end, limit=1):
+            if await gaps.next_record(TopicPartition(topic, number), committed[number], end) < end:
                 return True
     return False
 

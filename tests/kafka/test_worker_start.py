@@ -7,14 +7,19 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
-from aiokafka.admin import NewTopic
+from aiokafka.admin import NewPartitions, NewTopic
 
 from schemas import JobCompleted
+from streams.adopt import adopt_table
+from streams.dev.kafka import EmbeddedKafka
 from streams.dev.loopback import free_port
 from streams.kafka_admin import admin_client
-from streams.names import changelog_topic
+from streams.names import Topic, changelog_topic
+from streams.settings import Settings
+from streams.topics import create_topics
 from tests.support.scene import PARTITIONS, Scene, submission
 from tests.support.worker import WorkerProcess
 
@@ -35,6 +40,67 @@ async def test_a_missing_topic_is_named(scene: Scene) -> None:
     assert last_error(worker).startswith("missing topics: nobody-made-this-jobs-changelog")
 
 
+async def test_a_table_that_was_made_anew_is_refused_until_it_is_adopted(scene: Scene) -> None:
+    """Its accepted jobs would vanish without an outcome."""
+    first, second = submission(), submission()
+    worker = await scene.worker()
+    await scene.submit(first)
+    await scene.outcome(first["jobId"])
+    await worker.stop()
+    changelog = changelog_topic(scene.app_id)
+    async with admin_client(bootstrap_servers=scene.bootstrap_servers) as admin:
+        await admin.delete_topics([changelog])
+    await create_topics(Settings(**cast(Any, scene.variables)), scene.partitions, 1)
+    for _ in range(2):
+        refused = await scene.worker(ready=False)
+        assert await refused.wait_ended() == 78
+        assert last_error(refused).startswith(f"{changelog}-")
+        assert "has no table, but the group has worked on robot.job.submitted" in last_error(refused)
+        assert last_error(refused).endswith("robot-orchestrator topics adopt")
+    await adopt_table(Settings(**cast(Any, scene.variables)))
+    await scene.worker()
+    await scene.submit(second)
+    assert (await scene.outcome(second["jobId"])).status == "completed"
+
+
+async def test_a_row_of_a_newer_release_is_one_line_and_no_internal_failure(scene: Scene) -> None:
+    changelog = changelog_topic(scene.app_id)
+    value = b'{"version":99,"status":"paused"}'
+    await scene.producer.send_and_wait(changelog, value, key=b'["workspace","job"]', partition=2)
+    worker = await scene.worker(ready=False)
+    assert await worker.wait_ended() == 78
+    assert last_error(worker) == (
+        f"{changelog}-2: a job row has version 99, this release reads up to 1: run the newer release"
+    )
+    assert "Traceback" not in worker.log_path.read_text()
+
+
+@pytest.fixture
+async def own_topics(tmp_path: Path) -> AsyncIterator[Scene]:
+    with EmbeddedKafka(tmp_path / "kafka") as broker:
+        async with Scene(broker.bootstrap_servers, tmp_path) as scene:
+            yield scene
+
+
+async def test_a_partition_count_that_was_raised_is_refused(own_topics: Scene) -> None:
+    """Jobs would be looked for in another partition, not found there, and called again."""
+    scene = own_topics
+    payloads = [submission() for _ in range(8)]
+    worker = await scene.worker()
+    for payload in payloads:
+        await scene.submit(payload)
+    for payload in payloads:
+        await scene.outcome(payload["jobId"])
+    await worker.stop()
+    async with admin_client(bootstrap_servers=scene.bootstrap_servers) as admin:
+        topics = (*Topic, changelog_topic(scene.app_id))
+        await admin.create_partitions({topic: NewPartitions(2 * PARTITIONS) for topic in topics})
+    refused = await scene.worker(ready=False)
+    assert await refused.wait_ended() == 78
+    assert "belongs to partition" in last_error(refused)
+    assert f"of {2 * PARTITIONS}: the partition count was changed" in last_error(refused)
+
+
 async def test_a_partition_count_that_differs_is_named(scene: Scene) -> None:
     app_id = f"{scene.app_id}-odd"
     async with admin_client(bootstrap_servers=scene.bootstrap_servers) as admin:
@@ -50,15 +116,17 @@ async def test_a_partition_count_that_differs_is_named(scene: Scene) -> None:
         # A worker would crash on its first busy moment, and again after each restart.
         (
             {"max.message.bytes": "262143"},
-            "takes batches of 262143 bytes: its max.message.bytes must be at least 262144",
+            "max.message.bytes is 262143, must be 262144: a busy worker writes batches of that size",
         ),
         # It would not notice that its clock is wrong.
         (
             {"message.timestamp.type": "CreateTime"},
-            "must have message.timestamp.type=LogAppendTime: workers compare their clocks with it",
+            "message.timestamp.type is CreateTime, must be LogAppendTime: workers compare their clocks with it",
         ),
+        # It would wait for a second broker to write its first record.
+        ({"min.insync.replicas": "2"}, "min.insync.replicas is 2, must be 1: with 1 replicas nothing can be written"),
     ],
-    ids=["small", "without the broker's time"],
+    ids=["small", "without the broker's time", "for two brokers"],
 )
 async def test_a_changelog_that_would_not_do_is_named(scene: Scene, changes: dict[str, str], problem: str) -> None:
     app_id = f"{scene.app_id}-other"
@@ -67,7 +135,22 @@ async def test_a_changelog_that_would_not_do_is_named(scene: Scene, changes: dic
         await admin.create_topics([NewTopic(changelog_topic(app_id), PARTITIONS, 1, topic_configs=config)])
     worker = await scene.worker(ready=False, ROBOT_ORCHESTRATOR_APP_ID=app_id)
     assert await worker.wait_ended() == 78
-    assert last_error(worker) == f"{changelog_topic(app_id)} {problem}"
+    assert last_error(worker).startswith(f"{changelog_topic(app_id)}: {problem}")
+
+
+async def test_an_application_that_starts_for_the_first_time_says_that_it_calls_what_is_there(scene: Scene) -> None:
+    job_id = await scene.submit(submission())
+    first = await scene.worker()
+    assert isinstance(await scene.outcome(job_id), JobCompleted)
+    assert await first.stop() == 0
+    await scene.submit(submission())
+    second = await scene.worker()
+    assert await second.stop() == 0
+    told = [
+        [str(line["problem"]) for line in w.log_lines() if line["event"] == "topics_warning"] for w in (first, second)
+    ]
+    expected = f"{scene.app_id} (ROBOT_ORCHESTRATOR_APP_ID) has never run here: it calls all that robot.job.submitted "
+    assert [[problem.startswith(expected) for problem in problems].count(True) for problems in told] == [1, 0]
 
 
 @pytest.mark.parametrize("command", [("-m", "streams.cli", "worker"), ("-m", "faust", "-A", "streams.app", "worker")])

@@ -19,7 +19,7 @@ MODULES = (
     *(f"streams/core/{name}.py" for name in ("admission", "deadlines", "job", "transition")),
     *("streams/ledger.py", "streams/partitions.py", "streams/claims.py", "streams/deadlines.py", "streams/watchdog.py"),
     *("streams/dispatch.py", "streams/intake.py", "streams/rows.py", "streams/outcomes.py", "streams/dead_letters.py"),
-    *("streams/placement.py", "streams/robot_request.py", "streams/log.py"),
+    *("streams/placement.py", "streams/robot_request.py", "streams/log.py", "streams/holes.py", "streams/gaps.py"),
 )
 
 

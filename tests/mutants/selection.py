@@ -21,7 +21,8 @@ def lots_for(root: Path, module: str) -> list[list[str]]:
         if path.name not in _LEFT_OUT and (distance := _distance(root, path, root / module)) is not None
     }
     nearest = sorted(distances, key=lambda path: distances[path])
-    own = [path for path in nearest if Path(path).name == f"test_{Path(module).name}"]
+    name = f"test_{Path(module).stem}"
+    own = [path for path in nearest if Path(path).stem == name or Path(path).stem.startswith(f"{name}_")]
     own = own or [path for path in nearest if distances[path] == distances[nearest[0]]]
     return [own, [path for path in nearest if path not in own]]
 

@@ -12,17 +12,26 @@ import pytest_asyncio
 from schemas import JobCompleted
 from streams.dev.robot import Fate
 from streams.kafka_access import Operation
+from streams.kafka_log import KafkaReader
+from streams.log import TopicPartition
 from streams.names import Topic, changelog_topic
+from streams.settings import Settings
 from tests.security.programs import CREATE_TOPICS, run
 from tests.security.readme_acls import readme_acls
-from tests.support.scene import Scene, submission
+from tests.support.scene import PARTITIONS, Scene, submission
 from tests.support.secure_kafka import PASSWORD, Acl, Resource, SecureKafka
 from tests.support.worker import WorkerProcess
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 # In the README's table by the program's name, in Kafka by the user's.
-USER = {"worker": "worker", "submit": "submit", "topics check": "topics-check", "topics create": "topics-create"}
+USER = {
+    "worker": "worker",
+    "submit": "submit",
+    "topics check": "topics-check",
+    "topics create": "topics-create",
+    "topics adopt": "topics-adopt",
+}
 
 
 @dataclass
@@ -45,7 +54,9 @@ class Secured:
 
     def run(self, program: str, stdin: str = "", **variables: str) -> "subprocess.CompletedProcess[str]":
         """Run a program other than the worker as its user."""
-        command = {"submit": "submit -", "topics create": CREATE_TOPICS}.get(program, program)
+        command = {"submit": "submit -", "topics create": CREATE_TOPICS, "topics adopt": "topics adopt --yes"}.get(
+            program, program
+        )
         app_id = {"ROBOT_ORCHESTRATOR_APP_ID": self.scene.app_id}
         return run(command, {**self.kafka.login(USER[program]), **app_id, **variables}, stdin)
 
@@ -92,6 +103,38 @@ async def test_a_job_goes_through_with_the_least_acls(secured: Secured) -> None:
     assert isinstance(await scene.outcome(lost["jobId"]), JobCompleted)
     await scene.outcome(await scene.submit(submission(), Fate.REFUSE))
     assert await worker.stop() == 0
+    # The topics were created for another application, of whose own topic these users are told nothing.
+    assert "topics_warning" not in {line["event"] for line in worker.log_lines()}
+
+
+async def test_another_application_is_warned_of_by_those_who_may_describe_its_topic(secured: Secured) -> None:
+    app_id = secured.scene.app_id
+    see = Acl(Resource.TOPIC, changelog_topic("robot-orchestrator"), Operation.DESCRIBE)
+    for program in ("topics check", "worker"):
+        await secured.kafka.allow_only(USER[program], [*readme_acls(program, app_id), see])
+    checked = secured.run("topics check")
+    worker = await secured.worker()
+    assert await worker.stop() == 0
+    for program in ("topics check", "worker"):
+        await secured.allow(program)
+    told = f"robot-orchestrator-jobs-changelog: job tables of other applications than {app_id} "
+    assert checked.returncode == 0
+    assert checked.stderr.startswith(f"robot-orchestrator: warning: {told}")
+    (line,) = [line for line in worker.log_lines() if line["event"] == "topics_warning"]
+    assert line["problem"].startswith(told)
+    assert line["level"] == "warning"
+
+
+async def test_a_worker_may_ask_which_transactions_are_open(secured: Secured) -> None:
+    variables = {**secured.scene.variables, **secured.kafka.login(USER["worker"])}
+    options = Settings(**cast(Any, variables)).kafka_client_options()
+    reader = KafkaReader(options, secured.scene.app_id, secured.scene.partitions)
+    await reader.start()
+    try:
+        assert await reader.open_transactions(TopicPartition(Topic.BATCH_COMPLETED, 0)) == []
+        assert (await reader.peek(TopicPartition(Topic.BATCH_COMPLETED, 0), 0, 1, limit=1))[1] == 1
+    finally:
+        await reader.stop()
 
 
 @pytest.mark.parametrize("acl", readme_acls("worker"), ids=label)
@@ -144,6 +187,19 @@ async def test_topics_create_names_the_acl_that_it_lacks(secured: Secured, opera
     ended = secured.run("topics create", ROBOT_ORCHESTRATOR_APP_ID=app_id)
     assert (ended.returncode, ended.stdout) == (78, "")
     assert ended.stderr == (f"robot-orchestrator: missing ACLs: {operation.name} on topic {changelog_topic(app_id)}\n")
+
+
+async def test_topics_adopt_needs_to_write_to_the_table_and_says_so(secured: Secured) -> None:
+    adopted = secured.run("topics adopt")
+    assert (adopted.returncode, adopted.stderr) == (0, "")
+    assert adopted.stdout == f"marked {PARTITIONS} partitions: workers start now\n"
+    changelog = changelog_topic("robot-orchestrator")
+    await secured.allow("topics adopt", without=Acl(Resource.TOPIC, changelog, Operation.WRITE))
+    refused = secured.run("topics adopt")
+    await secured.allow("topics adopt")
+    assert (refused.returncode, refused.stdout) == (78, "")
+    name = changelog_topic(secured.scene.app_id)
+    assert refused.stderr == f"robot-orchestrator: missing ACLs: WRITE on topic {name}\n"
 
 
 async def test_a_right_that_is_taken_away_meanwhile_costs_no_job(secured: Secured) -> None:

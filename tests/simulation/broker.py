@@ -2,13 +2,24 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
-from streams.log import FencedError, NewRecord, SourceRecord, TopicPartition, UnreadableError
+from streams.log import (
+    ChangelogBatch,
+    FencedError,
+    NewRecord,
+    OpenTransaction,
+    Reading,
+    SourceRecord,
+    TopicPartition,
+    UnreadableError,
+)
 from streams.names import changelog_topic, transactional_id
+
+CHANGELOG_BATCH_RECORDS = 20
 
 Io = Callable[[], Awaitable[None]]
 
@@ -121,6 +132,18 @@ class SimulatedBroker:
         stop = stable if end is None else min(end, stable)
         return [entry.record for entry in self._logs[place][start:stop] if entry.state is State.COMMITTED]
 
+    def written(self, place: TopicPartition, start: int, end: int) -> list[SourceRecord]:
+        """Return the records of [start, end), whatever became of their transactions."""
+        return [entry.record for entry in self._logs[place][start:end] if entry.state is not State.MARKER]
+
+    def open_transactions(self, place: TopicPartition) -> list[OpenTransaction]:
+        """Return the transactions that have records in a partition and are not decided."""
+        return [
+            OpenTransaction(place, number, written[0].offset, written[-1].timestamp)
+            for number, transaction in enumerate(self._transactions.values())
+            if (written := [e.record for e in transaction.entries if (e.record.topic, e.record.partition) == place])
+        ]
+
     def places(self, topics: Sequence[str]) -> list[TopicPartition]:
         """Return every partition of some topics."""
         return [TopicPartition(topic, number) for topic in topics for number in range(self.partitions)]
@@ -136,19 +159,34 @@ class SimulatedBroker:
 
 
 class SimulatedReader:
-    """The LogReader of a worker; `io` is its way to the broker."""
+    """The UndecidedReader of a worker; `io` is its way to the broker. A read goes over at most `most` offsets."""
 
-    def __init__(self, broker: SimulatedBroker, io: Io) -> None:
+    def __init__(self, broker: SimulatedBroker, io: Io, most: int = 1_000_000) -> None:
         self._broker = broker
         self._io = io
+        self._most = most
 
-    async def read(self, place: TopicPartition, start: int, end: int, limit: int) -> list[SourceRecord]:
-        """Return committed records; see LogReader."""
+    async def read(self, place: TopicPartition, start: int, end: int, limit: int) -> Reading:
+        """Return committed records, and how far they were looked for; see LogReader."""
         await self._io()
-        records = self._broker.committed(place, start, end)[:limit]
-        if len(records) < limit and self._broker.last_stable_offset(place) < end:
+        position = min(end, start + self._most, self._broker.last_stable_offset(place))
+        if position <= start < end:
             raise UnreadableError(str(place))
-        return records
+        records = self._broker.committed(place, start, position)[:limit]
+        if len(records) == limit:
+            position = records[-1].offset + 1
+        return Reading(records, max(start, position))
+
+    async def peek(self, place: TopicPartition, start: int, end: int, limit: int) -> tuple[list[SourceRecord], int]:
+        """Return records, decided or not; see UndecidedReader."""
+        await self._io()
+        records = self._broker.written(place, start, end)[:limit]
+        return records, records[-1].offset + 1 if len(records) == limit else end
+
+    async def open_transactions(self, place: TopicPartition) -> list[OpenTransaction]:
+        """Return what is undecided; see UndecidedReader."""
+        await self._io()
+        return self._broker.open_transactions(place)
 
     async def end_offsets(self, topic: str) -> dict[int, int]:
         """Return the high watermarks; see LogReader."""
@@ -159,6 +197,11 @@ class SimulatedReader:
         """Return the group's offsets; see LogReader."""
         await self._io()
         return self._of_every_partition(topic, lambda place: self._broker.committed_offsets.get(place, 0))
+
+    async def has_committed(self, place: TopicPartition) -> bool:
+        """Whether the group has an offset there; see LogReader."""
+        await self._io()
+        return place in self._broker.committed_offsets
 
     def _of_every_partition(self, topic: str, offset: Callable[[TopicPartition], int]) -> dict[int, int]:
         return {number: offset(TopicPartition(topic, number)) for number in range(self._broker.partitions)}
@@ -174,18 +217,17 @@ class SimulatedPartitionLog:
         self._changelog = TopicPartition(changelog_topic(app_id), partition)
         self._epoch = 0
 
-    async def open(self) -> Sequence[tuple[bytes, bytes]]:
+    async def open(self) -> AsyncGenerator[ChangelogBatch, None]:
         """Fence and load; see PartitionLog."""
         await self._io()
         self._epoch = self._broker.fence(self._id)
-        await self._io()
-        rows: dict[bytes, bytes] = {}
-        for record in self._broker.committed(self._changelog):
-            if record.key is not None and record.value is not None:
-                rows[record.key] = record.value
-            elif record.key is not None:
-                rows.pop(record.key, None)
-        return list(rows.items())
+        return self._read_changelog(self._broker.high_watermark(self._changelog))
+
+    async def _read_changelog(self, end: int) -> AsyncGenerator[ChangelogBatch, None]:
+        for start in range(0, end, CHANGELOG_BATCH_RECORDS):
+            await self._io()
+            records = self._broker.committed(self._changelog, start, min(end, start + CHANGELOG_BATCH_RECORDS))
+            yield [(record.key, record.value) for record in records if record.key is not None]
 
     async def commit(self, records: Sequence[NewRecord]) -> None:
         """Write in one transaction; see PartitionLog."""

@@ -12,14 +12,15 @@ from streams import intake
 from streams.core import transition as core
 from streams.core.deadlines import Deadlines
 from streams.core.events import JobSubmitted
+from streams.core.job import JobKey
 from streams.core.transition import State
-from streams.deadlines import ReadBarrier
+from streams.deadlines import DeadlineScan, ReadBarrier
 from streams.dev.history_check import ViolationKind as Kind
-from streams.ledger import Ledger
+from streams.holes import HoleCheck
 from streams.log import NewRecord
 from streams.watchdog import Watchdog
 from tests.simulation.broker import RefusedError, SimulatedBroker, SimulatedPartitionLog, SimulatedReader
-from tests.simulation.world import INTRUSION
+from tests.simulation.world import INTRUSION, REPORT_IGNORED
 
 Mutation = Callable[[pytest.MonkeyPatch], None]
 
@@ -63,23 +64,47 @@ def deliveries_not_awaited(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(SimulatedBroker, "produce", produce)
 
 
+async def nothing_found(*_args: Any) -> dict[JobKey, int]:
+    """Return what a look at other partitions finds when there is nothing."""
+    return {}
+
+
 def no_read_barrier(patch: pytest.MonkeyPatch) -> None:
     """A deadline is decided without looking at the completions that are in the log."""
 
     async def nothing(*_args: Any) -> None:
         return
 
-    patch.setattr(ReadBarrier, "check_forwarded", nothing)
+    patch.setattr(ReadBarrier, "find_elsewhere", nothing_found)
     patch.setattr(ReadBarrier, "check_applied", nothing)
 
 
 def no_wait_for_forwarding(patch: pytest.MonkeyPatch) -> None:
     """A deadline is decided without waiting for the completions that lie in other partitions."""
+    patch.setattr(ReadBarrier, "find_elsewhere", nothing_found)
+
+
+def own_partition_not_waited_for(patch: pytest.MonkeyPatch) -> None:
+    """A deadline is decided without waiting for the completions that lie in the job's own partition."""
 
     async def nothing(*_args: Any) -> None:
         return
 
-    patch.setattr(ReadBarrier, "check_forwarded", nothing)
+    patch.setattr(ReadBarrier, "check_applied", nothing)
+
+
+def names_not_looked_at(patch: pytest.MonkeyPatch) -> None:
+    """What lies undecided or not yet forwarded in another partition is looked through, but not for whose it is."""
+    patch.setattr("streams.deadlines.jobs_named", lambda _record: set())
+
+
+def broken_calls_skip_the_barrier(patch: pytest.MonkeyPatch) -> None:
+    """A call that broke fails its job at once, although the robot may have reported the batch by then."""
+
+    def answered(self: DeadlineScan, partition: int, event: Any) -> None:
+        self._report(partition, event)
+
+    patch.setattr(DeadlineScan, "answered", answered)
 
 
 def ends_read_as_committed(patch: pytest.MonkeyPatch) -> None:
@@ -127,10 +152,10 @@ def no_forwarding(patch: pytest.MonkeyPatch) -> None:
 def no_hole_check(patch: pytest.MonkeyPatch) -> None:
     """Records that were dropped on their way are not missed when the next ones come."""
 
-    async def nothing(*_args: Any) -> None:
-        return
+    async def passed(*_args: Any) -> bool:
+        return True
 
-    patch.setattr(Ledger, "_read_holes", nothing)
+    patch.setattr(HoleCheck, "check", passed)
 
 
 def no_watchdog(patch: pytest.MonkeyPatch) -> None:
@@ -149,6 +174,9 @@ MUTATIONS: tuple[tuple[Mutation, set[str]], ...] = (
     (deliveries_not_awaited, {Kind.NO_OUTCOME, Kind.UNACCOUNTED}),
     (no_read_barrier, {Kind.COMPLETION_IGNORED}),
     (no_wait_for_forwarding, {Kind.COMPLETION_IGNORED}),
+    (own_partition_not_waited_for, {Kind.COMPLETION_IGNORED}),
+    (names_not_looked_at, {Kind.COMPLETION_IGNORED}),
+    (broken_calls_skip_the_barrier, {REPORT_IGNORED}),
     (ends_read_as_committed, {Kind.COMPLETION_IGNORED}),
     (no_duplicate_check, {Kind.POSTED_TWICE, Kind.SEVERAL_OUTCOMES}),
     (no_age_limit, {Kind.POSTED_TWICE, Kind.SEVERAL_OUTCOMES}),

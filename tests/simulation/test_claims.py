@@ -1,14 +1,14 @@
 """Claims that go wrong between the log and the robot, too seldom for a random world to meet them."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 import pytest
 
 from streams.core.job import JobKey
 from streams.dev.history import Post
-from streams.log import FencedError, NewRecord, PartitionLog
-from streams.names import Topic
+from streams.log import ChangelogBatch, FencedError, NewRecord, PartitionLog
+from streams.names import CHANGELOG_TABLE_KEY, Topic
 from streams.robot import Accepted, Answer
 from streams.robot_request import RobotRequest
 from tests.simulation.worker import Host, SimulatedWorker
@@ -18,7 +18,7 @@ KEY = JobKey("workspace-0", "job-0")
 
 
 class HeldLog:
-    """A log whose first commit is under way, or done without an answer, until somebody lets it go on."""
+    """A log whose first commit of a job is under way, or done without an answer, until somebody lets it go on."""
 
     def __init__(self, log: PartitionLog, seconds: float = 0.0, error: Exception | None = None) -> None:
         self._log = log
@@ -27,7 +27,7 @@ class HeldLog:
         self.held = asyncio.Event()
         self.go_on = asyncio.Event()
 
-    async def open(self) -> Sequence[tuple[bytes, bytes]]:
+    async def open(self) -> AsyncGenerator[ChangelogBatch, None]:
         return await self._log.open()
 
     async def close(self) -> None:
@@ -36,7 +36,7 @@ class HeldLog:
     async def commit(self, records: Sequence[NewRecord]) -> None:
         if self._error is None:
             await self._log.commit(records)
-        if not self.held.is_set():
+        if not self.held.is_set() and records[0].key != CHANGELOG_TABLE_KEY:
             self.held.set()
             await asyncio.sleep(self._seconds)
             await self.go_on.wait()

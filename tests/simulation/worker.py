@@ -16,7 +16,7 @@ from streams.names import SOURCE_TOPICS
 from streams.partitions import Partitions
 from streams.robot import Answer
 from streams.robot_request import RobotRequest
-from streams.watchdog import StuckPartitionError, Watchdog
+from streams.watchdog import Limits, StuckPartitionError, Watchdog
 from tests.simulation.broker import SimulatedPartitionLog, SimulatedReader
 
 if TYPE_CHECKING:
@@ -26,6 +26,13 @@ TICK_SECONDS = 0.25
 HEARTBEAT_SECONDS = 1.0
 POLL_SECONDS = 0.05
 PAYLOAD_CACHE_BYTES = 2_000
+# Few enough that most looks for a gap take several reads.
+READ_OFFSETS = 3
+
+
+async def never_moved() -> bool:
+    """Return what a cluster says that keeps its addresses."""
+    return False
 
 
 class QuietJournal(Journal):
@@ -99,9 +106,9 @@ class SimulatedWorker:
         self._journal = QuietJournal(Metrics())
         now = world.now
         self.partitions = Partitions(self._make_ledger, now, self._journal, self._crash)
-        self._slots = CallSlots(concurrency, self.partitions.wake_waiting)
+        self._slots = CallSlots(concurrency, self.partitions.wake)
         self._payloads = PayloadCache(PAYLOAD_CACHE_BYTES)
-        self._reader = SimulatedReader(world.broker, self.host.io)
+        self._reader = SimulatedReader(world.broker, self.host.io, READ_OFFSETS)
         self._scan = DeadlineScan(
             self.partitions.open_ledgers,
             self.partitions.report,
@@ -126,13 +133,16 @@ class SimulatedWorker:
             timedelta(0),
             self.partitions.open_ledgers,
             self._reader,
+            never_moved,
             now,
             self._journal,
+            Limits(),
         )
         self._deciding: asyncio.Task[None] | None = None
         self._generation = -1
         self._fetchers: list[asyncio.Task[None]] = []
         self._unacknowledged: dict[TopicPartition, set[int]] = {}
+        self._acknowledged: set[TopicPartition] = set()
         self._position: dict[TopicPartition, int] = {}
         self._forgotten: dict[TopicPartition, set[int]] = defaultdict(set)
         self._stopping = False
@@ -206,6 +216,7 @@ class SimulatedWorker:
         self._generation, numbers = given
         await self.partitions.assign(numbers, self._generation)
         self._unacknowledged.clear()
+        self._acknowledged.clear()
         self._forgotten.clear()
         self._position.clear()
         places = [TopicPartition(topic, number) for topic in SOURCE_TOPICS for number in sorted(numbers)]
@@ -262,6 +273,7 @@ class SimulatedWorker:
 
         def acknowledge() -> None:
             unacknowledged.discard(record.offset)
+            self._acknowledged.add(place)
             # The client takes what was forgotten before for a gap of the log.
             self._forgotten[place] = {offset for offset in self._forgotten[place] if offset > record.offset}
 
@@ -276,7 +288,8 @@ class SimulatedWorker:
         await self.host.io()
         for place, position in self._position.items():
             offset = min({*self._unacknowledged.get(place, ()), *self._forgotten[place]}, default=position)
-            if self._world.group.may_commit(self.host.name, self._generation, place):
+            # What nothing was acknowledged of is not committed, even where markers lie before the first record.
+            if place in self._acknowledged and self._world.group.may_commit(self.host.name, self._generation, place):
                 self._world.broker.committed_offsets[place] = offset
 
     async def _watch(self) -> None:

@@ -27,6 +27,7 @@ SESSION_SECONDS = 6.0
 SETTLE_SECONDS = 300.0
 POLL_SECONDS = 0.5
 INTRUSION = "a batch sent while the robot had another of its workspace"
+REPORT_IGNORED = "a batch that had been reported when its call broke, and failed"
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class SimulatedRobot:
     busy: dict[str, str] = field(default_factory=dict)
     # Second batches that an orchestrator whose workers never stood still should not have sent.
     intrusions: list[str] = field(default_factory=list)
+    broke_at: dict[JobKey, datetime] = field(default_factory=dict)
 
     async def receive(self, request: RobotRequest, host: Host) -> Answer:
         """Take a POST; what becomes of it is chance."""
@@ -96,8 +98,9 @@ class SimulatedRobot:
         if early:
             await batch
         await asyncio.sleep(world.latency())
-        if world.rng.random() < 0.05:
+        if world.rng.random() < (0.3 if early else 0.05):
             world.doubtful.add(request.job_id)
+            self.broke_at[key] = world.now()
             return Unknown("the connection broke")
         return Accepted()
 
@@ -257,21 +260,34 @@ class World:
             (Topic.SUBMITTED, submission(stray, 1)),
             (Topic.BATCH_COMPLETED, completion(key, 77, 0)),
         ):
-            place = partition_of(key.workspace_id, self.plan.partitions)
-            self.broker.produce(name, epoch, NewRecord(topic, place, None, value))
-        await asyncio.sleep(self.rng.uniform(0, 12))
+            self.broker.produce(name, epoch, NewRecord(topic, self._place(key), None, value))
+        await asyncio.sleep(self.rng.uniform(0, 12 if self.rng.random() < 0.8 else 60))
         self.broker.end_transaction(name, epoch, State.ABORTED)
 
     def publish(self, topic: Topic, key: JobKey, value: bytes) -> None:
-        """Write a record where it belongs, or, as some producers do, anywhere."""
-        place = partition_of(key.workspace_id, self.plan.partitions)
+        """Write a record."""
+        self.broker.append(NewRecord(topic, self._place(key), key.workspace_id.encode(), value))
+
+    def _place(self, key: JobKey) -> int:
+        """Return where a record belongs, or, as some producers do, any partition."""
         if self.rng.random() < 0.25:
-            place = self.rng.randrange(self.plan.partitions)
-        self.broker.append(NewRecord(topic, place, key.workspace_id.encode(), value))
+            return self.rng.randrange(self.plan.partitions)
+        return partition_of(key.workspace_id, self.plan.partitions)
 
     def complete(self, key: JobKey, success: int, error: int) -> None:
-        """Be the callback bridge."""
-        self.publish(Topic.BATCH_COMPLETED, key, completion(key, success, error))
+        """Be the callback bridge, which may write in a transaction and then stand still."""
+        if self.rng.random() < 0.1:
+            self.spawn(self._complete_undecided(key, success, error))
+        else:
+            self.publish(Topic.BATCH_COMPLETED, key, completion(key, success, error))
+
+    async def _complete_undecided(self, key: JobKey, success: int, error: int) -> None:
+        name = f"bridge-{next(self._names)}"
+        epoch = self.broker.fence(name)
+        place = self._place(key)
+        self.broker.produce(name, epoch, NewRecord(Topic.BATCH_COMPLETED, place, None, completion(key, success, error)))
+        await asyncio.sleep(self.rng.uniform(0, 40))
+        self.broker.end_transaction(name, epoch)
 
     async def _cause_faults(self) -> None:
         for fault in self._faults():
@@ -340,13 +356,29 @@ def completion(key: JobKey, success: int, error: int) -> bytes:
     ).encode()
 
 
+def ignored_reports(world: World) -> list[str]:
+    """Return the jobs that failed because their call broke, although a completion was in the log by then."""
+    failed = {record.key for record in world.broker.topic(Topic.FAILED)}
+    reported: dict[bytes, datetime] = {}
+    for record in world.broker.topic(Topic.BATCH_COMPLETED):
+        job_id = json.loads(record.value or b"{}")["jobId"].encode()
+        reported[job_id] = min(record.timestamp, reported.get(job_id, record.timestamp))
+    return [
+        f"{key.job_id}: reported at {reported[key.job_id.encode()]}, its call broke at {broke_at}"
+        for key, broke_at in world.robot.broke_at.items()
+        if key.job_id.encode() in failed and reported.get(key.job_id.encode(), broke_at) < broke_at
+    ]
+
+
 def kinds_of(seed: int) -> set[str]:
     """Run the world of a seed; return what kinds of things are wrong."""
     world = World(seed, Plan.of(seed))
-    return {violation.kind.value for violation in world.run()} | ({INTRUSION} if world.robot.intrusions else set())
+    kinds = {violation.kind.value for violation in world.run()}
+    more = {INTRUSION: world.robot.intrusions, REPORT_IGNORED: ignored_reports(world)}
+    return kinds | {kind for kind, cases in more.items() if cases}
 
 
 def problems_of(seed: int) -> list[str]:
     """Run the world of a seed; return what is wrong, in words. The same seed always says the same."""
     world = World(seed, Plan.of(seed))
-    return [*map(str, world.run()), *world.robot.intrusions]
+    return [*map(str, world.run()), *world.robot.intrusions, *ignored_reports(world)]

@@ -146,13 +146,13 @@ class Engine:
                 self._delivered[place] = self.broker.high_watermark(place)
             while ledger.has_work(self._now):
                 busy = True
-                assert await ledger.step(self._now)
+                assert await ledger.step(lambda: self._now)
         return busy
 
     async def open(self) -> None:
         """Open every ledger."""
         for ledger in self.ledgers:
-            await ledger.open()
+            await ledger.open(self._now)
 
     def history(self) -> History:
         """Return what lies in the topics."""

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import sys
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -15,11 +16,12 @@ from typing import Any, Self, TypeVar, cast
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 
 from schemas import JobCompleted, JobFailed
+from streams.adopt import adopt_table
 from streams.core.job import Job
 from streams.dev.robot import BatchCompletion, BatchRequest, Fate, RobotBehaviour, SimulatedRobot
 from streams.names import DLQ_OF, OUTCOME_TOPICS, SOURCE_TOPICS, Topic, changelog_topic
 from streams.placement import partition_of
-from streams.rows import decode_row
+from streams.rows import decode_entry
 from streams.settings import Settings
 from streams.topics import create_topics
 from tests.support.worker import PRODUCTION, WorkerProcess
@@ -89,7 +91,10 @@ class Scene:
             "ROBOT_ORCHESTRATOR_LOG_FORMAT": "json",
             **self.environment,
         }
-        await create_topics(Settings(**cast(Any, self.variables)), self.partitions, 1)
+        settings = Settings(**cast(Any, self.variables))
+        await create_topics(settings, self.partitions, 1)
+        # The group has offsets from the beginning, so that it leaves what other scenes have written.
+        await adopt_table(settings)
         self.producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap_servers)
         await self.producer.start()
         self._stack.push_async_callback(self.producer.stop)
@@ -107,11 +112,16 @@ class Scene:
         await self._stack.aclose()
 
     async def worker(
-        self, command: Sequence[str] = PRODUCTION, *, ready: bool = True, **variables: str
+        self,
+        command: Sequence[str] = PRODUCTION,
+        *,
+        python: str = sys.executable,
+        ready: bool = True,
+        **variables: str,
     ) -> WorkerProcess:
         """Start a worker of this application."""
         log_path = self.folder / f"{self.app_id}-worker-{next(_numbers)}.log"
-        worker = WorkerProcess({**self.variables, **variables}, log_path, command)
+        worker = WorkerProcess({**self.variables, **variables}, log_path, command, python)
         self.workers.append(worker)
         if ready:
             await worker.wait_ready()
@@ -181,8 +191,7 @@ class Scene:
         """Return the row of a job when it is as wanted."""
 
         def look() -> Job | None:
-            rows = [decode_row(r.value) for r in self.records[changelog_topic(self.app_id)] if r.value]
-            latest = [row for row in rows if row.job_id == job_id][-1:]
+            latest = [row for row in self._rows() if row.job_id == job_id][-1:]
             return latest[0] if latest and matches(latest[0]) else None
 
         return await self.wait_for(look)
@@ -190,8 +199,11 @@ class Scene:
     async def claimants(self, job_ids: Sequence[str]) -> set[str]:
         """Return the workers that ever claimed one of some jobs."""
         await self.read_to_end()
-        rows = [decode_row(r.value) for r in self.records[changelog_topic(self.app_id)] if r.value]
-        return {row.claimed_by for row in rows if row.job_id in job_ids and row.claimed_by}
+        return {row.claimed_by for row in self._rows() if row.job_id in job_ids and row.claimed_by}
+
+    def _rows(self) -> list[Job]:
+        entries = (decode_entry(r.key, r.value) for r in self.records[changelog_topic(self.app_id)])
+        return [job for _, job in entries if job is not None]
 
     async def until(self, instant: datetime) -> None:
         """Let an instant pass."""

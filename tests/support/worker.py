@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -25,15 +26,27 @@ def freeze(pid: int) -> None:
     os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)
 
 
+def peak_bytes(pid: int) -> int:
+    """Return the most memory that a process has had resident (Linux: from /proc)."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024
+
+
 class WorkerProcess:
     """A worker process with a log file; ended by pid, never by name."""
 
-    def __init__(self, environment: Mapping[str, str], log_path: Path, command: Sequence[str] = PRODUCTION) -> None:
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        log_path: Path,
+        command: Sequence[str] = PRODUCTION,
+        python: str = sys.executable,
+    ) -> None:
         self.log_path = log_path
         self.probe_port = free_port()
         self._log = log_path.open("ab")
         self._process = subprocess.Popen(
-            [sys.executable, *command],
+            [python, *command],
             env={**os.environ, **environment, "ROBOT_ORCHESTRATOR_PROBE_PORT": str(self.probe_port)},
             stdout=self._log,
             stderr=subprocess.STDOUT,
@@ -94,6 +107,10 @@ class WorkerProcess:
             self.signal(signal.SIGKILL)
         self._process.wait()
         self._log.close()
+
+    def peak_bytes(self) -> int:
+        """Return the most memory that it has had resident."""
+        return peak_bytes(self._process.pid)
 
     def log_lines(self) -> list[dict[str, Any]]:
         """Return the log lines that it has written."""

@@ -1,5 +1,8 @@
 """Claims, call slots and the payloads of waiting jobs."""
 
+from collections import Counter
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,47 +23,113 @@ def test_a_claim_shows_no_payload_in_its_repr() -> None:
     assert "job-1" in repr(claim)
 
 
+class Line:
+    """The workspaces of a partition, each with jobs without end; each slot is one of them served."""
+
+    def __init__(self, slots: CallSlots, ready: int) -> None:
+        self.rounds: Counter[int] = Counter()
+        self.served = 0
+        self._slots = slots
+        slots.enter(self)
+        self.become_ready(ready)
+
+    def become_ready(self, workspaces: int) -> None:
+        self.rounds[self._slots.round_after(None)] += workspaces
+        self.rounds = +self.rounds
+
+    def take(self) -> None:
+        number = min(self.rounds)
+        self._slots.take(self)
+        self.served += 1
+        self.rounds[number] -= 1
+        self.rounds[self._slots.round_after(number)] += 1
+        self.rounds = +self.rounds
+
+
+def serve(slots: CallSlots, lines: Sequence[Line], times: int) -> list[int]:
+    """Give the one slot away so many times, to whoever it is offered."""
+    for _ in range(times):
+        (line,) = [line for line in lines if slots.share(line)]
+        line.take()
+        slots.release()
+    return [line.served for line in lines]
+
+
 def test_slots_can_be_taken_up_to_their_limit() -> None:
     slots = CallSlots(2)
-    assert (slots.available, slots.in_flight) == (True, 0)
-    slots.take()
-    assert (slots.available, slots.in_flight) == (True, 1)
-    slots.take()
-    assert (slots.available, slots.in_flight) == (False, 2)
+    line = Line(slots, 5)
+    assert (slots.share(line), slots.in_flight) == (2, 0)
+    line.take()
+    assert (slots.share(line), slots.in_flight) == (1, 1)
+    line.take()
+    assert (slots.share(line), slots.in_flight) == (0, 2)
 
 
 def test_a_slot_that_is_not_free_cannot_be_taken() -> None:
     slots = CallSlots(1)
-    slots.take()
+    line = Line(slots, 2)
+    line.take()
     with pytest.raises(ValueError, match="no call slot is free"):
-        slots.take()
+        line.take()
     assert slots.in_flight == 1
 
 
-def test_a_released_slot_is_free_before_anybody_is_told() -> None:
-    seen: list[bool] = []
-    slots = CallSlots(1)
-    slots.on_release = lambda: seen.append(slots.available)
-    slots.take()
-    assert seen == []
+def test_a_released_slot_is_offered_to_those_who_may_take_it() -> None:
+    offered: list[list[Line]] = []
+    slots = CallSlots(1, lambda claimants: offered.append([line for line in lines if line in claimants]))
+    lines = [Line(slots, 1), Line(slots, 1)]
+    lines[0].take()
+    assert offered == []
     slots.release()
-    assert seen == [True]
+    assert offered == [[lines[1]]]
     assert slots.in_flight == 0
 
 
-def test_who_is_told_of_a_release_can_be_said_at_once() -> None:
-    told: list[str] = []
-    slots = CallSlots(1, lambda: told.append("released"))
-    slots.take()
+def test_a_slot_is_offered_to_nobody_where_nobody_waits() -> None:
+    offered: list[object] = []
+    slots = CallSlots(1, offered.append)
+    line = Line(slots, 1)
+    line.take()
+    line.rounds.clear()
     slots.release()
-    assert told == ["released"]
+    assert offered == []
 
 
-def test_a_slot_can_be_given_back_when_nobody_is_to_be_told() -> None:
+def test_partitions_with_equally_many_workspaces_have_equally_many_turns() -> None:
     slots = CallSlots(1)
-    slots.take()
-    slots.release()
-    assert slots.available
+    lines = [Line(slots, 100) for _ in range(8)]
+    assert serve(slots, lines, 80) == [10] * 8
+
+
+def test_every_workspace_has_as_many_turns_as_the_next_one_in_whichever_partition_it_lies() -> None:
+    slots = CallSlots(1)
+    lines = [Line(slots, ready) for ready in (1, 2, 7)]
+    assert serve(slots, lines, 100) == [10, 20, 70]
+
+
+def test_free_slots_are_shared_as_if_they_were_taken_one_after_the_other() -> None:
+    slots = CallSlots(10)
+    lines = [Line(slots, ready) for ready in (1, 2, 17)]
+    assert [slots.share(line) for line in lines] == [1, 2, 7]
+
+
+def test_who_had_nothing_to_call_for_long_is_not_owed_the_turns_of_that_time() -> None:
+    slots = CallSlots(1)
+    lines = [Line(slots, 5), Line(slots, 0)]
+    serve(slots, lines, 1000)
+    lines[1].become_ready(5)
+    before = [line.served for line in lines]
+    after = serve(slots, lines, 20)
+    served = [late - early for early, late in zip(before, after, strict=True)]
+    # Within a round: five workspaces each.
+    assert abs(served[0] - served[1]) <= 5
+
+
+def test_a_partition_that_moved_away_has_no_share() -> None:
+    slots = CallSlots(1)
+    gone, here = Line(slots, 5), Line(slots, 5)
+    slots.leave(gone)
+    assert (slots.share(gone), slots.share(here)) == (0, 1)
 
 
 def test_a_payload_is_kept_up_to_exactly_the_bound() -> None:

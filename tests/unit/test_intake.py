@@ -18,6 +18,7 @@ from streams.intake import (
     Rejection,
     fingerprint,
     interpret,
+    jobs_named,
     read_submission,
 )
 from streams.log import SourceRecord
@@ -327,6 +328,22 @@ def test_a_completion_without_usable_ids_is_invalid_where_it_lies(name: str) -> 
     assert intake.event is None
     assert intake.rejection is not None
     assert intake.rejection.reason is INVALID
+
+
+@given(st.dictionaries(st.sampled_from(["jobId", "workspaceId", "successCount", "errorCount"]), trees))
+@example({"jobId": "job-1", "workspaceId": "workspace-1", "successCount": 1, "errorCount": 0})
+def test_every_job_that_a_completion_changes_is_named_by_it_wherever_it_lies(fields: dict[str, Any]) -> None:
+    value = json.dumps(fields).encode()
+    for partition in range(PARTITIONS):
+        intake = read(record(value, topic=Topic.BATCH_COMPLETED, partition=partition))
+        if isinstance(intake.event, BatchCompleted):
+            assert intake.event.key in jobs_named(record(value, partition=(partition + 1) % PARTITIONS))
+
+
+def test_a_record_that_completes_no_job_names_none() -> None:
+    for value in (None, b"\xff", b"[]", completion(jobId=None), padded(completion(), COMPLETION_MAX_BYTES + 1)):
+        assert jobs_named(record(value)) == set()
+    assert jobs_named(record(completion(successCount=-1))) == {KEY}
 
 
 def test_unknown_fields_of_a_completion_are_ignored() -> None:

@@ -1,159 +1,21 @@
 """What one partition's ledger promises beside the transition table: turns, places, payloads, slots, memory."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
-from streams.claims import CallSlots, Claim, PayloadCache
-from streams.core.events import CallFailed, DeadlinePassed, RobotAccepted
-from streams.core.job import FailureReason, Job, JobKey, Status
-from streams.journal import Journal
-from streams.ledger import STEP_MAX_BYTES, STEP_MAX_ITEMS, Ledger, LedgerConfig, LostRecordsError
-from streams.log import FencedError, NewRecord, PartitionLog, TopicPartition, UnreadableError
-from streams.metrics import Metrics
+from streams.core.events import DeadlinePassed
+from streams.core.job import FailureReason, JobKey, Status
+from streams.holes import LostRecordsError
+from streams.ledger import STEP_MAX_BYTES, STEP_MAX_ITEMS
+from streams.log import FencedError, NewRecord, TopicPartition
 from streams.names import DLQ_OF, SOURCE_TOPICS, Topic, changelog_topic
-from streams.placement import partition_of
-from streams.rows import encode_row, row_key
 from tests.core.builders import COMPLETED, DEADLINES, ENDED_AT, NOW
-from tests.simulation.broker import Entry, SimulatedBroker, SimulatedPartitionLog, SimulatedReader, State
-from tests.support.engine import APP, max_bytes
-from tests.unit.builders import completion, encoded
-
-PAUSE = DEADLINES.workspace_pause
-MOMENT = timedelta(milliseconds=1)
-ROOM_FOR_ALL = 10**6
-PARTITIONS = 4
-HERE = partition_of("workspace-1", PARTITIONS)
-# Two workspaces that belong here as well, and one that does not.
-NEIGHBOURS = [f"w{n}" for n in range(100) if partition_of(f"w{n}", PARTITIONS) == HERE][:2]
-STRANGER = next(f"w{n}" for n in range(100) if partition_of(f"w{n}", PARTITIONS) != HERE)
-
-
-FAR = timedelta(days=1)
-
-
-def key_of(job_id: str) -> JobKey:
-    return JobKey("workspace-1", job_id)
-
-
-@dataclass
-class ShuffledLog:
-    """A log that gives the rows out in another order than they were written in."""
-
-    log: PartitionLog
-
-    async def open(self) -> Sequence[tuple[bytes, bytes]]:
-        return sorted(await self.log.open(), reverse=True)
-
-    async def commit(self, records: Sequence[NewRecord]) -> None:
-        await self.log.commit(records)
-
-    async def close(self) -> None:
-        await self.log.close()
-
-
-class Partition:
-    """One partition and its ledger. The test has the clock, and a call lasts until the test answers it."""
-
-    def __init__(self, *, payload_bytes: int = ROOM_FOR_ALL, slots: int = 10) -> None:
-        self.now = NOW
-        self.readable = True
-        self.metrics = Metrics()
-        self.acknowledged: list[int] = []
-        self.broker = SimulatedBroker(PARTITIONS, lambda: self.now)
-        self.slots = CallSlots(slots)
-        self.payloads = PayloadCache(payload_bytes)
-        self.claims: list[Claim] = []
-        self.ledger = self._make(self.new_log())
-
-    def new_log(self) -> SimulatedPartitionLog:
-        """Return the partition's log, as one more worker would open it."""
-        return SimulatedPartitionLog(self.broker, self._write, APP, HERE)
-
-    def _make(self, log: PartitionLog) -> Ledger:
-        config = LedgerConfig(
-            app_id=APP,
-            worker_id="worker-1",
-            partitions=PARTITIONS,
-            jobs_per_workspace=1,
-            deadlines=DEADLINES,
-            max_bytes=max_bytes(),
-        )
-        reader = SimulatedReader(self.broker, self._ask)
-        return Ledger(HERE, config, log, reader, self.slots, self.payloads, self.claims.append, Journal(self.metrics))
-
-    async def _write(self) -> None:
-        return
-
-    async def _ask(self) -> None:
-        if not self.readable:
-            raise UnreadableError("no broker")
-
-    @property
-    def called(self) -> list[str]:
-        """The jobs that were called, in that order."""
-        return [claim.job.job_id for claim in self.claims]
-
-    def job(self, job_id: str) -> Job:
-        """Return a row."""
-        (job,) = [job for job in self.ledger.jobs() if job.job_id == job_id]
-        return job
-
-    def submit(self, *job_ids: str) -> list[Entry]:
-        """Write submissions and hand them to the ledger."""
-        return [self.write(Topic.SUBMITTED, encoded(jobId=job_id)) for job_id in job_ids]
-
-    def complete(self, job_id: str) -> None:
-        """Write a completion and hand it to the ledger."""
-        self.write(Topic.BATCH_COMPLETED, completion(jobId=job_id))
-
-    def write(self, topic: Topic, value: bytes, timestamp: datetime | None = None) -> Entry:
-        """Write a record and hand it to the ledger."""
-        entry = self.broker.append(NewRecord(topic, HERE, b"workspace-1", value, timestamp=timestamp))
-        self.deliver(entry)
-        return entry
-
-    def deliver(self, entry: Entry) -> None:
-        """Hand a record to the ledger."""
-        self.ledger.deliver(entry.record, lambda: self.acknowledged.append(entry.record.offset))
-
-    def accept(self, job_id: str) -> None:
-        """Let a call end with the robot's acceptance."""
-        self.slots.release()
-        self.ledger.tell(RobotAccepted(key_of(job_id), self.now))
-
-    def break_off(self, job_id: str, *, may_have_received: bool = True) -> None:
-        """Let a call end without a usable answer."""
-        self.slots.release()
-        reason = FailureReason.DISPATCH_UNKNOWN if may_have_received else FailureReason.ROBOT_UNREACHABLE
-        self.ledger.tell(CallFailed(key_of(job_id), reason, "broken", robot_may_have_received=may_have_received))
-
-    async def work(self, after: timedelta = timedelta(0)) -> None:
-        """Let time pass, then work until nothing is left to do."""
-        self.now += after
-        while self.ledger.has_work(self.now):
-            assert await self.ledger.step(self.now)
-
-    async def call(self, job_id: str) -> None:
-        """Submit a job and see it called."""
-        self.submit(job_id)
-        await self.work()
-        assert self.called[-1] == job_id
-
-    async def move(self) -> None:
-        """Open the partition at another worker, which knows only what is in the log."""
-        self.payloads = PayloadCache(ROOM_FOR_ALL)
-        self.ledger = self._make(ShuffledLog(self.new_log()))
-        await self.ledger.open()
-
-
-async def opened(*, payload_bytes: int = ROOM_FOR_ALL, slots: int = 10) -> Partition:
-    partition = Partition(payload_bytes=payload_bytes, slots=slots)
-    await partition.ledger.open()
-    return partition
-
+from tests.simulation.broker import State
+from tests.support.engine import APP
+from tests.unit.builders import encoded
+from tests.unit.partition import FAR, HERE, MOMENT, NEIGHBOURS, PAUSE, STRANGER, Partition, key_of, opened
 
 # Turns
 
@@ -253,7 +115,7 @@ async def test_a_completion_after_the_place_was_freed_holds_nobody_up() -> None:
     partition.complete("first")
     partition.submit("second")
     # At once: nobody has looked since the place became free.
-    assert await partition.ledger.step(partition.now)
+    assert await partition.ledger.step(partition.clock)
     assert partition.called == ["first", "second"]
 
 
@@ -350,13 +212,14 @@ async def test_one_step_ends_all_the_jobs_whose_submission_is_too_old_or_gone() 
         partition.write(Topic.SUBMITTED, encoded(workspaceId=workspace)).state = State.ABORTED
     await partition.work()
     partition.ledger.admitting = True
-    await partition.ledger.step(partition.now)
+    await partition.ledger.step(partition.clock)
     assert len(partition.broker.topic(Topic.FAILED)) == 3
     partition.ledger.admitting = False
     partition.submit("a", "b", "c")
     await partition.work()
     partition.ledger.admitting = True
-    await partition.ledger.step(partition.now + DEADLINES.retention)
+    partition.now += DEADLINES.retention
+    await partition.ledger.step(partition.clock)
     assert len(partition.broker.topic(Topic.FAILED)) == 6
     assert partition.called == []
 
@@ -402,7 +265,7 @@ async def test_a_payload_that_cannot_be_read_now_leaves_the_slot_free_and_the_jo
     partition = await opened(payload_bytes=0, slots=1)
     partition.submit("job")
     partition.readable = False
-    assert not await partition.ledger.step(partition.now)
+    assert not await partition.ledger.step(partition.clock)
     assert partition.slots.in_flight == 0
     assert partition.job("job").status is Status.PENDING
     partition.readable = True
@@ -428,7 +291,7 @@ async def test_claims_that_are_not_committed_leave_their_slots_free_and_are_not_
     partition.submit("job")
     await partition.new_log().open()
     with pytest.raises(FencedError):
-        await partition.ledger.step(partition.now)
+        await partition.ledger.step(partition.clock)
     assert partition.slots.in_flight == 0
     assert partition.called == []
 
@@ -440,13 +303,13 @@ async def test_no_more_jobs_are_claimed_than_slots_are_free() -> None:
     await partition.work()
     assert len(partition.claims) == 2
     assert partition.ledger.workspaces_waiting == 1
-    assert partition.ledger.waiting
+    assert partition.ledger.rounds
     assert not partition.ledger.has_work(partition.now)
     partition.slots.release()
     await partition.work()
     assert len(partition.claims) == 3
     assert partition.ledger.workspaces_waiting == 0
-    assert not partition.ledger.waiting
+    assert not partition.ledger.rounds
 
 
 # Deadlines
@@ -503,14 +366,14 @@ async def test_records_that_were_skipped_on_their_way_end_the_ledger(topic: Topi
         if entry.record.offset != skipped:
             partition.deliver(entry)
     with pytest.raises(LostRecordsError, match=f"@{skipped} was skipped"):
-        await partition.ledger.step(partition.now)
+        await partition.ledger.step(partition.clock)
 
 
 async def test_a_ledger_begins_where_the_group_has_committed() -> None:
-    partition = Partition()
+    partition = await opened()
     for number, topic in enumerate(SOURCE_TOPICS):
         partition.broker.committed_offsets[TopicPartition(topic, HERE)] = 7 + number
-    await partition.ledger.open()
+    await partition.move()
     assert [partition.ledger.processed(topic) for topic in SOURCE_TOPICS] == [7, 8]
 
 
@@ -519,7 +382,7 @@ async def test_a_hole_that_cannot_be_looked_into_now_leaves_everything_queued_in
     partition.broker.append(NewRecord(Topic.SUBMITTED, HERE, None, b"aborted"), State.ABORTED)
     partition.submit("first", "second")
     partition.readable = False
-    assert not await partition.ledger.step(partition.now)
+    assert not await partition.ledger.step(partition.clock)
     assert partition.ledger.jobs() == []
     assert partition.acknowledged == []
     partition.readable = True
@@ -533,7 +396,7 @@ async def test_a_step_takes_a_bounded_number_of_records() -> None:
     partition = await opened()
     for _ in range(STEP_MAX_ITEMS + 1):
         partition.write(Topic.SUBMITTED, b"no json")
-    await partition.ledger.step(partition.now)
+    await partition.ledger.step(partition.clock)
     assert len(partition.acknowledged) == STEP_MAX_ITEMS
     await partition.work()
     assert len(partition.acknowledged) == STEP_MAX_ITEMS + 1
@@ -543,7 +406,7 @@ async def test_a_step_takes_a_bounded_number_of_bytes() -> None:
     partition = await opened()
     for _ in range(3):
         partition.write(Topic.SUBMITTED, bytes(STEP_MAX_BYTES // 2))
-    await partition.ledger.step(partition.now)
+    await partition.ledger.step(partition.clock)
     assert len(partition.acknowledged) == 2
     await partition.work()
     assert len(partition.acknowledged) == 3
@@ -622,15 +485,13 @@ async def test_the_jobs_are_counted_by_what_they_are_at() -> None:
 async def test_jobs_are_forgotten_a_retention_after_their_end_a_bounded_number_a_step() -> None:
     partition = Partition()
     changelog = changelog_topic(APP)
-    for number in range(STEP_MAX_ITEMS + 1):
-        job = replace(COMPLETED, job_id=f"job-{number}")
-        partition.broker.append(NewRecord(changelog, HERE, row_key(job.key), encode_row(job)))
-    await partition.ledger.open()
+    partition.store(*(replace(COMPLETED, job_id=f"job-{number}") for number in range(STEP_MAX_ITEMS + 1)))
     partition.now = ENDED_AT + DEADLINES.retention
+    await partition.ledger.open(partition.now)
     assert not partition.ledger.has_work(partition.now)
     partition.now += MOMENT
     assert partition.ledger.has_work(partition.now)
-    await partition.ledger.step(partition.now)
+    await partition.ledger.step(partition.clock)
     assert len(partition.ledger.jobs()) == 1
     assert partition.ledger.jobs_by_status[Status.COMPLETED] == 1
     await partition.work()

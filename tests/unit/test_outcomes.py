@@ -128,7 +128,7 @@ def test_the_headers_are_those_of_a_cloud_event(job: Job) -> None:
     }
 
 
-def test_the_event_id_depends_on_the_ids_and_the_status_and_on_nothing_else() -> None:
+def test_the_event_id_depends_on_the_ids_the_submission_and_the_status_and_on_nothing_else() -> None:
     retold = replace(
         COMPLETED,
         ended_at=ENDED_AT + timedelta(days=1),
@@ -145,16 +145,19 @@ def test_the_event_id_depends_on_the_ids_and_the_status_and_on_nothing_else() ->
             replace(COMPLETED, job_id="job-2"),
             replace(COMPLETED, workspace_id="workspace-2"),
             replace(COMPLETED, workspace_id="job-1", job_id="workspace-1"),
+            replace(COMPLETED, submitted_at=COMPLETED.submitted_at + timedelta(milliseconds=1)),
         )
     }
-    assert len(others) == 5
+    assert len(others) == 6
 
 
 def test_the_event_id_stays_the_same_over_releases() -> None:
-    """A consumer may have stored it: it is uuid5 of the pair of ids and the status under a fixed namespace."""
+    """A consumer may have stored it: it is uuid5 of ids, submission and status under a fixed namespace."""
     namespace = uuid.UUID("7a3f1f0e-5a0b-4f6e-9d0c-2f1f6f0a9b51")
-    assert event_id(COMPLETED) == str(uuid.uuid5(namespace, '["workspace-1","job-1"]:completed'))
-    assert event_id(FAILED) == str(uuid.uuid5(namespace, '["workspace-1","job-1"]:failed'))
+    assert event_id(COMPLETED) == str(
+        uuid.uuid5(namespace, '["workspace-1","job-1"]:2026-01-31T12:00:00.000Z:completed')
+    )
+    assert event_id(FAILED) == str(uuid.uuid5(namespace, '["workspace-1","job-1"]:2026-01-31T12:00:00.000Z:failed'))
 
 
 @given(ids, ids)

@@ -6,7 +6,6 @@ from typing import Any, cast
 
 import pytest
 
-from streams import partitions as module
 from streams.journal import Journal
 from streams.log import SourceRecord
 from streams.metrics import Metrics
@@ -21,20 +20,18 @@ class SlowLedger:
     def __init__(self, partition: int) -> None:
         self.partition = partition
         self.admitting = True
+        self.records_loaded = 0
         self.opening = False
         self.closed = False
         self.may_open = asyncio.Event()
         self.delivered: list[SourceRecord] = []
 
-    async def open(self) -> None:
+    async def open(self, _now: object) -> None:
         self.opening = True
         await self.may_open.wait()
 
     def deliver(self, record: SourceRecord, _acknowledge: Callable[[], None]) -> None:
         self.delivered.append(record)
-
-    def jobs(self) -> list[Any]:
-        return []
 
     def has_work(self, _now: object) -> bool:
         return False
@@ -101,20 +98,22 @@ async def test_nothing_is_opened_for_an_assignment_that_is_over(scene: Scene) ->
     assert scene.made[-1].opening
 
 
-async def test_a_record_that_waited_through_a_rebalance_is_left_to_the_next_reading(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "QUEUE_MAX_BYTES", 1)
-    await scene.partitions.assign({0}, generation=1)
-    await turn()
-    scene.made[0].may_open.set()
-    await turn()
-    await scene.partitions.deliver(record(b"first", offset=0), lambda: None)
-    waiting = asyncio.create_task(scene.partitions.deliver(record(b"second", offset=1), lambda: None))
-    await turn()
+async def test_a_record_of_a_partition_that_has_moved_away_is_left_to_its_owner(scene: Scene) -> None:
+    await scene.partitions.assign({0, 1}, generation=1)
     await scene.partitions.suspend()
-    # Two generations on: what others did in between is unknown here, so the ledger is another one.
-    await scene.partitions.assign({0}, generation=3)
-    await waiting
-    assert [each.offset for each in scene.made[0].delivered] == [0]
-    assert scene.made[1].delivered == []
+    await scene.partitions.assign({1}, generation=2)
+    await scene.partitions.deliver(record(b"moved", partition=0), lambda: None)
+    await scene.partitions.deliver(record(b"here", partition=1), lambda: None)
+    assert [each.value for ledger in scene.made for each in ledger.delivered] == [b"here"]
+
+
+async def test_tables_that_are_being_loaded_show_that_they_get_on(scene: Scene) -> None:
+    """Without a bound on how long it takes, a worker that loads must not look like one that is lost."""
+    await scene.partitions.assign({0, 1}, generation=1)
+    await turn()
+    assert not scene.partitions.has_loaded_more()
+    scene.made[0].records_loaded = 10
+    assert scene.partitions.has_loaded_more()
+    assert not scene.partitions.has_loaded_more()
+    scene.made[1].records_loaded = 10
+    assert scene.partitions.has_loaded_more()

@@ -4,13 +4,12 @@ import json
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta, timezone
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.core.job import FailureReason, Job, JobKey, Source, Status
-from streams.rows import ROW_VERSION, NewerRowError, decode_row, encode_row, row_key, utc_text
+from streams.rows import ROW_VERSION, UnreadableRowError, decode_row, encode_row, row_key, utc_text
 from tests.core.builders import ACCEPTED, COMPLETED, FAILED, NOW, PENDING
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
@@ -74,24 +73,24 @@ def test_a_row_carries_the_version_of_its_form() -> None:
 @given(st.integers(ROW_VERSION + 1, 2**63 - 1))
 def test_a_row_of_a_newer_release_is_refused_with_both_versions(version: int) -> None:
     row = json.loads(encode_row(PENDING)) | {"version": version}
-    with pytest.raises(NewerRowError, match=f"version {version}, this release reads up to {ROW_VERSION}"):
+    with pytest.raises(UnreadableRowError, match=f"version {version}, this release reads up to {ROW_VERSION}"):
         decode_row(json.dumps(row).encode())
 
 
 def test_a_row_of_a_newer_release_is_refused_before_its_unknown_form_is_read() -> None:
-    with pytest.raises(NewerRowError):
+    with pytest.raises(UnreadableRowError):
         decode_row(json.dumps({"version": ROW_VERSION + 1, "status": "paused"}).encode())
 
 
 @pytest.mark.parametrize("value", [b"", b"null", b"[]", b"{}", b'{"version": 1}', b'{"version": "1"}', b"\xff"])
 def test_bytes_that_are_no_row_are_refused(value: bytes) -> None:
-    with pytest.raises(msgspec.DecodeError):
+    with pytest.raises(UnreadableRowError):
         decode_row(value)
 
 
 def test_a_row_with_a_time_without_zone_is_refused() -> None:
     row = json.loads(encode_row(PENDING)) | {"submittedAt": "2026-01-31T12:00:00"}
-    with pytest.raises(ValueError, match="a naive datetime"):
+    with pytest.raises(UnreadableRowError, match="a naive datetime"):
         decode_row(json.dumps(row).encode())
 
 

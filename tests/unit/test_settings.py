@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from streams.core.deadlines import Deadlines
+from streams.intake import SUBMISSION_MAX_BYTES
 from streams.settings import (
+    MAX_SECONDS,
+    PER_ORDER_MAX_SECONDS,
     SECRETS_DIR_VARIABLE,
     LogFormat,
     LogLevel,
@@ -19,6 +22,7 @@ from streams.settings import (
     load_settings,
     variable_of,
 )
+from tests.core.builders import NOW
 
 CALLBACK_SECRET = "callback-s3cret"  # made up
 SASL_PASSWORD = "br0ker-pass"  # made up
@@ -123,6 +127,11 @@ def test_everything_that_is_missing_is_named_in_one_line(environment: pytest.Mon
         ("ROBOT_ORCHESTRATOR_SESSION_TIMEOUT_SECONDS", "nan"),
         ("ROBOT_ORCHESTRATOR_RETENTION_SECONDS", "0"),
         ("ROBOT_ORCHESTRATOR_RETENTION_SECONDS", "1e10"),
+        ("ROBOT_ORCHESTRATOR_TIMEOUT_PER_ORDER_SECONDS", "1e9"),
+        ("ROBOT_ORCHESTRATOR_TIMEOUT_BASE_SECONDS", "1e9"),
+        ("ROBOT_ORCHESTRATOR_ROBOT_TIMEOUT_SECONDS", "1e9"),
+        ("ROBOT_ORCHESTRATOR_WORKSPACE_PAUSE_SECONDS", "1e9"),
+        ("ROBOT_ORCHESTRATOR_DRAIN_SECONDS", "1e9"),
         ("ROBOT_ORCHESTRATOR_DRAIN_SECONDS", "-1"),
         ("ROBOT_ORCHESTRATOR_PROBE_PORT", "65536"),
         ("ROBOT_ORCHESTRATOR_PROBE_PORT", "http"),
@@ -327,3 +336,15 @@ def test_settings_cannot_be_changed_after_the_start() -> None:
     settings = load_settings()
     with pytest.raises(ValueError, match="frozen"):
         settings.app_id = "other"
+
+
+def test_with_the_longest_durations_every_deadline_of_the_largest_submission_is_a_date(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    environment.setenv("ROBOT_ORCHESTRATOR_TIMEOUT_PER_ORDER_SECONDS", str(PER_ORDER_MAX_SECONDS))
+    for name in ("TIMEOUT_BASE", "ROBOT_TIMEOUT", "WORKSPACE_PAUSE"):
+        environment.setenv(f"ROBOT_ORCHESTRATOR_{name}_SECONDS", str(MAX_SECONDS))
+    most_orders = SUBMISSION_MAX_BYTES // len('{"itemId":"1","orderId":"1","pedidoInput":{}},')
+    deadlines = load_settings().deadlines
+    deadline = deadlines.after_claim(NOW + deadlines.retention, most_orders)
+    assert deadline + deadlines.workspace_pause > NOW

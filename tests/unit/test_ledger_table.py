@@ -1,0 +1,194 @@
+"""How a ledger loads its table, which tables it refuses, and that no step of it takes too long."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from streams.core.job import Status
+from streams.ledger import (
+    DUE_AT_ONCE,
+    KEEP_ALIVE,
+    SLICE_ROWS,
+    STEP_MAX_ITEMS,
+    STEP_READ_SECONDS,
+    LostTableError,
+    MisplacedRowError,
+)
+from streams.log import ChangelogBatch, NewRecord, TopicPartition
+from streams.names import CHANGELOG_OPENED_KEY, CHANGELOG_TABLE_KEY, SOURCE_TOPICS, Topic, changelog_topic
+from streams.placement import partition_of
+from streams.rows import UnreadableRowError, encode_row, row_key
+from tests.core.builders import ACCEPTED, ACCEPTED_DEADLINE, COMPLETED, DEADLINES, PENDING
+from tests.support.engine import APP
+from tests.unit.builders import encoded
+from tests.unit.partition import HERE, MOMENT, PARTITIONS, Partition, opened
+
+
+async def test_jobs_that_became_too_old_in_line_are_failed_a_bounded_number_a_step() -> None:
+    partition = Partition()
+    partition.store(*(replace(PENDING, job_id=f"job-{number}") for number in range(STEP_MAX_ITEMS + 1)))
+    await partition.ledger.open(partition.now)
+    partition.now += DEADLINES.retention * 0.6
+    assert await partition.ledger.step(partition.clock)
+    assert partition.ledger.jobs_by_status[Status.FAILED] == STEP_MAX_ITEMS
+    await partition.work()
+    assert partition.ledger.jobs_by_status[Status.FAILED] == STEP_MAX_ITEMS + 1
+    assert partition.called == []
+
+
+async def test_deadlines_that_have_come_are_taken_a_bounded_number_a_tick() -> None:
+    partition = Partition()
+    partition.store(*(replace(ACCEPTED, job_id=f"job-{number}") for number in range(DUE_AT_ONCE + 1)))
+    await partition.ledger.open(partition.now)
+    later = ACCEPTED_DEADLINE
+    assert len(partition.ledger.take_due(later)) == DUE_AT_ONCE
+    assert len(partition.ledger.take_due(later)) == 1
+    assert partition.ledger.take_due(later) == []
+
+
+# The claim's time
+
+
+async def test_slow_reads_of_payloads_do_not_use_up_the_time_in_which_a_claim_may_be_called() -> None:
+    partition = await opened(payload_bytes=0, slots=40)
+    partition.ledger.admitting = False
+    workspaces = [name for number in range(400) if partition_of(name := f"workspace-{number}", PARTITIONS) == HERE]
+    for name in workspaces[:40]:
+        partition.write(Topic.SUBMITTED, encoded(workspaceId=name))
+    await partition.work()
+    partition.ledger.admitting = True
+    partition.read_takes = timedelta(seconds=1.2)
+    while partition.ledger.has_work(partition.now):
+        before = len(partition.claims)
+        started = partition.now
+        assert await partition.ledger.step(partition.clock)
+        assert partition.now - started <= timedelta(seconds=STEP_READ_SECONDS) + partition.read_takes
+        assert {claim.job.claimed_at for claim in partition.claims[before:]} == {partition.now}
+    assert len(partition.claims) == 40
+
+
+async def test_a_step_that_is_cancelled_while_it_reads_a_payload_leaves_its_slots_free() -> None:
+    partition = await opened(payload_bytes=0, slots=1)
+    partition.submit("job")
+    partition.held = asyncio.Event()
+    step = asyncio.create_task(partition.ledger.step(partition.clock))
+    await asyncio.sleep(0)
+    step.cancel()
+    assert isinstance((await asyncio.gather(step, return_exceptions=True))[0], asyncio.CancelledError)
+    assert partition.slots.in_flight == 0
+
+
+async def test_slots_are_not_kept_for_a_partition_that_cannot_read_its_payloads() -> None:
+    partition = await opened(payload_bytes=0, slots=1)
+    partition.submit("job")
+    assert not partition.ledger.rounds
+    partition.readable = False
+    assert not await partition.ledger.step(partition.clock)
+    assert not partition.ledger.rounds
+    assert partition.ledger.has_work(partition.now), "it is tried again"
+    partition.readable = True
+    await partition.work()
+    assert partition.called == ["job"]
+
+
+# The table
+
+
+class StoredLog:
+    """A log with rows, in batches that are there at once; it takes what is committed."""
+
+    def __init__(self, batches: Sequence[ChangelogBatch]) -> None:
+        self._batches = batches
+        self.committed: list[NewRecord] = []
+
+    async def open(self) -> AsyncGenerator[ChangelogBatch, None]:
+        return self._read()
+
+    async def _read(self) -> AsyncGenerator[ChangelogBatch, None]:
+        for batch in self._batches:
+            yield batch
+
+    async def commit(self, records: Sequence[NewRecord]) -> None:
+        self.committed += records
+
+    async def close(self) -> None:
+        return
+
+
+def rows(start: int, stop: int) -> ChangelogBatch:
+    jobs = [replace(COMPLETED, job_id=f"job-{number}") for number in range(start, stop)]
+    return [(row_key(job.key), encode_row(job)) for job in jobs]
+
+
+async def test_the_event_loop_turns_while_a_table_is_loaded() -> None:
+    partition = Partition()
+    batches = [rows(start, start + SLICE_ROWS) for start in range(0, 5 * SLICE_ROWS, SLICE_ROWS)]
+    partition.ledger = partition.over(StoredLog(batches))
+    turns: list[int] = []
+
+    async def turn() -> None:
+        while True:
+            turns.append(partition.ledger.records_loaded)
+            await asyncio.sleep(0)
+
+    turning = asyncio.create_task(turn())
+    await partition.ledger.open(partition.now)
+    turning.cancel()
+    assert partition.ledger.jobs_by_status[Status.COMPLETED] == 5 * SLICE_ROWS
+    # Between any two batches, and as often again while the rows are put in order.
+    assert {SLICE_ROWS * number for number in range(1, 6)} <= set(turns)
+    assert turns.count(5 * SLICE_ROWS) >= 5
+
+
+async def test_a_table_has_a_mark_from_its_first_opening_on() -> None:
+    partition = await opened()
+    marks = [record for record in partition.broker.topic(changelog_topic(APP)) if record.key == CHANGELOG_TABLE_KEY]
+    assert len(marks) == 1
+    partition.broker.committed_offsets[TopicPartition(Topic.SUBMITTED, HERE)] = 1
+    await partition.move()
+    marks = [record for record in partition.broker.topic(changelog_topic(APP)) if record.key == CHANGELOG_TABLE_KEY]
+    assert len(marks) == 1
+
+
+@pytest.mark.parametrize("topic", SOURCE_TOPICS)
+async def test_a_partition_that_the_group_has_worked_on_is_not_opened_without_its_table(topic: Topic) -> None:
+    """The changelog was deleted or made anew: accepted jobs would vanish without an outcome."""
+    partition = Partition()
+    partition.store(COMPLETED)
+    partition.broker.committed_offsets[TopicPartition(topic, HERE)] = 1
+    for _ in range(2):
+        with pytest.raises(LostTableError, match=rf"^{changelog_topic(APP)}-{HERE} has no table.* topics adopt$"):
+            await partition.ledger.open(partition.now)
+
+
+async def test_a_row_whose_workspace_belongs_elsewhere_is_refused() -> None:
+    """The partition count was raised: its job would be looked for, not found, and called again."""
+    partition = Partition()
+    partition.store(PENDING)
+    partition.ledger = partition.over(partition.new_log(), partitions=2, number=1 - partition_of("workspace-1", 2))
+    with pytest.raises(MisplacedRowError, match="the partition count was changed"):
+        await partition.ledger.open(partition.now)
+
+
+async def test_a_row_that_cannot_be_read_is_refused_with_the_partition_that_has_it() -> None:
+    partition = Partition()
+    value = encode_row(PENDING).replace(b'"pending"', b'"paused"')
+    partition.broker.append(NewRecord(changelog_topic(APP), HERE, row_key(PENDING.key), value))
+    with pytest.raises(UnreadableRowError, match=rf"^{changelog_topic(APP)}-{HERE}: .*paused.*newer release"):
+        await partition.ledger.open(partition.now)
+
+
+async def test_an_owner_with_nothing_to_write_shows_once_an_hour_that_it_is_there() -> None:
+    """The broker forgets a transactional id that is not used, and with it who may write."""
+    partition = await opened()
+    partition.now += KEEP_ALIVE
+    assert not partition.ledger.has_work(partition.now)
+    partition.now += MOMENT
+    written = len(partition.broker.topic(changelog_topic(APP)))
+    await partition.work()
+    await partition.work()
+    (record,) = partition.broker.topic(changelog_topic(APP))[written:]
+    assert (record.key, record.value) == (CHANGELOG_OPENED_KEY, None)
