@@ -24,7 +24,7 @@ HELD_RETRY_SECONDS = 1.0
 # others have their turn, and how many records at once: the event loop stands still meanwhile, for about 10 ms.
 PEEK_MAX_JOBS = 10_000
 PEEK_MAX_BYTES = 10_000_000
-PEEK_SLICE = 1_000
+PEEK_SLICE = 200
 
 
 class BehindError(Exception):
@@ -129,6 +129,13 @@ class ReadBarrier:
             peeked.end = looked_to
         return peeked.jobs.keys()
 
+    async def _is_open_before(self, partition: int, end: int) -> bool:
+        """Whether a transaction is known to be open there: a broker that cannot say so keeps nobody from reading."""
+        try:
+            return any(transaction.start_offset < end for transaction in await self.open_transactions(partition))
+        except UnreadableError:
+            return False
+
     async def _passed_or_unknown(self, partition: int, position: int, end: int) -> bool:
         try:
             return await self._passed(partition, position, end)
@@ -141,7 +148,7 @@ class ReadBarrier:
         if self._gaps.skip(place, position) >= end:
             return True
         if partition in self._undecided:
-            if any(transaction.start_offset < end for transaction in await self.open_transactions(partition)):
+            if await self._is_open_before(partition, end):
                 return False
             self._undecided.remove(partition)
         try:
@@ -165,6 +172,7 @@ class _Pass:
 
     due: list[_Due]
     ends: Mapping[int, int] | None = None
+    ends_read_at: datetime | None = None
     # That of the own partition, read again when nothing lies elsewhere.
     end: int | None = None
 
@@ -252,9 +260,21 @@ class DeadlineScan:
                 continue
             del self._passes[ledger]
             if ledger in self._ledgers():
-                for due in one.due:
-                    self._decide(ledger, due.event)
+                self._decide_all(ledger, one)
         return behind
+
+    def _decide_all(self, ledger: Ledger, one: _Pass) -> None:
+        """Decide the failures of a pass; those that began before their jobs' deadlines and end behind them begin anew.
+
+        A completion that came before the deadline counts, also one that came after the call was seen to fail.
+        """
+        now = self._now()
+        for due in one.due:
+            deadline = ledger.deadline_of(due.event.key)
+            if deadline is not None and one.ends_read_at is not None and one.ends_read_at < deadline <= now:
+                self._due.setdefault(ledger, []).append(due)
+            else:
+                self._decide(ledger, due.event)
 
     async def _begin_passes(self) -> None:
         """Read the ends for what waits: whatever comes after this has to wait for the next pass."""
@@ -262,9 +282,9 @@ class DeadlineScan:
             self._passes[ledger] = _Pass(self._due.pop(ledger))
         beginning = [one for one in self._passes.values() if one.ends is None]
         if beginning:
-            ends = await self._barrier.ends()
+            read_at, ends = self._now(), await self._barrier.ends()
             for one in beginning:
-                one.ends = ends
+                one.ends, one.ends_read_at = ends, read_at
 
     async def _look_elsewhere(self, behind: dict[int | None, str]) -> None:
         """Let those jobs go on that nothing in another partition may complete; the others begin anew."""

@@ -1,6 +1,7 @@
 """What a source record means: an event for the core, a copy for another partition, or a dead letter."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -35,12 +36,35 @@ class Rejection:
 
 
 @dataclass(frozen=True, slots=True)
-class Intake:
-    """The meaning of a record; `rejection` may come with an event (a bad submission also fails its job)."""
+class Apply:
+    """The record is an event for the core."""
 
-    event: JobSubmitted | InvalidSubmission | BatchCompleted | None = None
-    rejection: Rejection | None = None
-    forward_to: int | None = None
+    event: JobSubmitted | BatchCompleted
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """The record becomes a dead letter."""
+
+    rejection: Rejection
+
+
+@dataclass(frozen=True, slots=True)
+class RefuseAndFail:
+    """The record becomes a dead letter, and the job that its ids name fails."""
+
+    event: InvalidSubmission
+    rejection: Rejection
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """The record is another partition's."""
+
+    target: int
+
+
+Meaning = Apply | Refuse | RefuseAndFail | Forward
 
 
 class _Ids(msgspec.Struct):
@@ -51,40 +75,34 @@ class _Ids(msgspec.Struct):
 _ids = msgspec.json.Decoder(_Ids)
 
 
-def interpret(record: SourceRecord, partitions: int, deadlines: Deadlines, now: datetime) -> Intake:
+def interpret(record: SourceRecord, partitions: int, deadlines: Deadlines, now: datetime) -> Meaning:
     """Return what a record of a source topic means. Never raises, whatever the bytes are."""
-    submission = record.topic == Topic.SUBMITTED
-    max_bytes = SUBMISSION_MAX_BYTES if submission else COMPLETION_MAX_BYTES
+    source = _SOURCES[Topic(record.topic)]
     if record.value is None:
-        return Intake(rejection=Rejection(DeadLetterReason.MALFORMED, "the record has no value"))
+        return Refuse(Rejection(DeadLetterReason.MALFORMED, "the record has no value"))
     key = _read_key(record.value)
     if isinstance(key, Rejection):
-        return Intake(rejection=key)
+        return Refuse(key)
     target = record.partition if key is None else partition_of(key.workspace_id, partitions)
-    if submission and deadlines.from_the_future(record.timestamp, now):
+    if source.ages and deadlines.from_the_future(record.timestamp, now):
         # No row and no outcome: with such a timestamp nobody could tell later that it had one.
-        message = "the record's timestamp is over an hour ahead"
-        return Intake(rejection=Rejection(DeadLetterReason.FUTURE_TIMESTAMP, message))
-    if len(record.value) > max_bytes:
-        rejection = Rejection(DeadLetterReason.TOO_LARGE, f"the value has over {max_bytes} bytes")
-    elif target != record.partition:
-        return Intake(forward_to=target)
-    elif submission:
-        return _read_submission(record, record.value, key)
-    else:
-        return _read_completion(record.value)
-    if submission and key is not None and target == record.partition:
-        return _bad_submission(record, key, rejection)
-    return Intake(rejection=rejection)
+        return Refuse(Rejection(DeadLetterReason.FUTURE_TIMESTAMP, "the record's timestamp is over an hour ahead"))
+    if len(record.value) > source.max_bytes:
+        # Too large to be forwarded, too: only where it belongs it fails its job.
+        rejection = Rejection(DeadLetterReason.TOO_LARGE, f"the value has over {source.max_bytes} bytes")
+        return source.refuse(record, key if target == record.partition else None, rejection)
+    if target != record.partition:
+        return Forward(target)
+    return source.read(record, record.value, key)
 
 
 def jobs_named(record: SourceRecord) -> set[JobKey]:
     """Return the jobs that a completion may change, wherever it lies: by its ids as `interpret` reads them."""
     if record.value is None or len(record.value) > COMPLETION_MAX_BYTES:
         return set()
-    key = _read_key(record.value)
-    event = _read_completion(record.value).event
-    return {key for key in (key, event and event.key) if isinstance(key, JobKey)}
+    key, meaning = _read_key(record.value), _read_completion(record, record.value, None)
+    keys = (key, meaning.event.key if isinstance(meaning, Apply) else None)
+    return {key for key in keys if isinstance(key, JobKey)}
 
 
 def read_submission(value: bytes) -> SubmissionPayload:
@@ -115,12 +133,12 @@ def _read_key(value: bytes) -> JobKey | Rejection | None:
     return JobKey(ids.workspaceId, ids.jobId)
 
 
-def _read_submission(record: SourceRecord, value: bytes, key: JobKey | None) -> Intake:
+def _read_submission(record: SourceRecord, value: bytes, key: JobKey | None) -> Meaning:
     try:
         submission = read_submission(value)
     except ValidationError as error:
-        return _bad_submission(record, key, Rejection(DeadLetterReason.INVALID, _describe(error)))
-    return Intake(
+        return _refuse_submission(record, key, Rejection(DeadLetterReason.INVALID, _describe(error)))
+    return Apply(
         JobSubmitted(
             key=JobKey(submission.workspaceId, submission.jobId),
             submitted_at=record.timestamp,
@@ -131,20 +149,24 @@ def _read_submission(record: SourceRecord, value: bytes, key: JobKey | None) -> 
     )
 
 
-def _bad_submission(record: SourceRecord, key: JobKey | None, rejection: Rejection) -> Intake:
+def _refuse_submission(record: SourceRecord, key: JobKey | None, rejection: Rejection) -> Meaning:
     if key is None:
-        return Intake(rejection=rejection)
+        return Refuse(rejection)
     source = Source(record.topic, record.partition, record.offset)
-    return Intake(InvalidSubmission(key, record.timestamp, source, rejection.message), rejection)
+    return RefuseAndFail(InvalidSubmission(key, record.timestamp, source, rejection.message), rejection)
 
 
-def _read_completion(value: bytes) -> Intake:
+def _read_completion(_record: SourceRecord, value: bytes, _key: JobKey | None) -> Meaning:
     try:
         completion = CompletionPayload.model_validate_json(value)
     except ValidationError as error:
-        return Intake(rejection=Rejection(DeadLetterReason.INVALID, _describe(error)))
+        return Refuse(Rejection(DeadLetterReason.INVALID, _describe(error)))
     key = JobKey(completion.workspaceId, completion.jobId)
-    return Intake(BatchCompleted(key, completion.successCount, completion.errorCount))
+    return Apply(BatchCompleted(key, completion.successCount, completion.errorCount))
+
+
+def _refuse_completion(_record: SourceRecord, _key: JobKey | None, rejection: Rejection) -> Meaning:
+    return Refuse(rejection)
 
 
 def _describe(error: ValidationError) -> str:
@@ -155,3 +177,22 @@ def _describe(error: ValidationError) -> str:
     if len(problems) > _ERRORS_SHOWN:
         shown.append(f"and {len(problems) - _ERRORS_SHOWN} more")
     return "; ".join(shown)[:_ERROR_MAX_LENGTH]
+
+
+@dataclass(frozen=True, slots=True)
+class _SourceTopic:
+    """What is particular about a source topic: the largest value it may have, how one is read, and how it is refused.
+
+    `ages`: whether the time of a record says how old it is.
+    """
+
+    max_bytes: int
+    read: Callable[[SourceRecord, bytes, JobKey | None], Meaning]
+    refuse: Callable[[SourceRecord, JobKey | None, Rejection], Meaning]
+    ages: bool
+
+
+_SOURCES = {
+    Topic.SUBMITTED: _SourceTopic(SUBMISSION_MAX_BYTES, _read_submission, _refuse_submission, ages=True),
+    Topic.BATCH_COMPLETED: _SourceTopic(COMPLETION_MAX_BYTES, _read_completion, _refuse_completion, ages=False),
+}

@@ -8,6 +8,15 @@ import structlog
 from streams.core.effects import IgnoreReason
 from streams.core.events import DeadlinePassed, Event, JobSubmitted, RobotAccepted
 from streams.core.job import Job, JobKey, Status
+from streams.facts import (
+    CompletionIgnored,
+    DeadLettered,
+    Fact,
+    RecordForwarded,
+    RowChanged,
+    SubmissionExpired,
+    SubmissionIgnored,
+)
 from streams.intake import Rejection
 from streams.log import SourceRecord
 from streams.metrics import Metrics
@@ -34,8 +43,23 @@ class Journal:
         """Write a line about something that an operator should know."""
         self._log.warning(event.value, **values)
 
-    def transition(self, event: Event, before: Job | None, job: Job, now: datetime) -> None:
-        """Tell of a row that has changed."""
+    def tell(self, fact: Fact) -> None:
+        """Write down what a committed transaction has done."""
+        match fact:
+            case RowChanged(event, before, row, at):
+                self._row_changed(event, before, row, at)
+            case SubmissionIgnored(key, reason):
+                self._submission_ignored(key, reason)
+            case SubmissionExpired(key):
+                self._submission_expired(key)
+            case CompletionIgnored(key, reason):
+                self._completion_ignored(key, reason)
+            case DeadLettered(record, rejection):
+                self._dead_lettered(record, rejection)
+            case RecordForwarded(record, target):
+                self._record_forwarded(record, target)
+
+    def _row_changed(self, event: Event, before: Job | None, job: Job, now: datetime) -> None:
         ids = {"job_id": job.job_id, "workspace_id": job.workspace_id, "partition": job.source.partition}
         if before is None and isinstance(event, JobSubmitted):
             self.metrics.submissions.labels("accepted").inc()
@@ -70,29 +94,24 @@ class Journal:
             self.warning(LogEvent.JOB_TIMED_OUT, **ids, deadline=utc_text(job.deadline))
         self.warning(LogEvent.JOB_FAILED, **ids, **details)
 
-    def submission_ignored(self, key: JobKey, reason: IgnoreReason) -> None:
-        """Tell of a submission of known ids."""
+    def _submission_ignored(self, key: JobKey, reason: IgnoreReason) -> None:
         self.metrics.submissions.labels(reason.value).inc()
         self.info(LogEvent.SUBMISSION_IGNORED, job_id=key.job_id, workspace_id=key.workspace_id, reason=reason.value)
 
-    def submission_expired(self, key: JobKey) -> None:
-        """Tell of a submission so old that its job may have come and gone."""
+    def _submission_expired(self, key: JobKey) -> None:
         self.metrics.submissions.labels("expired").inc()
         self.warning(LogEvent.SUBMISSION_IGNORED, job_id=key.job_id, workspace_id=key.workspace_id, reason="expired")
 
-    def completion_ignored(self, key: JobKey, reason: IgnoreReason) -> None:
-        """Tell of a completion that changed nothing."""
+    def _completion_ignored(self, key: JobKey, reason: IgnoreReason) -> None:
         self.metrics.completions.labels(reason.value).inc()
         self.info(LogEvent.COMPLETION_IGNORED, job_id=key.job_id, workspace_id=key.workspace_id, reason=reason.value)
 
-    def dead_letter(self, record: SourceRecord, rejection: Rejection) -> None:
-        """Tell of a record that went to its dead-letter topic."""
+    def _dead_lettered(self, record: SourceRecord, rejection: Rejection) -> None:
         self.metrics.dead_letters.labels(record.topic, rejection.reason.value).inc()
         where = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
         self.warning(LogEvent.DEAD_LETTER, **where, reason=rejection.reason.value, error=rejection.message)
 
-    def record_forwarded(self, record: SourceRecord, target: int) -> None:
-        """Tell of a record that was moved to its own partition."""
+    def _record_forwarded(self, record: SourceRecord, target: int) -> None:
         self.metrics.forwarded.labels(record.topic).inc()
         where = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
         self.info(LogEvent.RECORD_FORWARDED, **where, target_partition=target)

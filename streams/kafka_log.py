@@ -22,6 +22,7 @@ from aiokafka.errors import (
 from streams.high_watermarks import HighWatermarks
 from streams.journal import Journal
 from streams.kafka_access import AccessError, Operation
+from streams.kafka_readers import Readers
 from streams.log import (
     ChangelogBatch,
     FencedError,
@@ -75,45 +76,33 @@ def milliseconds_of(instant: datetime) -> int:
 
 
 class KafkaReader:
-    """Reads with a consumer of its own, in no group. One at a time: most take milliseconds, the longest a second."""
+    """Reads with consumers of its own, in no group. One read at a time: most take milliseconds, the longest a second.
+
+    One that gets nothing takes until its time-out; peeks have a queue of their own.
+    """
 
     def __init__(self, client_options: dict[str, Any], group: str, partitions: int) -> None:
         self._options = client_options
         self._group = group
         self._partitions = partitions
-        self._lock = asyncio.Lock()
-        # The partition in which the consumer has a position.
-        self._standing: KafkaTopicPartition | None = None
+        times = {"fetch_max_wait_ms": 20, "request_timeout_ms": REQUEST_TIMEOUT_MS}
+        self._decided = Readers(**client_options, **times, isolation_level="read_committed")
+        self._undecided_too = Readers(**client_options, **times, isolation_level="read_uncommitted")
+        self._reading = asyncio.Lock()
         self._peeking = asyncio.Lock()
         self._high_watermarks = HighWatermarks(client_options)
 
     async def start(self) -> None:
         """Connect. Raises a KafkaError if no broker answers; `stop` then cleans up all the same."""
-        self._consumer = AIOKafkaConsumer(
-            **self._options,
-            isolation_level="read_committed",
-            enable_auto_commit=False,
-            auto_offset_reset="none",
-            fetch_max_wait_ms=20,
-            request_timeout_ms=REQUEST_TIMEOUT_MS,
-        )
-        self._undecided_too = AIOKafkaConsumer(
-            **self._options,
-            isolation_level="read_uncommitted",
-            enable_auto_commit=False,
-            auto_offset_reset="none",
-            fetch_max_wait_ms=20,
-            request_timeout_ms=REQUEST_TIMEOUT_MS,
-        )
         self._admin = AIOKafkaAdminClient(**self._options, request_timeout_ms=REQUEST_TIMEOUT_MS)
-        await self._consumer.start()
+        await self._decided.start()
         await self._undecided_too.start()
         await self._admin.start()
         await self._high_watermarks.start()
 
     async def stop(self) -> None:
         """Disconnect."""
-        await self._consumer.stop()
+        await self._decided.stop()
         await self._undecided_too.stop()
         await self._admin.close()
         await self._high_watermarks.stop()
@@ -122,25 +111,47 @@ class KafkaReader:
         """Return up to `limit` committed records of [start, end), and how far it has looked; see LogReader."""
         if start >= end:
             return Reading((), start)
-        async with self._lock:
-            try:
-                async with asyncio.timeout(READ_TIMEOUT_SECONDS):
-                    return await self._read(KafkaTopicPartition(*topic_partition), start, end, limit)
-            except (KafkaError, TimeoutError) as error:
-                raise UnreadableError(f"{topic_partition} [{start}, {end}): {error!r}") from error
+        async with self._reading:
+            return await self._in_turn(self._decided, topic_partition, start, end, limit)
 
-    async def _read(self, source: KafkaTopicPartition, start: int, end: int, limit: int) -> Reading:
+    async def peek(self, topic_partition: TopicPartition, start: int, end: int, limit: int) -> Reading:
+        """Return up to `limit` of the next records of [start, end), decided or not; see UndecidedReader."""
+        async with self._peeking:
+            return await self._in_turn(self._undecided_too, topic_partition, start, end, limit)
+
+    async def _in_turn(
+        self, readers: Readers, topic_partition: TopicPartition, start: int, end: int, limit: int
+    ) -> Reading:
+        place, goes_on = KafkaTopicPartition(*topic_partition), True
+        try:
+            async with asyncio.timeout(READ_TIMEOUT_SECONDS):
+                consumer = await readers.take(place, start)
+        except (KafkaError, TimeoutError) as error:
+            raise UnreadableError(f"{topic_partition} [{start}, {end}): {error!r}") from error
+        try:
+            async with asyncio.timeout(READ_TIMEOUT_SECONDS):
+                reading = await self._read(consumer, place, start, end, limit)
+            goes_on = reading.position < end and len(reading.records) < limit
+        except (KafkaError, TimeoutError) as error:
+            raise UnreadableError(f"{topic_partition} [{start}, {end}): {error!r}") from error
+        finally:
+            readers.give_back(consumer, place, goes_on=goes_on)
+        return reading
+
+    async def _read(
+        self, consumer: AIOKafkaConsumer, place: KafkaTopicPartition, start: int, end: int, limit: int
+    ) -> Reading:
         began = time.monotonic()
-        position = await self._stand_at(source, start)
+        position = await consumer.position(place)
         records: list[SourceRecord] = []
         while position < end and len(records) < limit:
             if position > start and time.monotonic() - began > READ_SECONDS:
                 break
             try:
-                messages = await self._fetched(source, limit - len(records))
+                messages = await self._fetched(consumer, place, limit - len(records))
             except OffsetOutOfRangeError:
                 # Retention has moved the log's start over us meanwhile; or this is beyond the log's end.
-                if (moved := await self._seek(source, position)) == position:
+                if (moved := await Readers.seek(consumer, place, position)) == position:
                     raise
                 position = moved
                 continue
@@ -149,68 +160,20 @@ class KafkaReader:
                     return Reading(records, end)
                 records.append(source_record(message, message.timestamp))
             # Markers and aborted records move the position without a message.
-            position = await self._consumer.position(source)
+            position = await consumer.position(place)
         return Reading(records, min(position, end))
 
-    async def _fetched(self, source: KafkaTopicPartition, limit: int) -> Sequence[Any]:
+    @staticmethod
+    async def _fetched(consumer: AIOKafkaConsumer, place: KafkaTopicPartition, limit: int) -> Sequence[Any]:
         """Return the next messages, none if nothing comes for a moment, or nothing but aborted records for a while."""
         try:
             # The time-out of `getmany` begins anew with every fetch of aborted records.
             async with asyncio.timeout(READ_SECONDS):
-                batches = await self._consumer.getmany(source, timeout_ms=100, max_records=limit)
+                batches = await consumer.getmany(place, timeout_ms=100, max_records=limit)
         except TimeoutError:
             return ()
-        messages: Sequence[Any] = batches.get(source, ())
+        messages: Sequence[Any] = batches.get(place, ())
         return messages
-
-    async def _stand_at(self, source: KafkaTopicPartition, start: int) -> int:
-        """Return the first offset from `start` on that is still there; the consumer stands at it."""
-        if self._standing == source and await self._consumer.position(source) == start:
-            # What is on its way already is not asked for again: over a slow line that would be all that ever comes.
-            return start
-        self._standing = None
-        self._consumer.assign([source])
-        position = await self._seek(source, start)
-        self._standing = source
-        return position
-
-    async def _seek(self, source: KafkaTopicPartition, start: int) -> int:
-        position: int = max(start, (await self._consumer.beginning_offsets([source]))[source])
-        self._consumer.seek(source, position)
-        return position
-
-    async def peek(
-        self, topic_partition: TopicPartition, start: int, end: int, limit: int
-    ) -> tuple[list[SourceRecord], int]:
-        """Return up to `limit` of the next records of [start, end), decided or not; see UndecidedReader.
-
-        They are what one fetch brings, about a megabyte.
-        """
-        async with self._peeking:
-            try:
-                async with asyncio.timeout(READ_TIMEOUT_SECONDS):
-                    return await self._peek(KafkaTopicPartition(*topic_partition), start, end, limit)
-            except (KafkaError, TimeoutError) as error:
-                raise UnreadableError(f"{topic_partition} [{start}, {end}): {error!r}") from error
-
-    async def _peek(
-        self, source: KafkaTopicPartition, start: int, end: int, limit: int
-    ) -> tuple[list[SourceRecord], int]:
-        consumer = self._undecided_too
-        consumer.assign([source])
-        try:
-            position = max(start, (await consumer.beginning_offsets([source]))[source])
-            consumer.seek(source, position)
-            messages: Sequence[Any] = ()
-            while position < end and not messages:
-                messages = (await consumer.getmany(source, timeout_ms=100, max_records=limit)).get(source, ())
-                # Markers move the position without a message.
-                position = await consumer.position(source)
-        finally:
-            # Or it would go on fetching.
-            consumer.pause(source)
-        records = [source_record(message, message.timestamp) for message in messages if message.offset < end]
-        return records, min(position, end)
 
     async def open_transactions(self, topic_partition: TopicPartition) -> list[OpenTransaction]:
         """Return the transactions of a partition that are not decided yet; see UndecidedReader."""
@@ -243,7 +206,7 @@ class KafkaReader:
     async def _committed(self, topic: str) -> dict[int, int]:
         offsets = await self._group_offsets(topic)
         if never := [KafkaTopicPartition(topic, number) for number, offset in offsets.items() if offset < 0]:
-            starts = await self._consumer.beginning_offsets(never)
+            starts = await self._decided.beginning_offsets(never)
             offsets |= {source.partition: start for source, start in starts.items()}
         return offsets
 

@@ -1,7 +1,6 @@
 """One partition's jobs: rows, one transaction at a time, and only then acknowledgements and calls."""
 
 import asyncio
-import heapq
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
@@ -11,9 +10,8 @@ from functools import partial
 from itertools import islice
 
 from streams.claims import CallSlots, Claim, PayloadCache
-from streams.core.admission import Admission, robot_free_at
 from streams.core.deadlines import Deadlines
-from streams.core.effects import CallRobot, Ignored, IgnoreReason, PublishOutcome
+from streams.core.effects import CallRobot, IgnoreReason, PublishOutcome
 from streams.core.events import (
     Admitted,
     BatchCompleted,
@@ -26,10 +24,28 @@ from streams.core.events import (
     RobotAccepted,
 )
 from streams.core.job import Job, JobKey, Status
-from streams.core.transition import transition
+from streams.core.table import Change, JobTable
 from streams.dead_letters import dead_letter, record_size
+from streams.facts import (
+    CompletionIgnored,
+    DeadLettered,
+    Fact,
+    RecordForwarded,
+    RowChanged,
+    SubmissionExpired,
+    SubmissionIgnored,
+)
 from streams.holes import HoleCheck
-from streams.intake import Intake, Rejection, fingerprint, interpret, read_submission
+from streams.intake import (
+    Apply,
+    Forward,
+    Refuse,
+    RefuseAndFail,
+    Rejection,
+    fingerprint,
+    interpret,
+    read_submission,
+)
 from streams.journal import Journal
 from streams.log import (
     LogReader,
@@ -114,7 +130,7 @@ class _Draft:
     changed: dict[JobKey, Job] = field(default_factory=dict)
     forgotten: list[JobKey] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
-    facts: list[Callable[[Journal], None]] = field(default_factory=list)
+    facts: list[Fact] = field(default_factory=list)
 
 
 class Ledger:
@@ -140,20 +156,15 @@ class Ledger:
         self._dispatch = dispatch
         self._journal = journal
         self._changelog = changelog_topic(config.app_id)
-        self._rows: dict[JobKey, Job] = {}
-        self._admission = Admission(config.jobs_per_workspace, slots.round_after)
-        self._calls: set[JobKey] = set()
-        self._deadlines: list[tuple[datetime, JobKey]] = []
-        self._ended: list[tuple[datetime, JobKey]] = []
+        self._table = JobTable(config.deadlines, config.jobs_per_workspace, slots.round_after)
         self._queue: deque[_Delivered | Event] = deque()
         self._holes = HoleCheck(partition, reader, journal)
         # The next offset of each source topic that is not yet committed here.
         self._processed: dict[str, int] = {}
-        self.jobs_by_status: Counter[Status] = Counter()
         self.admitting = True
         # How many records of the changelog have been read by `open` so far.
         self.records_loaded = 0
-        # While the log is looked through for lost records, or has not given a payload, others may have the call slots.
+        # After a step that the log could not serve, and until one that it could, others may have the call slots.
         self._stands_back = False
         self._wrote_at = datetime.min.replace(tzinfo=UTC)
 
@@ -174,32 +185,31 @@ class Ledger:
             self._check_places()
         except TableError as error:
             raise type(error)(f"{self._changelog}-{self.partition}: {error}") from None
-        for nth, job in enumerate(self._rows.values()):
-            self._index(job, now)
+        for nth, _ in enumerate(self._table.index(now)):
             if nth % SLICE_ROWS == 0:
                 await asyncio.sleep(0)
-        pending = [job for job in self._rows.values() if job.status is Status.PENDING]
-        for job in sorted(pending, key=lambda job: job.source.offset):
-            self._admission.wait(job.key)
         for topic in SOURCE_TOPICS:
             offsets = await until_readable(partial(self._reader.committed_offsets, topic))
             offset = offsets[self.partition]
             self._processed[topic] = offset
             self._holes.begin(topic, offset)
         if not marked:
-            await self._mark()
+            await self._mark(empty=not self._table.rows())
         self._wrote_at = now
         self._slots.enter(self)
 
-    async def _mark(self) -> None:
-        """Write down that the partition has a table from now on. Raises LostTableError if it should have had one."""
+    async def _mark(self, *, empty: bool) -> None:
+        """Write down that the partition has a table from now on. Raises LostTableError if it should have had one.
+
+        One with rows is of a release that wrote no mark.
+        """
         for topic in SOURCE_TOPICS:
             source = TopicPartition(topic, self.partition)
-            if await until_readable(partial(self._reader.has_committed, source)):
+            if empty and await until_readable(partial(self._reader.has_committed, source)):
                 raise LostTableError(
                     f"{self._changelog}-{self.partition} has no table, but the group has worked on {topic}: the "
-                    "changelog was deleted or made anew, and the jobs in it are lost. If that cannot be undone: "
-                    "robot-orchestrator topics adopt"
+                    "changelog was deleted or made anew, and the jobs in it are lost (or it is of a release before "
+                    "0.2, and none is left). If that cannot be undone: robot-orchestrator topics adopt"
                 )
         await self._log.commit([NewRecord(self._changelog, self.partition, CHANGELOG_TABLE_KEY, TABLE_MARK)])
 
@@ -208,16 +218,14 @@ class Ledger:
         marked = False
         for raw_key, value in batch:
             key, job = decode_entry(raw_key, value)
-            if job is not None:
-                self._rows[job.key] = job
-            elif key is not None:
-                self._rows.pop(key, None)
+            if key is not None:
+                self._table.load(key, job)
             elif raw_key == CHANGELOG_TABLE_KEY:
                 marked = True
         return marked
 
     def _check_places(self) -> None:
-        for job in islice(self._rows.values(), PLACES_CHECKED):
+        for job in islice(self._table.rows(), PLACES_CHECKED):
             place = partition_of(job.workspace_id, self._config.partitions)
             if place != self.partition:
                 raise MisplacedRowError(
@@ -229,8 +237,8 @@ class Ledger:
     def close(self) -> None:
         """Forget everything: the partition has moved away."""
         self._slots.leave(self)
-        for key in self._rows:
-            self._payloads.drop(key)
+        for job in self._table.rows():
+            self._payloads.drop(job.key)
         self._queue.clear()
 
     def deliver(self, record: SourceRecord, acknowledge: Callable[[], None]) -> None:
@@ -246,24 +254,29 @@ class Ledger:
         return (
             bool(self._queue)
             or self._has_admissible(now)
-            or self._has_forgettable(now)
+            or self._table.forgettable(now)
             or now - self._wrote_at > KEEP_ALIVE
         )
 
     @property
+    def jobs_by_status(self) -> Counter[Status]:
+        """How many jobs there are of each status."""
+        return self._table.jobs_by_status
+
+    @property
     def calls_under_way(self) -> bool:
         """Whether a call of this partition is under way here, or its answer has not been taken in yet."""
-        return bool(self._calls)
+        return self._table.calls_under_way
 
     @property
     def rounds(self) -> Mapping[int, int]:
         """How many workspaces of each round have a job that would be claimed now if a call slot were free."""
-        return {} if self._stands_back or not self.admitting else self._admission.rounds
+        return {} if self._stands_back or not self.admitting else self._table.rounds
 
     @property
     def workspaces_waiting(self) -> int:
         """How many workspaces have pending jobs."""
-        return self._admission.workspaces_waiting
+        return self._table.workspaces_waiting
 
     def processed(self, topic: str) -> int:
         """Return the offset before which every record of the source topic is committed here."""
@@ -275,19 +288,16 @@ class Ledger:
 
     def jobs(self) -> list[Job]:
         """Return the rows as they stand."""
-        return list(self._rows.values())
+        return list(self._table.rows())
+
+    def deadline_of(self, key: JobKey) -> datetime | None:
+        """Return until when a job has time, None if there is no such job or it waits for its turn."""
+        job = self._table.get(key)
+        return None if job is None else job.deadline
 
     def take_due(self, now: datetime) -> list[JobKey]:
         """Return jobs whose deadline has come, each once per deadline. Costs nothing for those that wait."""
-        due = []
-        for _ in range(DUE_AT_ONCE):
-            if not self._deadlines or self._deadlines[0][0] > now:
-                break
-            deadline, key = heapq.heappop(self._deadlines)
-            job = self._rows.get(key)
-            if job is not None and not job.ended and job.deadline == deadline:
-                due.append(key)
-        return due
+        return self._table.due(now, DUE_AT_ONCE)
 
     async def step(self, clock: Callable[[], datetime]) -> bool:
         """Run one transaction over what is queued; return False if it must be tried again later.
@@ -295,12 +305,11 @@ class Ledger:
         Raises FencedError, LostRecordsError or a client's error; the ledger is of no use after any of them.
         """
         batch = self._take_batch()
-        self._stands_back = True
         records = [item.record for item in batch if isinstance(item, _Delivered)]
         if not await self._holes.check(records, clock()):
             self._queue.extendleft(reversed(batch))
+            self._stands_back = True
             return False
-        self._stands_back = False
         now = clock()
         draft = _Draft()
         for item in batch:
@@ -310,8 +319,8 @@ class Ledger:
                 self._apply(item, now, draft)
         payloads, readable = await self._read_payloads(clock)
         now = clock()
-        self._admit(payloads, now, draft)
         self._stands_back = not readable
+        self._admit(payloads, now, draft)
         self._forget(now, draft)
         for key, job in draft.changed.items():
             draft.records.append(NewRecord(self._changelog, self.partition, row_key(key), encode_row(job)))
@@ -332,25 +341,6 @@ class Ledger:
         self._slots.offer()
         return readable
 
-    def _index(self, job: Job, now: datetime) -> None:
-        self._track(None, job)
-        if job.status is Status.PROCESSING:
-            self._admission.hold(job.key)
-        elif job.ended:
-            free_at = robot_free_at(job, self._config.deadlines)
-            if free_at is not None and free_at > now:
-                self._admission.hold(job.key)
-                self._admission.release(job.key, free_at)
-
-    def _track(self, before: Job | None, job: Job) -> None:
-        if before is not None:
-            self.jobs_by_status[before.status] -= 1
-        self.jobs_by_status[job.status] += 1
-        if job.status is Status.PROCESSING and job.deadline is not None:
-            heapq.heappush(self._deadlines, (job.deadline, job.key))
-        elif job.ended and job.ended_at is not None:
-            heapq.heappush(self._ended, (job.ended_at, job.key))
-
     def _take_batch(self) -> list[_Delivered | Event]:
         batch: list[_Delivered | Event] = []
         size = 0
@@ -362,27 +352,32 @@ class Ledger:
         return batch
 
     def _read(self, record: SourceRecord, now: datetime, draft: _Draft) -> None:
-        intake = interpret(record, self._config.partitions, self._config.deadlines, now)
-        if intake.forward_to is not None:
-            intake = self._forward(record, intake.forward_to, draft)
-        rejection = intake.rejection
-        if intake.event is not None:
-            rejection = self._apply_record(intake.event, intake.rejection, record, now, draft)
+        rejection: Rejection | None
+        match interpret(record, self._config.partitions, self._config.deadlines, now):
+            case Apply(event):
+                rejection = self._apply_record(event, None, record, now, draft)
+            case RefuseAndFail(failure, because):
+                rejection = self._apply_record(failure, because, record, now, draft)
+            case Forward(target):
+                rejection = self._forward(record, target, draft)
+            case Refuse(rejection):
+                pass
         if rejection is not None:
             self._bury(record, rejection, draft)
 
-    def _forward(self, record: SourceRecord, target: int, draft: _Draft) -> Intake:
+    def _forward(self, record: SourceRecord, target: int, draft: _Draft) -> Rejection | None:
+        """Copy a record to its partition; return why it must become a dead letter instead, if it must."""
         copy = NewRecord(record.topic, target, record.key, record.value, record.headers, record.timestamp)
         if record_size(copy) > self._config.max_bytes[record.topic]:
-            return Intake(rejection=Rejection(DeadLetterReason.TOO_LARGE, "too large to be moved to its partition"))
+            return Rejection(DeadLetterReason.TOO_LARGE, "too large to be moved to its partition")
         draft.records.append(copy)
-        draft.facts.append(lambda journal: journal.record_forwarded(record, target))
-        return Intake()
+        draft.facts.append(RecordForwarded(record, target))
+        return None
 
     def _bury(self, record: SourceRecord, rejection: Rejection, draft: _Draft) -> None:
         max_bytes = self._config.max_bytes[DLQ_OF[Topic(record.topic)]]
         draft.records.append(dead_letter(record, rejection.reason, rejection.message, max_bytes))
-        draft.facts.append(lambda journal: journal.dead_letter(record, rejection))
+        draft.facts.append(DeadLettered(record, rejection))
 
     def _apply_record(
         self,
@@ -393,80 +388,47 @@ class Ledger:
         draft: _Draft,
     ) -> Rejection | None:
         """Apply what a record says; return why it must become a dead letter, if it must."""
-        if not isinstance(event, BatchCompleted) and event.key not in self._rows:
+        if not isinstance(event, BatchCompleted) and self._table.get(event.key) is None:
             if self._config.deadlines.row_may_be_gone(event.submitted_at, now):
                 # The job may have had its outcome long ago: a second one would be worse than a letter.
                 message = "the submission is older than the table's memory"
-                draft.facts.append(lambda journal: journal.submission_expired(event.key))
+                draft.facts.append(SubmissionExpired(event.key))
                 return Rejection(DeadLetterReason.SUBMISSION_EXPIRED, message)
             if isinstance(event, JobSubmitted) and record.value is not None:
                 self._payloads.offer(event.key, record.value)
-        ignored = self._apply(event, now, draft)
+        ignored = self._apply(event, now, draft).ignored
         if ignored is None:
             return rejection
         if isinstance(event, BatchCompleted):
-            if ignored is IgnoreReason.LATE_COMPLETION and event.key not in self._calls:
-                self._admission.advance(now)
-                self._admission.release(event.key, now + self._config.deadlines.workspace_pause)
-            draft.facts.append(lambda journal: journal.completion_ignored(event.key, ignored))
+            draft.facts.append(CompletionIgnored(event.key, ignored))
         else:
-            draft.facts.append(lambda journal: journal.submission_ignored(event.key, ignored))
+            draft.facts.append(SubmissionIgnored(event.key, ignored))
         if ignored is IgnoreReason.DUPLICATE:
             # Read again: what its first reading led to is committed.
             return None
         return rejection or _LETTER_OF.get(ignored)
 
-    def _apply(self, event: Event, now: datetime, draft: _Draft) -> IgnoreReason | None:
-        """Run the transition table for one event; return why it changed nothing, if it did not."""
-        key = event.key
-        before = self._rows.get(key)
-        job, effects = transition(before, event, now, self._config.deadlines)
-        if isinstance(event, RobotAccepted | CallFailed):
-            self._calls.discard(key)
-        if job is not None and job is not before:
-            self._rows[key] = draft.changed[key] = job
-            self._place(before, job, now)
-            self._track(before, job)
-            draft.facts.append(lambda journal: journal.transition(event, before, job, now))
-        elif job is not None and job.ended and isinstance(event, RobotAccepted | CallFailed):
-            self._leave_robot(job, now)
-        ignored = None
-        for effect in effects:
-            match effect:
-                case CallRobot():
-                    self._calls.add(key)
-                case PublishOutcome():
-                    draft.records.append(outcome_record(effect.job, self.partition, self._config.app_id))
-                case Ignored():
-                    ignored = effect.reason
-        return ignored
-
-    def _place(self, before: Job | None, job: Job, now: datetime) -> None:
-        """Keep the lines of the workspaces in step with a changed row."""
-        if job.status is Status.PENDING:
-            self._admission.wait(job.key)
-            return
-        if before is not None and before.status is Status.PENDING:
-            self._admission.take(job.key)
-            self._payloads.drop(job.key)
-        if before is not None and job.status is Status.PROCESSING and before.status is Status.PENDING:
-            self._admission.hold(job.key)
-        if job.ended:
-            self._leave_robot(job, now)
-
-    def _leave_robot(self, job: Job, now: datetime) -> None:
-        """Let the workspace go on, unless the job's call is still under way here."""
-        free_at = robot_free_at(job, self._config.deadlines)
-        if free_at is not None and job.key not in self._calls:
-            self._admission.release(job.key, free_at)
-            self._admission.advance(now)
+    def _apply(self, event: Event, now: datetime, draft: _Draft) -> Change:
+        """Let an event change the table, and draft what must be written for it."""
+        change = self._table.apply(event, now)
+        if (row := change.row) is not None:
+            draft.changed[event.key] = row
+            if row.status is not Status.PENDING:
+                self._payloads.drop(event.key)
+            if PublishOutcome() in change.effects:
+                draft.records.append(outcome_record(row, self.partition, self._config.app_id))
+            draft.facts.append(RowChanged(event, change.before, row, now))
+        return change
 
     def _has_admissible(self, now: datetime) -> bool:
-        self._admission.advance(now)
-        if not self.admitting or not self._admission.ready:
-            return False
-        # After a read that failed nothing is ours until it has been tried again.
-        return self._stands_back or self._slots.share(self) > 0
+        return self._table.ready(now) and self.admitting and self._own_share() > 0
+
+    def _own_share(self) -> int:
+        """Return how many call slots are ours, also while we stand back."""
+        stood_back, self._stands_back = self._stands_back, False
+        share = self._slots.share(self)
+        self._stands_back = stood_back
+        return share
 
     async def _read_payloads(self, clock: Callable[[], datetime]) -> tuple[dict[JobKey, bytes | None], bool]:
         """Return the payloads that the next claims need, None for one that is gone, and whether all could be read.
@@ -479,8 +441,8 @@ class Ledger:
             return payloads, True
         give_up = now + timedelta(seconds=STEP_READ_SECONDS)
         size = 0
-        for key in self._admission.next_in_line(self._slots.share(self)):
-            job = self._rows[key]
+        for job in self._table.next_in_line(self._own_share()):
+            key = job.key
             if self._config.deadlines.too_old_to_call(job.submitted_at, now):
                 continue
             payload = self._payloads.get(key)
@@ -506,10 +468,11 @@ class Ledger:
         for _ in range(STEP_MAX_ITEMS):
             if not self._has_admissible(now):
                 return
-            key = self._admission.first()
-            if key is None:
+            job = self._table.next()
+            if job is None:
                 return
-            if self._config.deadlines.too_old_to_call(self._rows[key].submitted_at, now):
+            key = job.key
+            if self._config.deadlines.too_old_to_call(job.submitted_at, now):
                 self._apply(PayloadGone(key, "The submission became too old before its turn came"), now, draft)
                 continue
             if key not in payloads:
@@ -519,8 +482,9 @@ class Ledger:
                 self._apply(PayloadGone(key, "The submission is no longer in its topic"), now, draft)
                 continue
             self._slots.take(self)
-            self._apply(Admitted(key, self._config.worker_id), now, draft)
-            draft.claims.append(Claim(self._rows[key], payload))
+            change = self._apply(Admitted(key, self._config.worker_id), now, draft)
+            if change.after is not None and CallRobot() in change.effects:
+                draft.claims.append(Claim(change.after, payload))
 
     async def _read_payload(self, job: Job) -> bytes | None:
         """Return the submission of a pending job from where its row says it lies, None if it is gone."""
@@ -537,16 +501,10 @@ class Ledger:
         same = (submission.workspaceId, submission.jobId) == job.key and fingerprint(submission) == job.fingerprint
         return value if same else None
 
-    def _has_forgettable(self, now: datetime) -> bool:
-        return bool(self._ended) and now - self._ended[0][0] > self._config.deadlines.retention
-
     def _forget(self, now: datetime, draft: _Draft) -> None:
         """Take jobs that ended a retention ago out of the table, a bounded number at a time."""
-        while len(draft.forgotten) < STEP_MAX_ITEMS and self._has_forgettable(now):
-            _, key = heapq.heappop(self._ended)
-            job = self._rows.pop(key)
-            self.jobs_by_status[job.status] -= 1
-            draft.forgotten.append(key)
+        draft.forgotten = self._table.forget(now, STEP_MAX_ITEMS)
+        for key in draft.forgotten:
             draft.changed.pop(key, None)
 
     def _finish(self, batch: list[_Delivered | Event], draft: _Draft) -> None:
@@ -558,4 +516,4 @@ class Ledger:
         for claim in draft.claims:
             self._dispatch(claim)
         for fact in draft.facts:
-            fact(self._journal)
+            self._journal.tell(fact)

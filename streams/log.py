@@ -118,9 +118,7 @@ class LogReader(Protocol):
 class UndecidedReader(LogReader, Protocol):
     """Looks at what nobody has decided yet, too."""
 
-    async def peek(
-        self, topic_partition: TopicPartition, start: int, end: int, limit: int
-    ) -> tuple[list[SourceRecord], int]:
+    async def peek(self, topic_partition: TopicPartition, start: int, end: int, limit: int) -> Reading:
         """Return up to `limit` of the next records of [start, end), and the offset up to which it has looked.
 
         Undecided and aborted records are among them; expired ones and markers are not.

@@ -125,17 +125,31 @@ class Admission:
     def take(self, key: JobKey) -> None:
         """Take the first job of a workspace out of its line."""
         workspace_id = key.workspace_id
-        waiting = self._waiting[workspace_id]
-        if waiting[0] != key.job_id:
-            raise ValueError(f"{key.job_id} is not the first in line of its workspace")
-        waiting.popleft()
+        waiting = self._first_out(key)
         number = self._leave_round(workspace_id)
         if not waiting:
             del self._waiting[workspace_id]
         if number is not None:
             self._forget_rounds_before(number)
             self._last_round[workspace_id] = number
+        if not self._waiting:
+            # Nobody is left to take turns with.
+            self._last_round.clear()
         self._refresh(workspace_id)
+
+    def withdraw(self, key: JobKey) -> None:
+        """Take the first job of a workspace out of its line without a call: its turn goes to the next one."""
+        if not self._first_out(key):
+            del self._waiting[key.workspace_id]
+            self._refresh(key.workspace_id)
+
+    def _first_out(self, key: JobKey) -> deque[str]:
+        """Take a job out of its workspace's line, which it must lead; return what is left."""
+        waiting = self._waiting[key.workspace_id]
+        if waiting[0] != key.job_id:
+            raise ValueError(f"{key.job_id} is not the first in line of its workspace")
+        waiting.popleft()
+        return waiting
 
     def _refresh(self, workspace_id: str) -> None:
         places_left = self._limit == 0 or len(self._held.get(workspace_id, ())) < self._limit

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from streams.core.job import Job
-
 
 class IgnoreReason(StrEnum):
     """Why an event changed nothing."""
@@ -23,21 +21,10 @@ class IgnoreReason(StrEnum):
 class CallRobot:
     """POST the job to the robot, now or never."""
 
-    job: Job
-
 
 @dataclass(frozen=True, slots=True)
 class PublishOutcome:
     """Write the job's one outcome record, in the transaction that writes its row."""
 
-    job: Job
 
-
-@dataclass(frozen=True, slots=True)
-class Ignored:
-    """Nothing changed, and why."""
-
-    reason: IgnoreReason
-
-
-Effect = CallRobot | PublishOutcome | Ignored
+Effect = CallRobot | PublishOutcome

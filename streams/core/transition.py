@@ -4,9 +4,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple, TypeVar
 
 from streams.core.deadlines import Deadlines
-from streams.core.effects import CallRobot, Effect, Ignored, IgnoreReason, PublishOutcome
+from streams.core.effects import CallRobot, Effect, IgnoreReason, PublishOutcome
 from streams.core.events import (
     Admitted,
     BatchCompleted,
@@ -36,7 +37,16 @@ class ImpossibleTransitionError(Exception):
     """An event arrived in a state that rules it out: the program is wrong and must stop."""
 
 
-Result = tuple[Job | None, tuple[Effect, ...]]
+class Result(NamedTuple):
+    """The row after an event and what follows from it; or the row as it was, and why."""
+
+    row: Job | None
+    effects: tuple[Effect, ...] = ()
+    ignored: IgnoreReason | None = None
+
+
+E = TypeVar("E", bound=Event)
+T = TypeVar("T")
 Cell = Callable[[Job | None, Event, datetime, Deadlines], Result]
 
 
@@ -67,22 +77,21 @@ def transition(job: Job | None, event: Event, now: datetime, deadlines: Deadline
     return cell(job, event, now, deadlines)
 
 
-def _submit(_job: Job | None, event: Event, _now: datetime, _deadlines: Deadlines) -> Result:
-    assert isinstance(event, JobSubmitted)  # noqa: S101 # narrows the type; the table guarantees it
-    row = Job(
-        workspace_id=event.key.workspace_id,
-        job_id=event.key.job_id,
-        status=Status.PENDING,
-        submitted_at=event.submitted_at,
-        source=event.source,
-        fingerprint=event.fingerprint,
-        order_count=event.order_count,
+def _submit(event: JobSubmitted, _now: datetime) -> Result:
+    return Result(
+        Job(
+            workspace_id=event.key.workspace_id,
+            job_id=event.key.job_id,
+            status=Status.PENDING,
+            submitted_at=event.submitted_at,
+            source=event.source,
+            fingerprint=event.fingerprint,
+            order_count=event.order_count,
+        )
     )
-    return row, ()
 
 
-def _fail_invalid(_job: Job | None, event: Event, now: datetime, _deadlines: Deadlines) -> Result:
-    assert isinstance(event, InvalidSubmission)  # noqa: S101 # as above
+def _fail_invalid(event: InvalidSubmission, now: datetime) -> Result:
     row = Job(
         workspace_id=event.key.workspace_id,
         job_id=event.key.job_id,
@@ -94,22 +103,25 @@ def _fail_invalid(_job: Job | None, event: Event, now: datetime, _deadlines: Dea
         reason=FailureReason.INVALID_SUBMISSION,
         error=event.error,
     )
-    return row, (PublishOutcome(row),)
+    return Result(row, (PublishOutcome(),))
 
 
-def _known(job: Job | None, event: Event, _now: datetime, _deadlines: Deadlines) -> Result:
-    assert job is not None  # noqa: S101 # as above
-    if isinstance(event, InvalidSubmission):
-        # The very record that made the row, read again.
-        same = event.source == job.source
-    else:
-        assert isinstance(event, JobSubmitted)  # noqa: S101 # as above
-        same = event.fingerprint == job.fingerprint
-    return job, (Ignored(IgnoreReason.DUPLICATE if same else IgnoreReason.CONFLICT),)
+def _unknown_job(_event: BatchCompleted, _now: datetime) -> Result:
+    return Result(None, ignored=IgnoreReason.UNKNOWN_JOB)
 
 
-def _claim(job: Job | None, event: Event, now: datetime, deadlines: Deadlines) -> Result:
-    assert job is not None and isinstance(event, Admitted)  # noqa: S101, PT018 # as above
+def _submitted_again(job: Job, event: JobSubmitted, _now: datetime, _deadlines: Deadlines) -> Result:
+    same = event.fingerprint == job.fingerprint
+    return Result(job, ignored=IgnoreReason.DUPLICATE if same else IgnoreReason.CONFLICT)
+
+
+def _invalid_again(job: Job, event: InvalidSubmission, _now: datetime, _deadlines: Deadlines) -> Result:
+    # The very record that made the row, read again.
+    same = event.source == job.source
+    return Result(job, ignored=IgnoreReason.DUPLICATE if same else IgnoreReason.CONFLICT)
+
+
+def _claim(job: Job, event: Admitted, now: datetime, deadlines: Deadlines) -> Result:
     row = replace(
         job,
         status=Status.PROCESSING,
@@ -118,17 +130,15 @@ def _claim(job: Job | None, event: Event, now: datetime, deadlines: Deadlines) -
         deadline=deadlines.after_claim(now, job.order_count or 0),
         robot_may_have_received=True,
     )
-    return row, (CallRobot(row),)
+    return Result(row, (CallRobot(),))
 
 
-def _accept(job: Job | None, event: Event, _now: datetime, deadlines: Deadlines) -> Result:
-    assert job is not None and isinstance(event, RobotAccepted)  # noqa: S101, PT018 # as above
+def _accept(job: Job, event: RobotAccepted, _now: datetime, deadlines: Deadlines) -> Result:
     deadline = deadlines.after_acceptance(event.accepted_at, job.order_count or 0)
-    return replace(job, accepted_at=event.accepted_at, deadline=deadline), ()
+    return Result(replace(job, accepted_at=event.accepted_at, deadline=deadline))
 
 
-def _complete(job: Job | None, event: Event, now: datetime, _deadlines: Deadlines) -> Result:
-    assert job is not None and isinstance(event, BatchCompleted)  # noqa: S101, PT018 # as above
+def _complete(job: Job, event: BatchCompleted, now: datetime, _deadlines: Deadlines) -> Result:
     row = replace(
         job,
         status=Status.COMPLETED,
@@ -136,11 +146,11 @@ def _complete(job: Job | None, event: Event, now: datetime, _deadlines: Deadline
         success_count=event.success_count,
         error_count=event.error_count,
     )
-    return row, (PublishOutcome(row),)
+    return Result(row, (PublishOutcome(),))
 
 
 def _fail(
-    job: Job | None,
+    job: Job,
     now: datetime,
     reason: FailureReason,
     error: str,
@@ -148,7 +158,6 @@ def _fail(
     robot_may_have_received: bool,
     robot_status: int | None = None,
 ) -> Result:
-    assert job is not None  # noqa: S101 # as above
     row = replace(
         job,
         status=Status.FAILED,
@@ -158,16 +167,14 @@ def _fail(
         robot_may_have_received=robot_may_have_received,
         robot_status=robot_status,
     )
-    return row, (PublishOutcome(row),)
+    return Result(row, (PublishOutcome(),))
 
 
-def _fail_expired(job: Job | None, event: Event, now: datetime, _deadlines: Deadlines) -> Result:
-    assert isinstance(event, PayloadGone)  # noqa: S101 # as above
+def _fail_expired(job: Job, event: PayloadGone, now: datetime, _deadlines: Deadlines) -> Result:
     return _fail(job, now, FailureReason.SUBMISSION_EXPIRED, event.error, robot_may_have_received=False)
 
 
-def _fail_call(job: Job | None, event: Event, now: datetime, _deadlines: Deadlines) -> Result:
-    assert isinstance(event, CallFailed)  # noqa: S101 # as above
+def _fail_call(job: Job, event: CallFailed, now: datetime, _deadlines: Deadlines) -> Result:
     return _fail(
         job,
         now,
@@ -178,75 +185,102 @@ def _fail_call(job: Job | None, event: Event, now: datetime, _deadlines: Deadlin
     )
 
 
-def _not_before_deadline(fail: Cell) -> Cell:
-    """Let a deadline fail a job only once the row's own deadline has passed: the acceptance may have moved it."""
-
-    def cell(job: Job | None, event: Event, now: datetime, deadlines: Deadlines) -> Result:
-        if job is None or job.deadline is None or now < job.deadline:
-            return job, (Ignored(IgnoreReason.DEADLINE_MOVED),)
-        return fail(job, event, now, deadlines)
-
-    return cell
-
-
-@_not_before_deadline
-def _fail_unanswered(job: Job | None, _event: Event, now: datetime, _deadlines: Deadlines) -> Result:
+def _fail_unanswered(job: Job, _event: DeadlinePassed, now: datetime, _deadlines: Deadlines) -> Result:
     error = "The robot's answer to the call was never recorded, and no completion came in time"
-    return _fail(job, now, FailureReason.DISPATCH_UNKNOWN, error, robot_may_have_received=True)
+    return _fail_at_deadline(job, now, FailureReason.DISPATCH_UNKNOWN, error)
 
 
-@_not_before_deadline
-def _fail_timeout(job: Job | None, _event: Event, now: datetime, _deadlines: Deadlines) -> Result:
+def _fail_timeout(job: Job, _event: DeadlinePassed, now: datetime, _deadlines: Deadlines) -> Result:
     error = "The robot accepted the batch, but no completion came in time"
-    return _fail(job, now, FailureReason.TIMEOUT, error, robot_may_have_received=True)
+    return _fail_at_deadline(job, now, FailureReason.TIMEOUT, error)
 
 
-def _completed_again(job: Job | None, event: Event, _now: datetime, _deadlines: Deadlines) -> Result:
-    assert job is not None and isinstance(event, BatchCompleted)  # noqa: S101, PT018 # as above
+def _fail_at_deadline(job: Job, now: datetime, reason: FailureReason, error: str) -> Result:
+    """Fail a job only once the row's own deadline has passed: the acceptance may have moved it."""
+    if job.deadline is None or now < job.deadline:
+        return Result(job, ignored=IgnoreReason.DEADLINE_MOVED)
+    return _fail(job, now, reason, error, robot_may_have_received=True)
+
+
+def _completed_again(job: Job, event: BatchCompleted, _now: datetime, _deadlines: Deadlines) -> Result:
     same = (event.success_count, event.error_count) == (job.success_count, job.error_count)
-    return job, (Ignored(IgnoreReason.DUPLICATE if same else IgnoreReason.DUPLICATE_MISMATCH),)
+    return Result(job, ignored=IgnoreReason.DUPLICATE if same else IgnoreReason.DUPLICATE_MISMATCH)
 
 
-def _ignored(reason: IgnoreReason) -> Cell:
-    def cell(job: Job | None, _event: Event, _now: datetime, _deadlines: Deadlines) -> Result:
-        return job, (Ignored(reason),)
-
-    return cell
+def _ignored(reason: IgnoreReason) -> Callable[[Job, Event, datetime, Deadlines], Result]:
+    return lambda job, _event, _now, _deadlines: Result(job, ignored=reason)
 
 
 _decided = _ignored(IgnoreReason.ALREADY_DECIDED)
 
-TABLE: dict[tuple[State, type[Event]], Cell] = {
-    (State.ABSENT, JobSubmitted): _submit,
-    (State.ABSENT, InvalidSubmission): _fail_invalid,
-    (State.ABSENT, BatchCompleted): _ignored(IgnoreReason.UNKNOWN_JOB),
-    (State.PENDING, JobSubmitted): _known,
-    (State.PENDING, InvalidSubmission): _known,
-    (State.PENDING, Admitted): _claim,
-    (State.PENDING, PayloadGone): _fail_expired,
-    (State.PENDING, BatchCompleted): _ignored(IgnoreReason.NOT_DISPATCHED),
-    (State.CALLED, JobSubmitted): _known,
-    (State.CALLED, InvalidSubmission): _known,
-    (State.CALLED, RobotAccepted): _accept,
-    (State.CALLED, CallFailed): _fail_call,
-    (State.CALLED, BatchCompleted): _complete,
-    (State.CALLED, DeadlinePassed): _fail_unanswered,
-    (State.ACCEPTED, JobSubmitted): _known,
-    (State.ACCEPTED, InvalidSubmission): _known,
-    (State.ACCEPTED, RobotAccepted): _decided,
-    (State.ACCEPTED, CallFailed): _decided,
-    (State.ACCEPTED, BatchCompleted): _complete,
-    (State.ACCEPTED, DeadlinePassed): _fail_timeout,
-    (State.COMPLETED, JobSubmitted): _known,
-    (State.COMPLETED, InvalidSubmission): _known,
-    (State.COMPLETED, RobotAccepted): _decided,
-    (State.COMPLETED, CallFailed): _decided,
-    (State.COMPLETED, BatchCompleted): _completed_again,
-    (State.COMPLETED, DeadlinePassed): _decided,
-    (State.FAILED, JobSubmitted): _known,
-    (State.FAILED, InvalidSubmission): _known,
-    (State.FAILED, RobotAccepted): _decided,
-    (State.FAILED, CallFailed): _decided,
-    (State.FAILED, BatchCompleted): _ignored(IgnoreReason.LATE_COMPLETION),
-    (State.FAILED, DeadlinePassed): _decided,
+
+def _first(kind: type[E], cell: Callable[[E, datetime], Result]) -> tuple[type[object], Cell]:
+    """Return a cell for an event of a job that is not there yet, of which it is sure that it is of that kind."""
+
+    def checked(_job: Job | None, event: Event, now: datetime, _deadlines: Deadlines) -> Result:
+        return cell(_known(kind, event), now)
+
+    return kind, checked
+
+
+def _then(kind: type[E], cell: Callable[[Job, E, datetime, Deadlines], Result]) -> tuple[type[object], Cell]:
+    """Return a cell for an event of a job that is there."""
+
+    def checked(job: Job | None, event: Event, now: datetime, deadlines: Deadlines) -> Result:
+        return cell(_known(Job, job), _known(kind, event), now, deadlines)
+
+    return kind, checked
+
+
+def _known(kind: type[T], value: object) -> T:
+    """Return the value as what the table's row and column say that it is."""
+    if not isinstance(value, kind):
+        raise ImpossibleTransitionError(f"{value!r} is no {kind.__name__}")
+    return value
+
+
+_KNOWN = (_then(JobSubmitted, _submitted_again), _then(InvalidSubmission, _invalid_again))
+_COLUMNS: dict[State, tuple[tuple[type[object], Cell], ...]] = {
+    State.ABSENT: (
+        _first(JobSubmitted, _submit),
+        _first(InvalidSubmission, _fail_invalid),
+        _first(BatchCompleted, _unknown_job),
+    ),
+    State.PENDING: (
+        *_KNOWN,
+        _then(Admitted, _claim),
+        _then(PayloadGone, _fail_expired),
+        _then(BatchCompleted, _ignored(IgnoreReason.NOT_DISPATCHED)),
+    ),
+    State.CALLED: (
+        *_KNOWN,
+        _then(RobotAccepted, _accept),
+        _then(CallFailed, _fail_call),
+        _then(BatchCompleted, _complete),
+        _then(DeadlinePassed, _fail_unanswered),
+    ),
+    State.ACCEPTED: (
+        *_KNOWN,
+        _then(RobotAccepted, _decided),
+        _then(CallFailed, _decided),
+        _then(BatchCompleted, _complete),
+        _then(DeadlinePassed, _fail_timeout),
+    ),
+    State.COMPLETED: (
+        *_KNOWN,
+        _then(RobotAccepted, _decided),
+        _then(CallFailed, _decided),
+        _then(BatchCompleted, _completed_again),
+        _then(DeadlinePassed, _decided),
+    ),
+    State.FAILED: (
+        *_KNOWN,
+        _then(RobotAccepted, _decided),
+        _then(CallFailed, _decided),
+        _then(BatchCompleted, _ignored(IgnoreReason.LATE_COMPLETION)),
+        _then(DeadlinePassed, _decided),
+    ),
+}
+TABLE: dict[tuple[State, type[object]], Cell] = {
+    (state, kind): cell for state, cells in _COLUMNS.items() for kind, cell in cells
 }

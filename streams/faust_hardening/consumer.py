@@ -63,9 +63,18 @@ class HardenedConsumerThread(AIOKafkaConsumerThread):
         room = cast(HardenedConsumer, self.consumer).room
         fetcher = consumer._fetcher
         # One by one would do, but takes its time where they are small.
-        while records := await super()._fetch_records(
-            consumer, active_partitions, timeout, max_records=max(1, room // RECORD_MAX_BYTES)
-        ):
+        while True:
+            try:
+                records = await super()._fetch_records(
+                    consumer, active_partitions, timeout, max_records=max(1, room // RECORD_MAX_BYTES)
+                )
+            except Exception:
+                if not found:
+                    raise
+                # What has been taken is handed on first; the next look meets the error again.
+                break
+            if not records:
+                break
             for tp, batch in records.items():
                 found.setdefault(tp, []).extend(batch)
                 room -= sum(map(size_in_memory, batch))

@@ -7,8 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from streams.core.admission import Admission, robot_free_at
-from streams.core.effects import CallRobot, Ignored, PublishOutcome
+from streams.core.effects import CallRobot, PublishOutcome
 from streams.core.events import (
     Admitted,
     BatchCompleted,
@@ -21,7 +20,8 @@ from streams.core.events import (
     RobotAccepted,
 )
 from streams.core.job import FailureReason, Job, JobKey, Source, Status
-from streams.core.transition import State, state_of, transition
+from streams.core.table import JobTable
+from streams.core.transition import State, state_of
 from tests.core.builders import DEADLINES, NOW
 
 KEYS = [JobKey(workspace, f"job-{number}") for workspace in ("a", "b") for number in range(4)]
@@ -48,6 +48,10 @@ def surely_free_at(job: Job) -> datetime:
     return job.ended_at + timedelta(seconds=5)
 
 
+def new_table(limit: int) -> JobTable:
+    return JobTable(DEADLINES, limit, lambda last: 0 if last is None else last + 1)
+
+
 class Lives(RuleBasedStateMachine):
     """A partition's jobs as the ledger keeps them, beside an account of its own of what happened."""
 
@@ -55,7 +59,7 @@ class Lives(RuleBasedStateMachine):
         super().__init__()
         self.now: datetime = NOW
         self.limit = 1
-        self.admission = Admission(1)
+        self.table = new_table(1)
         self.rows: dict[JobKey, Job] = {}
         self.calls_out: set[JobKey] = set()
         # The account: nothing below is read back from the code under test.
@@ -71,67 +75,41 @@ class Lives(RuleBasedStateMachine):
     @initialize(limit=st.sampled_from([0, 1, 1, 2, 3]))
     def choose_a_limit(self, limit: int) -> None:
         self.limit = limit
-        self.admission = Admission(limit)
+        self.table = new_table(limit)
 
     def apply(self, event: Event) -> None:
-        key = event.key
-        before = self.rows.get(key)
-        job, effects = transition(before, event, self.now, DEADLINES)
-        if isinstance(event, RobotAccepted | CallFailed):
-            self.calls_out.discard(key)
-        for effect in effects:
-            self.record(effect, event, before, job)
-        if job is None:
-            return
+        change = self.table.apply(event, self.now)
+        before, job = change.before, change.after
+        assert before is self.rows.get(event.key)
+        assert job is self.table.get(event.key)
+        if change.ignored is not None:
+            assert (job, change.effects) == (before, ())
         if before is not None and before.ended:
             assert job is before, "nothing changes after a terminal change"
-        self.rows[key] = job
-        if job is not before:
-            self.place(before, job)
-        if job.ended and isinstance(event, RobotAccepted | CallFailed):
-            self.leave_robot(job)
-
-    def record(
-        self, effect: CallRobot | PublishOutcome | Ignored, event: Event, before: Job | None, job: Job | None
-    ) -> None:
-        match effect:
-            case CallRobot():
-                assert effect.job is job
-                assert self.line[event.key.workspace_id][0] == event.key, "first in, first out"
-                self.calls[event.key] += 1
-                self.calls_out.add(event.key)
-                self.robot_busy[event.key] = None
-            case PublishOutcome():
-                assert effect.job is job
-                assert job.ended
-                self.outcomes[event.key] += 1
-            case Ignored():
-                assert job is before
-
-    def place(self, before: Job | None, job: Job) -> None:
-        if job.status is Status.PENDING:
-            self.admission.wait(job.key)
+        if isinstance(event, RobotAccepted | CallFailed):
+            self.calls_out.discard(event.key)
+        if job is None:
+            return
+        self.rows[event.key] = job
+        if before is None and job.status is Status.PENDING:
             self.line[job.workspace_id].append(job.key)
-        if before is not None and before.status is Status.PENDING:
-            self.admission.take(job.key)
-            assert self.line[job.workspace_id].pop(0) == job.key
-            if job.status is Status.PROCESSING:
-                self.admission.hold(job.key)
-        if job.ended:
-            self.leave_robot(job)
+        if before is not None and before.status is Status.PENDING and job is not before:
+            assert self.line[job.workspace_id].pop(0) == job.key, "first in, first out"
+        if CallRobot() in change.effects:
+            self.calls[event.key] += 1
+            self.calls_out.add(event.key)
+            self.robot_busy[event.key] = None
+        self.outcomes[event.key] += change.effects.count(PublishOutcome())
+        returned = isinstance(event, RobotAccepted | CallFailed)
+        if job.ended and (job is not before or returned) and event.key not in self.calls_out:
+            self.let_go(event.key, surely_free_at(job))
 
-    def leave_robot(self, job: Job) -> None:
-        free_at = robot_free_at(job, DEADLINES)
-        if free_at is not None and job.key not in self.calls_out:
-            self.release(job.key, free_at, surely_free_at(job))
-
-    def release(self, key: JobKey, at: datetime, surely_at: datetime) -> None:
-        self.admission.release(key, at)
+    def let_go(self, key: JobKey, surely_at: datetime) -> None:
+        """Note when the robot has let go of a batch at the latest."""
         if key in self.robot_busy and not self.robot_has_let_go(key):
             self.robot_busy[key] = surely_at
         if key in self.held_again and self.held_again[key] > self.now:
             self.held_again[key] = surely_at
-        self.admission.advance(self.now)
 
     def robot_has_let_go(self, key: JobKey) -> bool:
         until = self.robot_busy[key]
@@ -150,9 +128,8 @@ class Lives(RuleBasedStateMachine):
 
     @rule(gone=st.sampled_from([False, False, False, True]))
     def the_next_in_line_has_its_turn(self, gone: bool) -> None:
-        self.admission.advance(self.now)
-        key = self.admission.first()
-        if key is None:
+        job = self.table.next() if self.table.ready(self.now) else None
+        if job is None:
             free = [
                 workspace
                 for workspace, line in self.line.items()
@@ -160,7 +137,7 @@ class Lives(RuleBasedStateMachine):
             ]
             assert free == [], "a workspace with a free place and a waiting job is never passed over"
             return
-        self.apply(PayloadGone(key, "gone") if gone else Admitted(key, "worker-1"))
+        self.apply(PayloadGone(job.key, "gone") if gone else Admitted(job.key, "worker-1"))
 
     @precondition(lambda self: self.calls_out)
     @rule(data=st.data())
@@ -178,7 +155,7 @@ class Lives(RuleBasedStateMachine):
         late = key in self.rows and self.rows[key].status is Status.FAILED
         self.apply(BatchCompleted(key, success, error))
         if late and key not in self.calls_out:
-            self.release(key, self.now + DEADLINES.workspace_pause, self.now + timedelta(seconds=5))
+            self.let_go(key, self.now + timedelta(seconds=5))
 
     @rule(key=keys)
     def a_deadline_is_said_to_have_passed(self, key: JobKey) -> None:
@@ -201,27 +178,21 @@ class Lives(RuleBasedStateMachine):
     def time_goes_by(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
         # As the worker's timer does.
-        self.admission.advance(self.now)
+        self.table.ready(self.now)
 
     @rule()
     def the_worker_is_killed_and_another_one_loads_the_rows(self) -> None:
         """Lose the answers to calls under way; where the lines stood is read from the rows."""
         self.calls_out.clear()
-        self.admission = Admission(self.limit)
         for key, job in self.rows.items():
-            free_at = robot_free_at(job, DEADLINES)
-            if job.status is Status.PROCESSING:
-                self.admission.hold(key)
-            elif free_at is not None:
-                self.admission.hold(key)
-                self.admission.release(key, free_at)
             if key in self.robot_busy and job.ended:
                 self.held_again[key] = surely_free_at(job)
                 self.robot_busy[key] = min(self.robot_busy[key] or surely_free_at(job), surely_free_at(job))
-        for job in sorted(self.rows.values(), key=lambda job: job.source.offset):
-            if job.status is Status.PENDING:
-                self.admission.wait(job.key)
-        self.admission.advance(self.now)
+        self.table = new_table(self.limit)
+        for key, job in self.rows.items():
+            self.table.load(key, job)
+        for _ in self.table.index(self.now):
+            pass
 
     def held(self, workspace: str) -> int:
         again = {key for key, until in self.held_again.items() if until > self.now}
@@ -260,9 +231,8 @@ class Lives(RuleBasedStateMachine):
                 if job.status is Status.PROCESSING:
                     self.apply(DeadlinePassed(key))
             self.now += timedelta(hours=2)
-            self.admission.advance(self.now)
-            while (first := self.admission.first()) is not None:
-                self.apply(Admitted(first, "worker-2"))
+            while self.table.ready(self.now) and (following := self.table.next()) is not None:
+                self.apply(Admitted(following.key, "worker-2"))
         assert all(job.ended for job in self.rows.values())
         self.no_job_is_called_twice()
         self.a_job_has_one_outcome_once_it_has_ended_and_none_before()

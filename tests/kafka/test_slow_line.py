@@ -1,6 +1,7 @@
 """Reading over a line on which a single fetch takes longer than a reader waits."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
@@ -10,11 +11,13 @@ from aiokafka.admin import NewTopic
 
 from streams.kafka_admin import admin_client
 from streams.kafka_log import KafkaReader
-from streams.log import TopicPartition, UnreadableError, until_readable
+from streams.log import Reading, TopicPartition, UnreadableError, until_readable
 from tests.chaos.brokers import Brokers
 from tests.chaos.proxy import CHUNK_BYTES
+from tests.support.scene import WAIT_SECONDS
 
-PLACE = TopicPartition("source", 0)
+TOPIC = "source"
+PLACES = [TopicPartition(TOPIC, 0), TopicPartition(TOPIC, 1)]
 RECORDS, RECORD_BYTES = 30, 100_000
 # A fetch brings up to a million bytes, so it takes a second.
 BYTES_PER_SECOND = 1_000_000
@@ -29,40 +32,56 @@ async def brokers(tmp_path: Path) -> AsyncIterator[Brokers]:
     await brokers.stop()
 
 
-async def write_aborted_run(bootstrap_servers: str) -> int:
-    """Write records that are aborted, and a good one; return the offset of that."""
+async def write_aborted_runs(bootstrap_servers: str) -> int:
+    """Write records that are aborted to each place, and a good one; return the offset of that."""
     async with admin_client(bootstrap_servers=bootstrap_servers) as admin:
-        await admin.create_topics([NewTopic(PLACE.topic, 1, 1)])
+        await admin.create_topics([NewTopic(TOPIC, len(PLACES), 1)])
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap_servers, transactional_id="aborting")
     await producer.start()
     await producer.begin_transaction()
     for _ in range(RECORDS):
-        await producer.send_and_wait(PLACE.topic, bytes(RECORD_BYTES), partition=PLACE.partition)
+        for place in PLACES:
+            await producer.send_and_wait(TOPIC, bytes(RECORD_BYTES), partition=place.partition)
     await producer.abort_transaction()
     async with producer.transaction():
-        good = await producer.send_and_wait(PLACE.topic, b"good", partition=PLACE.partition)
+        good = [await producer.send_and_wait(TOPIC, b"good", partition=place.partition) for place in PLACES]
     await producer.stop()
-    return int(good.offset)
+    assert good[0].offset == good[1].offset
+    return int(good[0].offset)
 
 
 async def test_what_was_on_its_way_when_a_reader_gave_up_is_not_asked_for_again(
     brokers: Brokers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    good = await write_aborted_run(brokers.bootstrap_servers)
-    reader = KafkaReader({"bootstrap_servers": brokers.address(0)}, "group", 1)
+    """Not even when others have read meanwhile: here two partitions take turns, and so do two peeks."""
+    good = await write_aborted_runs(brokers.bootstrap_servers)
+    reader = KafkaReader({"bootstrap_servers": brokers.address(0)}, "group", len(PLACES))
     await reader.start()
-    assert await until_readable(partial(reader.end_offsets, PLACE.topic)) == {0: good + 2}
-    monkeypatch.setattr("streams.log.RETRY_SECONDS", 0.01)
+    assert await until_readable(partial(reader.end_offsets, TOPIC)) == {0: good + 2, 1: good + 2}
     monkeypatch.setattr("streams.kafka_log.READ_SECONDS", 0.1)
     monkeypatch.setattr("streams.kafka_log.READ_TIMEOUT_SECONDS", PATIENCE_SECONDS)
     for proxy in brokers.proxies:
         proxy.delay_seconds = CHUNK_BYTES / BYTES_PER_SECOND
-    with pytest.raises(UnreadableError):
-        await reader.read(PLACE, 0, good + 1, limit=1)
-    position, readings = 0, 0
-    while position <= good:
-        records, position = await until_readable(partial(reader.read, PLACE, position, good + 1, limit=1))
-        readings += 1
-    assert [(record.offset, record.value) for record in records] == [(good, b"good")]
-    assert readings > 1
+    for ask, expected in ((reader.read, [b"good"]), (reader.peek, [*[bytes(RECORD_BYTES)] * RECORDS, b"good"])):
+        values, in_vain = await read_in_turns(ask, good + 1)
+        assert list(values.values()) == [expected] * len(PLACES)
+        assert in_vain > 0
     await reader.stop()
+
+
+async def read_in_turns(
+    ask: Callable[..., Awaitable[Reading]], end: int
+) -> tuple[dict[TopicPartition, list[bytes | None]], int]:
+    """Read every place up to an offset, a bit of each in turn; return what was found, and how often nothing came."""
+    position = dict.fromkeys(PLACES, 0)
+    values: dict[TopicPartition, list[bytes | None]] = {place: [] for place in PLACES}
+    in_vain = 0
+    async with asyncio.timeout(WAIT_SECONDS):
+        while any(reached < end for reached in position.values()):
+            for place in PLACES:
+                try:
+                    records, position[place] = await ask(place, position[place], end, limit=100)
+                    values[place] += [record.value for record in records]
+                except UnreadableError:
+                    in_vain += 1
+    return values, in_vain

@@ -78,7 +78,7 @@ async def test_a_row_of_a_newer_release_is_one_line_and_no_internal_failure(scen
 @pytest.fixture
 async def own_topics(tmp_path: Path) -> AsyncIterator[Scene]:
     with EmbeddedKafka(tmp_path / "kafka") as broker:
-        async with Scene(broker.bootstrap_servers, tmp_path) as scene:
+        async with Scene(broker.bootstrap_servers, tmp_path, new=True) as scene:
             yield scene
 
 
@@ -138,7 +138,10 @@ async def test_a_changelog_that_would_not_do_is_named(scene: Scene, changes: dic
     assert last_error(worker).startswith(f"{changelog_topic(app_id)}: {problem}")
 
 
-async def test_an_application_that_starts_for_the_first_time_says_that_it_calls_what_is_there(scene: Scene) -> None:
+async def test_an_application_that_starts_for_the_first_time_says_that_it_calls_what_is_there(
+    own_topics: Scene,
+) -> None:
+    scene = own_topics
     job_id = await scene.submit(submission())
     first = await scene.worker()
     assert isinstance(await scene.outcome(job_id), JobCompleted)

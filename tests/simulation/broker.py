@@ -177,11 +177,11 @@ class SimulatedReader:
             position = records[-1].offset + 1
         return Reading(records, max(start, position))
 
-    async def peek(self, place: TopicPartition, start: int, end: int, limit: int) -> tuple[list[SourceRecord], int]:
+    async def peek(self, place: TopicPartition, start: int, end: int, limit: int) -> Reading:
         """Return records, decided or not; see UndecidedReader."""
         await self._io()
         records = self._broker.written(place, start, end)[:limit]
-        return records, records[-1].offset + 1 if len(records) == limit else end
+        return Reading(records, records[-1].offset + 1 if len(records) == limit else end)
 
     async def open_transactions(self, place: TopicPartition) -> list[OpenTransaction]:
         """Return what is undecided; see UndecidedReader."""

@@ -119,7 +119,8 @@ def ends_read_as_committed(patch: pytest.MonkeyPatch) -> None:
 
 def no_duplicate_check(patch: pytest.MonkeyPatch) -> None:
     """A submission of a job that has ended begins it anew."""
-    patch.setitem(core.TABLE, (State.COMPLETED, JobSubmitted), core.TABLE[State.ABSENT, JobSubmitted])
+    cells: dict[Any, Any] = core.TABLE
+    patch.setitem(cells, (State.COMPLETED, JobSubmitted), cells[State.ABSENT, JobSubmitted])
 
 
 def no_age_limit(patch: pytest.MonkeyPatch) -> None:
@@ -142,9 +143,9 @@ def no_forwarding(patch: pytest.MonkeyPatch) -> None:
 
     def interpret(record: Any, partitions: int, *more: Any) -> Any:
         meaning = intake.interpret(record, partitions, *more)
-        if meaning.forward_to is None:
+        if not isinstance(meaning, intake.Forward):
             return meaning
-        return intake.interpret(replace(record, partition=meaning.forward_to), partitions, *more)
+        return intake.interpret(replace(record, partition=meaning.target), partitions, *more)
 
     patch.setattr("streams.ledger.interpret", interpret)
 

@@ -9,12 +9,13 @@ import pytest
 
 from streams.core.job import JobKey
 from streams.dev.history import Post
+from streams.log import NewRecord
 from streams.names import Topic
 from streams.placement import partition_of
 from streams.robot import Accepted, Answer
 from streams.robot_request import RobotRequest
 from tests.simulation.worker import Host, SimulatedWorker
-from tests.simulation.world import Plan, SimulatedRobot, World, submission
+from tests.simulation.world import Plan, SimulatedRobot, World, completion, submission
 
 PARTITIONS = 8
 SLOTS = 8
@@ -28,7 +29,9 @@ class SlowRobot(SimulatedRobot):
         key = JobKey(request.workspace_id, request.job_id)
         self.posts.append(Post(key, self.world.now()))
         await asyncio.sleep(CALL_SECONDS)
-        self.world.complete(key, 1, 0)
+        self.world.broker.append(
+            NewRecord(Topic.BATCH_COMPLETED, partition_of(key.workspace_id, PARTITIONS), None, completion(key, 1, 0))
+        )
         return Accepted()
 
 
@@ -47,7 +50,7 @@ def posts_by(workspaces: dict[int, int], jobs: int, seconds: float) -> list[JobK
             missing[partition] -= 1
             for job in range(jobs):
                 key = JobKey(name, f"job-{job}-{number}")
-                world.publish(Topic.SUBMITTED, key, submission(key, orders=1))
+                world.broker.append(NewRecord(Topic.SUBMITTED, partition, None, submission(key, orders=1)))
 
     async def scene() -> None:
         worker = SimulatedWorker(world, "worker", concurrency=SLOTS)
@@ -64,9 +67,9 @@ def test_every_partition_has_its_share_of_the_calls() -> None:
     posts = posts_by(dict.fromkeys(range(PARTITIONS), 30), jobs=1, seconds=20)
     calls = Counter(partition_of(key.workspace_id, PARTITIONS) for key in posts)
     assert 80 < calls.total() < 8 * 30, "there is more to do than was done"
-    assert max(calls.values()) - min(calls[number] for number in range(PARTITIONS)) <= SLOTS, (
-        "whose records come first has the first slots, and nothing beyond that"
-    )
+    share = calls.total() / PARTITIONS
+    # Whose records come first has the first slots; nobody is left out, and nobody has it all.
+    assert all(share / 2 < calls[number] < 2 * share for number in range(PARTITIONS)), calls
 
 
 @pytest.mark.parametrize("crowded", [0, PARTITIONS - 1])

@@ -58,7 +58,10 @@ def submission(job_id: str | None = None, workspace_id: str | None = None, order
 
 @dataclass
 class Scene:
-    """Use as `async with`; `environment` is what its workers get beside the connection."""
+    """Use as `async with`; `environment` is what its workers get beside the connection.
+
+    With `new` its group has no offsets: for topics that nobody else has written to.
+    """
 
     bootstrap_servers: str
     folder: Path
@@ -66,6 +69,7 @@ class Scene:
     behaviour: RobotBehaviour = field(default_factory=RobotBehaviour)
     robot_class: type[SimulatedRobot] = SimulatedRobot
     partitions: int = PARTITIONS
+    new: bool = False
     fates: dict[str, Fate] = field(default_factory=dict)
     records: dict[str, list[ConsumerRecord]] = field(default_factory=lambda: defaultdict(list))
     workers: list[WorkerProcess] = field(default_factory=list)
@@ -93,8 +97,9 @@ class Scene:
         }
         settings = Settings(**cast(Any, self.variables))
         await create_topics(settings, self.partitions, 1)
-        # The group has offsets from the beginning, so that it leaves what other scenes have written.
-        await adopt_table(settings)
+        if not self.new:
+            # The group has offsets from the beginning, so that it leaves what other scenes have written.
+            await adopt_table(settings)
         self.producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap_servers)
         await self.producer.start()
         self._stack.push_async_callback(self.producer.stop)
@@ -239,7 +244,8 @@ class Scene:
         await self._reader.seek_to_end(*readable)
         for source in readable:
             await self._reader.position(source)
-        self._beginning = await self._commit_offsets(None)
+        if not self.new:
+            self._beginning = await self._commit_offsets(None)
 
     def _fate_of(self, request: BatchRequest) -> Fate:
         return self.fates.get(request.job_id, Fate.COMPLETE)

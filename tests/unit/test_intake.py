@@ -14,7 +14,11 @@ from streams.core.job import JobKey, Source
 from streams.intake import (
     COMPLETION_MAX_BYTES,
     SUBMISSION_MAX_BYTES,
-    Intake,
+    Apply,
+    Forward,
+    Meaning,
+    Refuse,
+    RefuseAndFail,
     Rejection,
     fingerprint,
     interpret,
@@ -41,24 +45,34 @@ trees = st.recursive(
 NAMES = [*payload(), "successCount", "errorCount", "username", "password", "itemId", "orderId"]
 
 
-def read(source: SourceRecord) -> Intake:
+def read(source: SourceRecord) -> Meaning:
     return interpret(source, PARTITIONS, DEADLINES, NOW)
 
 
-def submitted(value: bytes | None, **other: Any) -> Intake:
+def submitted(value: bytes | None, **other: Any) -> Meaning:
     return read(record(value, partition=HOME, **other))
 
 
-def completed(value: bytes | None, **other: Any) -> Intake:
+def completed(value: bytes | None, **other: Any) -> Meaning:
     return read(record(value, topic=Topic.BATCH_COMPLETED, partition=HOME, **other))
 
 
-def well_formed(intake: Intake) -> bool:
-    """Exactly one thing becomes of a record, but a bad submission also fails its job."""
-    outcomes = (intake.event is not None, intake.rejection is not None, intake.forward_to is not None)
-    if isinstance(intake.event, InvalidSubmission):
-        return outcomes == (True, True, False)
-    return outcomes.count(True) == 1
+def event_of(meaning: Meaning) -> JobSubmitted | InvalidSubmission | BatchCompleted | None:
+    return meaning.event if isinstance(meaning, Apply | RefuseAndFail) else None
+
+
+def rejection_of(meaning: Meaning) -> Rejection:
+    assert isinstance(meaning, Refuse | RefuseAndFail)
+    return meaning.rejection
+
+
+def target_of(meaning: Meaning) -> int | None:
+    return meaning.target if isinstance(meaning, Forward) else None
+
+
+def well_formed(meaning: Meaning) -> bool:
+    """Only a bad submission of known ids fails its job."""
+    return isinstance(event_of(meaning), InvalidSubmission) == isinstance(meaning, RefuseAndFail)
 
 
 @given(st.binary(max_size=300), topics, st.integers(0, PARTITIONS - 1))
@@ -93,24 +107,24 @@ def test_any_json_object_is_taken_as_pedido_input(pedido: Any) -> None:
         value.encode()
     except ValueError:
         reject()
-    assert isinstance(submitted(with_pedido(value)).event, JobSubmitted)
+    assert isinstance(event_of(submitted(with_pedido(value))), JobSubmitted)
 
 
 def test_a_good_submission_is_a_submitted_job() -> None:
     value = encoded(orders=payload()["orders"] * 3)
     at = NOW - timedelta(days=5)
-    event = submitted(value, offset=77, timestamp=at).event
+    event = event_of(submitted(value, offset=77, timestamp=at))
     assert event == JobSubmitted(KEY, at, Source(Topic.SUBMITTED, HOME, 77), 3, fingerprint(read_submission(value)))
 
 
 def test_the_payloads_ids_decide_and_not_the_records_key() -> None:
     for key in (None, b"", b"workspace-2", b"\xff"):
-        assert submitted(encoded(), key=key).event == submitted(encoded()).event
+        assert event_of(submitted(encoded(), key=key)) == event_of(submitted(encoded()))
 
 
 def test_a_tombstone_is_malformed_on_both_topics() -> None:
     for intake in (submitted(None), completed(None)):
-        assert intake == Intake(rejection=Rejection(MALFORMED, "the record has no value"))
+        assert intake == Refuse(Rejection(MALFORMED, "the record has no value"))
 
 
 @pytest.mark.parametrize(
@@ -151,7 +165,7 @@ def test_a_tombstone_is_malformed_on_both_topics() -> None:
 )
 def test_a_value_that_is_no_json_object_is_malformed_on_both_topics(value: bytes, message: str) -> None:
     for intake in (submitted(value), completed(value)):
-        assert intake == Intake(rejection=Rejection(MALFORMED, message))
+        assert intake == Refuse(Rejection(MALFORMED, message))
 
 
 @pytest.mark.parametrize(
@@ -173,10 +187,11 @@ def test_a_bad_submission_with_readable_ids_is_a_dead_letter_and_fails_its_job(
     changes: dict[str, Any], message: str
 ) -> None:
     intake = submitted(encoded(**changes), offset=9)
-    assert intake.rejection is not None
-    assert intake.rejection.reason is INVALID
-    assert intake.rejection.message.startswith(message)
-    assert intake.event == InvalidSubmission(KEY, NOW, Source(Topic.SUBMITTED, HOME, 9), intake.rejection.message)
+    assert rejection_of(intake).reason is INVALID
+    assert rejection_of(intake).message.startswith(message)
+    assert event_of(intake) == InvalidSubmission(
+        KEY, NOW, Source(Topic.SUBMITTED, HOME, 9), rejection_of(intake).message
+    )
 
 
 @pytest.mark.parametrize(
@@ -189,9 +204,8 @@ def test_a_bad_submission_with_readable_ids_is_a_dead_letter_and_fails_its_job(
 )
 def test_a_payload_that_only_one_parser_could_read_is_invalid_and_fails_its_job(value: bytes) -> None:
     intake = submitted(value)
-    assert intake.rejection is not None
-    assert intake.rejection.reason is INVALID
-    assert isinstance(intake.event, InvalidSubmission)
+    assert rejection_of(intake).reason is INVALID
+    assert isinstance(event_of(intake), InvalidSubmission)
 
 
 @pytest.mark.parametrize("name", ["jobId", "workspaceId"])
@@ -199,16 +213,15 @@ def test_a_payload_that_only_one_parser_could_read_is_invalid_and_fails_its_job(
 def test_a_submission_without_usable_ids_is_invalid_where_it_lies_and_fails_no_job(name: str, value: Any) -> None:
     for partition in (HOME, (HOME + 1) % PARTITIONS):
         intake = read(record(encoded(**{name: value}), partition=partition))
-        assert intake.rejection is not None
-        assert intake.rejection.reason is INVALID
-        assert intake.rejection.message.startswith(f"{name}: ")
-        assert intake.event is None
+        assert rejection_of(intake).reason is INVALID
+        assert rejection_of(intake).message.startswith(f"{name}: ")
+        assert event_of(intake) is None
 
 
 @pytest.mark.parametrize("identifier", ["x", "x" * 200, "ñ" * 200, "😀" * 200, " ", "\x00", "a/b", '"'])
 def test_an_id_has_one_to_two_hundred_characters_of_any_kind(identifier: str) -> None:
     partition = partition_of(identifier, PARTITIONS)
-    event = read(record(encoded(workspaceId=identifier, jobId=identifier), partition=partition)).event
+    event = event_of(read(record(encoded(workspaceId=identifier, jobId=identifier), partition=partition)))
     assert isinstance(event, JobSubmitted)
     assert event.key == JobKey(identifier, identifier)
 
@@ -224,7 +237,7 @@ def test_an_error_text_quotes_nothing_of_the_payload_and_stays_short() -> None:
         {"orders": orders},
         {"credentials": None, "carrier": 7, "orders": orders},
     ):
-        rejection = submitted(encoded(**changes)).rejection
+        rejection = rejection_of(submitted(encoded(**changes)))
         assert rejection is not None
         assert secret not in rejection.message
         assert PASSWORD not in rejection.message
@@ -233,7 +246,7 @@ def test_an_error_text_quotes_nothing_of_the_payload_and_stays_short() -> None:
 
 
 def test_an_error_text_names_three_problems_and_counts_the_rest() -> None:
-    rejection = submitted(encoded(orders=[{}, {}])).rejection
+    rejection = rejection_of(submitted(encoded(orders=[{}, {}])))
     assert rejection is not None
     assert re.fullmatch(r"(orders\.\d\.\w+: Field required; ){3}and 3 more", rejection.message)
 
@@ -241,34 +254,34 @@ def test_an_error_text_names_three_problems_and_counts_the_rest() -> None:
 @pytest.mark.parametrize("partition", [number for number in range(PARTITIONS) if number != HOME])
 def test_a_misplaced_record_is_forwarded_to_its_workspaces_partition(partition: int) -> None:
     for topic, value in ((Topic.SUBMITTED, encoded()), (Topic.BATCH_COMPLETED, completion())):
-        assert read(record(value, topic=topic, partition=partition)) == Intake(forward_to=HOME)
+        assert read(record(value, topic=topic, partition=partition)) == Forward(HOME)
 
 
 def test_a_misplaced_record_is_forwarded_before_its_payload_is_judged() -> None:
     """The partition that has the row decides; here nobody knows it."""
     elsewhere = (HOME + 1) % PARTITIONS
     for value, topic in ((encoded(orders=[]), Topic.SUBMITTED), (completion(errorCount=-1), Topic.BATCH_COMPLETED)):
-        assert read(record(value, topic=topic, partition=elsewhere)) == Intake(forward_to=HOME)
+        assert read(record(value, topic=topic, partition=elsewhere)) == Forward(HOME)
 
 
 def test_a_forwarded_record_is_at_home_where_it_arrives() -> None:
-    target = read(record(encoded(), partition=(HOME + 3) % PARTITIONS)).forward_to
+    target = target_of(read(record(encoded(), partition=(HOME + 3) % PARTITIONS)))
     assert target is not None
-    assert isinstance(read(record(encoded(), partition=target)).event, JobSubmitted)
+    assert isinstance(event_of(read(record(encoded(), partition=target))), JobSubmitted)
 
 
 def test_a_timestamp_over_an_hour_ahead_is_rejected_without_failing_the_job() -> None:
     hour, tick = timedelta(hours=1), timedelta(microseconds=1)
-    assert isinstance(submitted(encoded(), timestamp=NOW + hour).event, JobSubmitted)
+    assert isinstance(event_of(submitted(encoded(), timestamp=NOW + hour)), JobSubmitted)
     for value in (encoded(), encoded(orders=[])):
         for partition in (HOME, (HOME + 1) % PARTITIONS):
-            assert read(record(value, partition=partition, timestamp=NOW + hour + tick)) == Intake(
-                rejection=Rejection(DeadLetterReason.FUTURE_TIMESTAMP, "the record's timestamp is over an hour ahead")
+            assert read(record(value, partition=partition, timestamp=NOW + hour + tick)) == Refuse(
+                Rejection(DeadLetterReason.FUTURE_TIMESTAMP, "the record's timestamp is over an hour ahead")
             )
 
 
 def test_a_completions_timestamp_does_not_matter() -> None:
-    assert completed(completion(), timestamp=NOW + timedelta(days=9)).event == BatchCompleted(KEY, 1, 0)
+    assert event_of(completed(completion(), timestamp=NOW + timedelta(days=9))) == BatchCompleted(KEY, 1, 0)
 
 
 def padded(value: bytes, size: int) -> bytes:
@@ -276,10 +289,10 @@ def padded(value: bytes, size: int) -> bytes:
 
 
 def test_a_submission_of_the_largest_size_is_taken_and_one_byte_more_fails_the_job() -> None:
-    assert isinstance(submitted(padded(encoded(), SUBMISSION_MAX_BYTES)).event, JobSubmitted)
+    assert isinstance(event_of(submitted(padded(encoded(), SUBMISSION_MAX_BYTES))), JobSubmitted)
     intake = submitted(padded(encoded(), SUBMISSION_MAX_BYTES + 1))
     message = f"the value has over {SUBMISSION_MAX_BYTES} bytes"
-    assert intake == Intake(
+    assert intake == RefuseAndFail(
         InvalidSubmission(KEY, NOW, Source(Topic.SUBMITTED, HOME, 41), message),
         Rejection(DeadLetterReason.TOO_LARGE, message),
     )
@@ -288,46 +301,43 @@ def test_a_submission_of_the_largest_size_is_taken_and_one_byte_more_fails_the_j
 def test_a_submission_that_is_too_large_is_not_copied_to_another_partition() -> None:
     intake = read(record(padded(encoded(), SUBMISSION_MAX_BYTES + 1), partition=(HOME + 1) % PARTITIONS))
     message = f"the value has over {SUBMISSION_MAX_BYTES} bytes"
-    assert intake == Intake(rejection=Rejection(DeadLetterReason.TOO_LARGE, message))
+    assert intake == Refuse(Rejection(DeadLetterReason.TOO_LARGE, message))
 
 
 def test_a_submission_that_is_too_large_and_has_no_ids_fails_no_job() -> None:
     intake = submitted(padded(encoded(jobId=None), SUBMISSION_MAX_BYTES + 1))
-    assert intake.event is None
-    assert intake.rejection is not None
-    assert intake.rejection.reason is DeadLetterReason.TOO_LARGE
+    assert event_of(intake) is None
+    assert rejection_of(intake).reason is DeadLetterReason.TOO_LARGE
 
 
 def test_a_completion_of_the_largest_size_is_taken_and_one_byte_more_is_too_large() -> None:
-    assert completed(padded(completion(), COMPLETION_MAX_BYTES)).event == BatchCompleted(KEY, 1, 0)
+    assert event_of(completed(padded(completion(), COMPLETION_MAX_BYTES))) == BatchCompleted(KEY, 1, 0)
     message = f"the value has over {COMPLETION_MAX_BYTES} bytes"
-    assert completed(padded(completion(), COMPLETION_MAX_BYTES + 1)) == Intake(
-        rejection=Rejection(DeadLetterReason.TOO_LARGE, message)
+    assert completed(padded(completion(), COMPLETION_MAX_BYTES + 1)) == Refuse(
+        Rejection(DeadLetterReason.TOO_LARGE, message)
     )
 
 
 @given(st.integers(0, 2**31 - 1), st.integers(0, 2**31 - 1))
 def test_a_completion_carries_both_counts(success: int, error: int) -> None:
     value = completion(successCount=success, errorCount=error)
-    assert completed(value) == Intake(BatchCompleted(KEY, success, error))
+    assert completed(value) == Apply(BatchCompleted(KEY, success, error))
 
 
 @pytest.mark.parametrize("name", ["successCount", "errorCount"])
 @pytest.mark.parametrize("count", [None, -1, 1.5, 1.0, "1", True, False, [1], {}, 2**31, 10**400])
 def test_counts_that_are_no_non_negative_integers_are_invalid(name: str, count: Any) -> None:
     intake = completed(completion(**{name: count}))
-    assert intake.event is None
-    assert intake.rejection is not None
-    assert intake.rejection.reason is INVALID
-    assert intake.rejection.message.startswith(f"{name}: ")
+    assert event_of(intake) is None
+    assert rejection_of(intake).reason is INVALID
+    assert rejection_of(intake).message.startswith(f"{name}: ")
 
 
 @pytest.mark.parametrize("name", ["jobId", "workspaceId"])
 def test_a_completion_without_usable_ids_is_invalid_where_it_lies(name: str) -> None:
     intake = completed(completion(**{name: 7}))
-    assert intake.event is None
-    assert intake.rejection is not None
-    assert intake.rejection.reason is INVALID
+    assert event_of(intake) is None
+    assert rejection_of(intake).reason is INVALID
 
 
 @given(st.dictionaries(st.sampled_from(["jobId", "workspaceId", "successCount", "errorCount"]), trees))
@@ -336,8 +346,9 @@ def test_every_job_that_a_completion_changes_is_named_by_it_wherever_it_lies(fie
     value = json.dumps(fields).encode()
     for partition in range(PARTITIONS):
         intake = read(record(value, topic=Topic.BATCH_COMPLETED, partition=partition))
-        if isinstance(intake.event, BatchCompleted):
-            assert intake.event.key in jobs_named(record(value, partition=(partition + 1) % PARTITIONS))
+        event = event_of(intake)
+        if isinstance(event, BatchCompleted):
+            assert event.key in jobs_named(record(value, partition=(partition + 1) % PARTITIONS))
 
 
 def test_a_record_that_completes_no_job_names_none() -> None:
@@ -347,20 +358,20 @@ def test_a_record_that_completes_no_job_names_none() -> None:
 
 
 def test_unknown_fields_of_a_completion_are_ignored() -> None:
-    assert completed(completion(batch={"a": [1]}, orders=7)).event == BatchCompleted(KEY, 1, 0)
+    assert event_of(completed(completion(batch={"a": [1]}, orders=7))) == BatchCompleted(KEY, 1, 0)
 
 
 def test_of_fields_with_one_name_the_last_one_counts_everywhere() -> None:
     doubled = b'{"jobId": "first", "workspaceId": "workspace-2", ' + encoded()[1:]
-    event = submitted(doubled).event
+    event = event_of(submitted(doubled))
     assert isinstance(event, JobSubmitted)
     assert event.key == KEY
-    assert completed(b'{"successCount": 7, ' + completion()[1:]).event == BatchCompleted(KEY, 1, 0)
+    assert event_of(completed(b'{"successCount": 7, ' + completion()[1:])) == BatchCompleted(KEY, 1, 0)
 
 
 def test_a_field_name_written_with_escapes_is_the_same_field() -> None:
     value = encoded().replace(b'"jobId"', b'"job\\u0049d"')
-    assert submitted(value).event == submitted(encoded()).event
+    assert event_of(submitted(value)) == event_of(submitted(encoded()))
 
 
 def prints(value: bytes) -> str:

@@ -17,7 +17,7 @@ from streams.core.transition import transition
 from streams.dead_letters import dead_letter
 from streams.dispatch import event_of
 from streams.faust_hardening.events import hide_values
-from streams.intake import interpret, read_submission
+from streams.intake import Apply, Refuse, RefuseAndFail, interpret, read_submission
 from streams.ledger import _Delivered, _Draft
 from streams.names import DeadLetterReason
 from streams.outcomes import outcome_record
@@ -65,14 +65,14 @@ def check(*things: object) -> None:
 def test_a_good_submission_shows_no_secret_from_its_record_to_its_outcome() -> None:
     source = record(encoded(), partition=HOME, key=PASSWORD.encode(), headers=(("x", PASSWORD.encode()),))
     intake = interpret(source, PARTITIONS, DEADLINES, NOW)
-    assert intake.event is not None
-    pending, _ = transition(None, intake.event, NOW, DEADLINES)
+    assert isinstance(intake, Apply)
+    pending, *_ = transition(None, intake.event, NOW, DEADLINES)
     assert pending is not None
-    claimed, effects = transition(pending, Admitted(pending.key, "worker"), NOW, DEADLINES)
+    claimed, effects, _ = transition(pending, Admitted(pending.key, "worker"), NOW, DEADLINES)
     assert claimed is not None
     claim = Claim(claimed, encoded())
     request = build_request(claim.payload, "https://app.example", CALLBACK_SECRET)
-    failed, ended = transition(
+    failed, ended, _ = transition(
         claimed, event_of(claimed.key, Rejected(400, "Robot service error 400: ***"), NOW), NOW, DEADLINES
     )
     assert failed is not None
@@ -99,8 +99,8 @@ def test_an_event_of_faust_shows_neither_key_nor_value() -> None:
 @pytest.mark.parametrize("value", BROKEN.values(), ids=BROKEN)
 def test_what_is_said_about_a_broken_submission_quotes_nothing_of_it(value: bytes) -> None:
     intake = interpret(record(value, partition=HOME), PARTITIONS, DEADLINES, NOW)
-    assert intake.rejection is not None
-    check(intake, intake.event, intake.rejection)
+    assert isinstance(intake, Refuse | RefuseAndFail)
+    check(intake, intake.rejection)
     with pytest.raises(ValidationError) as invalid:
         JobSubmitted.model_validate_json(value)
     check(invalid.value, explain(invalid.value), *traceback.format_exception_only(invalid.value))

@@ -1,0 +1,192 @@
+"""The job table of one partition: its rows, who is next in line, which deadlines are due, which rows can go."""
+
+import heapq
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from streams.core.admission import Admission, robot_free_at
+from streams.core.deadlines import Deadlines
+from streams.core.effects import CallRobot, Effect, IgnoreReason
+from streams.core.events import CallFailed, Event, RobotAccepted
+from streams.core.job import Job, JobKey, Status
+from streams.core.transition import transition
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What an event did: the row before and after it, and what follows; or why it changed nothing."""
+
+    event: Event
+    before: Job | None
+    after: Job | None
+    effects: tuple[Effect, ...]
+    ignored: IgnoreReason | None
+
+    @property
+    def row(self) -> Job | None:
+        """The row that must be written, None if there is none."""
+        return None if self.after is self.before else self.after
+
+
+class JobTable:
+    """The only owner of rows, lines, places and deadlines. Every row that changes goes through `apply`.
+
+    `round_after` numbers the turns of workspaces over all partitions of a worker (see Admission).
+    """
+
+    def __init__(self, deadlines: Deadlines, jobs_per_workspace: int, round_after: Callable[[int | None], int]) -> None:
+        self._durations = deadlines
+        self._rows: dict[JobKey, Job] = {}
+        self._admission = Admission(jobs_per_workspace, round_after)
+        # The jobs whose call is out: nobody else of their workspace may be called before it is back.
+        self._calls: set[JobKey] = set()
+        self._deadlines: list[tuple[datetime, JobKey]] = []
+        self._ended: list[tuple[datetime, JobKey]] = []
+        self.jobs_by_status: Counter[Status] = Counter()
+
+    # Loading
+
+    def load(self, key: JobKey, row: Job | None) -> None:
+        """Take in what the changelog says of a job; the last word counts. Only before `index`."""
+        if row is None:
+            self._rows.pop(key, None)
+        else:
+            self._rows[key] = row
+
+    def index(self, now: datetime) -> Iterator[None]:
+        """Put the rows that were loaded in order, one a turn of this iterator; it must be run to its end."""
+        for job in self._rows.values():
+            self._track(None, job)
+            free_at = robot_free_at(job, self._durations)
+            if job.status is Status.PROCESSING:
+                self._admission.hold(job.key)
+            elif free_at is not None and free_at > now:
+                self._admission.hold(job.key)
+                self._admission.release(job.key, free_at)
+            yield
+        pending = [job for job in self._rows.values() if job.status is Status.PENDING]
+        for job in sorted(pending, key=lambda job: job.source.offset):
+            self._admission.wait(job.key)
+            yield
+
+    # What it knows
+
+    def get(self, key: JobKey) -> Job | None:
+        """Return a job's row."""
+        return self._rows.get(key)
+
+    def rows(self) -> Collection[Job]:
+        """Return the rows as they stand."""
+        return self._rows.values()
+
+    @property
+    def workspaces_waiting(self) -> int:
+        """How many workspaces have pending jobs."""
+        return self._admission.workspaces_waiting
+
+    @property
+    def calls_under_way(self) -> bool:
+        """Whether a call is out, or its answer has not been applied yet."""
+        return bool(self._calls)
+
+    # Who is next
+
+    @property
+    def rounds(self) -> Mapping[int, int]:
+        """How many workspaces of each round have a job that waits and a free place for it."""
+        return self._admission.rounds
+
+    def ready(self, now: datetime) -> bool:
+        """Whether a job could be admitted."""
+        self._admission.advance(now)
+        return self._admission.ready
+
+    def next(self) -> Job | None:
+        """Return the job whose turn it is."""
+        key = self._admission.first()
+        return None if key is None else self._rows[key]
+
+    def next_in_line(self, most: int) -> list[Job]:
+        """Return up to `most` jobs in the order in which they would be admitted."""
+        return [self._rows[key] for key in self._admission.next_in_line(most)]
+
+    # What happens
+
+    def apply(self, event: Event, now: datetime) -> Change:
+        """Apply an event. Raises ImpossibleTransitionError."""
+        key = event.key
+        before = self._rows.get(key)
+        after, effects, ignored = transition(before, event, now, self._durations)
+        if isinstance(event, RobotAccepted | CallFailed):
+            self._calls.discard(key)
+        if CallRobot() in effects:
+            self._calls.add(key)
+        if after is not None and after is not before:
+            self._rows[key] = after
+            self._place(before, after, now)
+            self._track(before, after)
+        elif after is not None and after.ended and isinstance(event, RobotAccepted | CallFailed):
+            self._leave_robot(after, now)
+        elif ignored is IgnoreReason.LATE_COMPLETION and key not in self._calls:
+            # The robot has let go earlier than its deadline said.
+            self._admission.advance(now)
+            self._admission.release(key, now + self._durations.workspace_pause)
+        return Change(event, before, after, effects, ignored)
+
+    def due(self, now: datetime, most: int) -> list[JobKey]:
+        """Return jobs whose deadline has come, each once per deadline. Costs nothing for those that wait."""
+        due = []
+        for _ in range(most):
+            if not self._deadlines or self._deadlines[0][0] > now:
+                break
+            deadline, key = heapq.heappop(self._deadlines)
+            job = self._rows.get(key)
+            if job is not None and not job.ended and job.deadline == deadline:
+                due.append(key)
+        return due
+
+    def forgettable(self, now: datetime) -> bool:
+        """Whether a job has ended so long ago that its row can go."""
+        return bool(self._ended) and now - self._ended[0][0] > self._durations.retention
+
+    def forget(self, now: datetime, most: int) -> list[JobKey]:
+        """Take jobs that ended a retention ago out of the table; return them."""
+        forgotten: list[JobKey] = []
+        while len(forgotten) < most and self.forgettable(now):
+            _, key = heapq.heappop(self._ended)
+            job = self._rows.pop(key)
+            self.jobs_by_status[job.status] -= 1
+            forgotten.append(key)
+        return forgotten
+
+    def _track(self, before: Job | None, job: Job) -> None:
+        if before is not None:
+            self.jobs_by_status[before.status] -= 1
+        self.jobs_by_status[job.status] += 1
+        if job.status is Status.PROCESSING and job.deadline is not None:
+            heapq.heappush(self._deadlines, (job.deadline, job.key))
+        elif job.ended and job.ended_at is not None:
+            heapq.heappush(self._ended, (job.ended_at, job.key))
+
+    def _place(self, before: Job | None, job: Job, now: datetime) -> None:
+        """Keep the lines of the workspaces in step with a changed row."""
+        if job.status is Status.PENDING:
+            self._admission.wait(job.key)
+            return
+        if before is not None and before.status is Status.PENDING:
+            if job.status is Status.PROCESSING:
+                self._admission.take(job.key)
+                self._admission.hold(job.key)
+            else:
+                self._admission.withdraw(job.key)
+        if job.ended:
+            self._leave_robot(job, now)
+
+    def _leave_robot(self, job: Job, now: datetime) -> None:
+        """Let the workspace go on, unless the job's call is still under way here."""
+        free_at = robot_free_at(job, self._durations)
+        if free_at is not None and job.key not in self._calls:
+            self._admission.release(job.key, free_at)
+            self._admission.advance(now)
