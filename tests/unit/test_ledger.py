@@ -199,6 +199,20 @@ async def test_what_is_read_again_and_is_the_same_submission_is_called_with_what
     assert [claim.payload for claim in partition.claims] == [entry.record.value]
 
 
+async def test_a_step_reads_a_bounded_number_of_bytes_again() -> None:
+    partition = await opened(payload_bytes=0)
+    large = [{"itemId": "i", "orderId": "o", "pedidoInput": {"text": "x" * (STEP_MAX_BYTES // 2)}}]
+    partition.ledger.admitting = False
+    for workspace in ("workspace-1", *NEIGHBOURS):
+        partition.write(Topic.SUBMITTED, encoded(workspaceId=workspace, orders=large))
+    await partition.work()
+    partition.ledger.admitting = True
+    await partition.ledger.step(partition.clock)
+    assert len(partition.claims) == 2
+    await partition.work()
+    assert len(partition.claims) == 3
+
+
 async def test_what_was_kept_is_not_read_again() -> None:
     partition = await opened()
     partition.readable = False
@@ -412,6 +426,18 @@ async def test_a_step_takes_a_bounded_number_of_bytes() -> None:
     assert len(partition.acknowledged) == 3
 
 
+async def test_records_from_which_nothing_follows_cost_no_transaction() -> None:
+    partition = await opened()
+    (entry,) = partition.submit("job")
+    await partition.work()
+    changelog = TopicPartition(changelog_topic(APP), HERE)
+    before = partition.broker.high_watermark(changelog)
+    partition.deliver(entry)
+    await partition.work()
+    assert partition.acknowledged == [0, 0]
+    assert partition.broker.high_watermark(changelog) == before
+
+
 async def test_what_happened_is_counted_once_it_is_committed() -> None:
     partition = await opened()
     old = partition.now - DEADLINES.retention
@@ -498,6 +524,8 @@ async def test_jobs_are_forgotten_a_retention_after_their_end_a_bounded_number_a
     assert partition.ledger.jobs() == []
     tombstones = [record for record in partition.broker.topic(changelog) if record.value is None]
     assert len(tombstones) == STEP_MAX_ITEMS + 1
+    await partition.move()
+    assert partition.ledger.jobs() == []
 
 
 async def test_a_submission_of_a_job_in_the_table_is_a_duplicate_however_old_it_is() -> None:
