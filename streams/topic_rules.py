@@ -1,5 +1,6 @@
 """What a topic must have for the promises to hold: each fault with its reason and the command that mends it."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -9,6 +10,10 @@ from streams.names import Topic
 CLEANUP = "cleanup.policy"
 MAX_BYTES = "max.message.bytes"
 MIN_IN_SYNC = "min.insync.replicas"
+RETENTION, RETENTION_BYTES = "retention.ms", "retention.bytes"
+SEGMENT = "segment.ms"
+# How long a record may, and must, wait until it is compacted. No broker takes a shortest wait above the longest.
+MIN_LAG, MAX_LAG = "min.compaction.lag.ms", "max.compaction.lag.ms"
 TIMESTAMP_TYPE = "message.timestamp.type"
 UNCLEAN = "unclean.leader.election.enable"
 # How old a record may be: brokers before 3.6 know the second only, those from 4.0 on the first only.
@@ -25,6 +30,13 @@ _POLICY_REASON = {
 _TIMESTAMP_REASON = {
     "CreateTime": "old submissions that are forwarded would look new and be called",
     "LogAppendTime": "workers compare their clocks with it",
+}
+_LONG_REASON = "credentials lie there for longer than they are of any use"
+_SHORT_REASON = {
+    Topic.SUBMITTED: "what workers have not read by then is lost, and jobs that still wait end as submission_expired",
+    Topic.BATCH_COMPLETED: "a completion that workers have not read by then is lost, and its job fails",
+    Topic.COMPLETED: "who has not read an outcome by then never will",
+    Topic.FAILED: "who has not read an outcome by then never will",
 }
 
 
@@ -62,13 +74,15 @@ class Fault:
                 f"--alter --entity-type topics --entity-name {self.topic} --add-config {self.setting}={self.wanted}"
             )
             mend = f"kafka-configs.sh {servers} {change}"
-        return f"{self.topic}: {self.setting} is {self.value}, must be {self.wanted}: {self.reason} ({mend})"
+        verb = "must" if self.fatal else "should"
+        return f"{self.topic}: {self.setting} is {self.value}, {verb} be {self.wanted}: {self.reason} ({mend})"
 
 
 def faults(topic: FoundTopic, created_with: Mapping[str, str], brokers: int) -> Iterator[Fault]:
     """Yield what is wrong with a topic that `topics create` would make with some settings, on a number of brokers."""
     yield from _replication(topic, brokers)
     yield from _settings(topic, created_with)
+    yield from _costs(topic, created_with)
 
 
 def _replication(topic: FoundTopic, brokers: int) -> Iterator[Fault]:
@@ -121,3 +135,29 @@ def _settings(topic: FoundTopic, created_with: Mapping[str, str]) -> Iterator[Fa
                 yield fault(setting, NO_LIMIT, reason)
     if int(topic.config[MAX_BYTES]) < MAX_BATCH_BYTES:
         yield fault(MAX_BYTES, str(MAX_BATCH_BYTES), "a busy worker writes batches of that size, and ends when refused")
+
+
+def _costs(topic: FoundTopic, created_with: Mapping[str, str]) -> Iterator[Fault]:
+    """Yield what breaks no promise: topics that are there already keep what they were created with, or were given."""
+
+    def drift(setting: str, reason: str, *, more: bool) -> Iterator[Fault]:
+        value, wanted = topic.config.get(setting, ""), created_with[setting]
+        if value and (_size(value) > _size(wanted) if more else _size(value) < _size(wanted)):
+            yield Fault(topic.name, setting, value, wanted, reason, fatal=False)
+
+    if created_with[CLEANUP] == "compact":
+        # The longest wait also ends a segment, whatever segment.ms is.
+        for setting in (MIN_LAG, MAX_LAG):
+            yield from drift(setting, "all that is not compacted yet is read at every start", more=True)
+    if topic.name in (Topic.SUBMITTED, Topic.DLQ_SUBMITTED):
+        for setting in (RETENTION, SEGMENT):
+            yield from drift(setting, _LONG_REASON, more=True)
+        if topic.config.get(CLEANUP) == "":
+            yield Fault(topic.name, CLEANUP, "", created_with[CLEANUP], _LONG_REASON, fatal=False)
+    if topic.name in _SHORT_REASON:
+        for setting in (RETENTION, RETENTION_BYTES):
+            yield from drift(setting, _SHORT_REASON[Topic(topic.name)], more=False)
+
+
+def _size(value: str) -> float:
+    return math.inf if value == "-1" else int(value)

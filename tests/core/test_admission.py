@@ -243,3 +243,29 @@ def test_a_failed_batch_that_may_be_running_frees_its_workspace_a_pause_after_it
 
 def test_a_failed_batch_without_a_deadline_frees_its_workspace_a_pause_after_its_end() -> None:
     assert robot_free_at(replace(FAILED, deadline=None), DEADLINES) == ENDED_AT + 5 * SECOND
+
+
+def test_a_job_that_is_withdrawn_leaves_its_turn_to_the_next_of_its_workspace() -> None:
+    admission = waiting(1, "a1 a2 a3 b1 b2")
+    admission.withdraw(key("a1"))
+    admission.withdraw(key("a2"))
+    assert admit(admission) == ["a3", "b1"]
+
+
+def test_a_workspace_whose_last_job_is_withdrawn_is_passed_over() -> None:
+    admission = waiting(1, "a1 b1")
+    admission.withdraw(key("a1"))
+    assert admission.workspaces_waiting == 1
+    assert admit(admission) == ["b1"]
+
+
+def test_only_the_first_job_of_a_line_can_be_withdrawn() -> None:
+    with pytest.raises(ValueError, match="a2 is not the first in line of its workspace"):
+        waiting(1, "a1 a2").withdraw(key("a2"))
+
+
+def test_the_jobs_next_in_line_are_those_that_would_be_admitted_in_that_order() -> None:
+    for limit, most in ((0, 9), (1, 9), (2, 9), (2, 3), (1, 1)):
+        admission = waiting(limit, "a1 a2 a3 b1 b2 c1")
+        foreseen = [found.job_id for found in admission.next_in_line(most)]
+        assert foreseen == admit(admission)[:most]

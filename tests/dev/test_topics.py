@@ -29,9 +29,13 @@ DAY_MS = 24 * HOUR_MS
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
     """Run a broker whose own defaults are those that topics must not have."""
     config = {
+        "log.cleaner.max.compaction.lag.ms": "604800000",
+        "log.cleaner.min.compaction.lag.ms": "86400000",
         "log.cleanup.policy": "compact",
         "log.message.timestamp.before.max.ms": "3600000",
         "log.message.timestamp.type": "LogAppendTime",
+        "log.retention.bytes": "1073741824",
+        "log.retention.ms": "86400000",
         "min.insync.replicas": "2",
         "unclean.leader.election.enable": "true",
     }
@@ -122,25 +126,36 @@ async def test_all_that_is_wrong_is_told_at_once_and_gone_when_that_is_done_whic
 ) -> None:
     settings = settings_of(broker.bootstrap_servers)
     await create_topics(settings, 2, 1)
-    now = {Topic.SUBMITTED: {"message.timestamp.type": "CreateTime"}, Topic.FAILED: {}}
+    changelog = changelog_topic(settings.app_id)
+    now: dict[str, dict[str, str]] = {
+        Topic.SUBMITTED: {"message.timestamp.type": "CreateTime"},
+        Topic.FAILED: {},
+        changelog: {},
+    }
     before = {name: await configs_of(broker.bootstrap_servers, name) for name in now}
     for name, config in now.items():
         await configure(broker.bootstrap_servers, name, config)
     with pytest.raises(TopicsError) as refused:
         await check_topics(settings)
-    assert [problem.partition(", must be")[0] for problem in refused.value.problems] == [
-        "robot.job.submitted: min.insync.replicas is 2",
-        "robot.job.submitted: cleanup.policy is compact",
-        "robot.job.submitted: message.timestamp.before.max.ms is 3600000",
-        "robot.job.failed: min.insync.replicas is 2",
-        "robot.job.failed: cleanup.policy is compact",
+    assert [re.sub(r", (\w+) be .*", r" (\1)", problem) for problem in refused.value.problems] == [
+        "robot.job.submitted: min.insync.replicas is 2 (must)",
+        "robot.job.submitted: cleanup.policy is compact (must)",
+        "robot.job.submitted: message.timestamp.before.max.ms is 3600000 (must)",
+        "robot.job.failed: min.insync.replicas is 2 (must)",
+        "robot.job.failed: cleanup.policy is compact (must)",
+        f"{changelog}: min.insync.replicas is 2 (must)",
+        "robot.job.submitted: segment.ms is 604800000 (should)",
+        "robot.job.submitted: retention.ms is 86400000 (should)",
+        "robot.job.submitted: retention.bytes is 1073741824 (should)",
+        "robot.job.failed: retention.ms is 86400000 (should)",
+        "robot.job.failed: retention.bytes is 1073741824 (should)",
+        f"{changelog}: min.compaction.lag.ms is 86400000 (should)",
+        f"{changelog}: max.compaction.lag.ms is 604800000 (should)",
     ]
     for problem in refused.value.problems:
-        (change,) = re.findall(r"--entity-name (\S+) --add-config (\S+)=(\S+)\)$", problem)
-        name, setting, value = change
-        now[Topic(name)][setting] = value
-    for name, config in now.items():
-        await configure(broker.bootstrap_servers, name, config)
+        ((name, setting, value),) = re.findall(r"--entity-name (\S+) --add-config (\S+)=(\S+)\)$", problem)
+        now[name][setting] = value
+        await configure(broker.bootstrap_servers, name, now[name])
     assert (await check_topics(settings)).warnings == ()
     for name, config in before.items():
         await configure(broker.bootstrap_servers, name, config)

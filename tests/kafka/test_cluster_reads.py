@@ -186,6 +186,6 @@ async def test_topics_that_do_not_outlive_a_broker_are_told_and_not_created(
         await create_topics(settings, PARTITIONS, 4)
     await create_topics(settings, PARTITIONS, -1)
     assert [warning.partition(" (")[0] for warning in (await check_topics(settings)).warnings] == [
-        "robot.job.batch_completed: replicas is 2, must be 3: with one broker down no deadline is decided",
-        "robot.job.completed: replicas is 1, must be 3: with one lost disk its records are lost",
+        "robot.job.batch_completed: replicas is 2, should be 3: with one broker down no deadline is decided",
+        "robot.job.completed: replicas is 1, should be 3: with one lost disk its records are lost",
     ]

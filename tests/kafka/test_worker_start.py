@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import pytest
 from aiokafka.admin import NewPartitions, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from schemas import JobCompleted
 from streams.adopt import adopt_table
@@ -19,6 +20,7 @@ from streams.dev.loopback import free_port
 from streams.kafka_admin import admin_client
 from streams.names import Topic, changelog_topic
 from streams.settings import Settings
+from streams.topic_rules import NO_LIMIT
 from streams.topics import create_topics
 from tests.support.scene import PARTITIONS, Scene, submission
 from tests.support.worker import WorkerProcess
@@ -70,7 +72,7 @@ async def test_a_row_of_a_newer_release_is_one_line_and_no_internal_failure(scen
     worker = await scene.worker(ready=False)
     assert await worker.wait_ended() == 78
     assert last_error(worker) == (
-        f"{changelog}-2: a job row has version 99, this release reads up to 1: run the newer release"
+        f"{changelog}-2: a job row has version 99, this release reads 1 to 1: run the release that wrote it"
     )
     assert "Traceback" not in worker.log_path.read_text()
 
@@ -136,6 +138,18 @@ async def test_a_changelog_that_would_not_do_is_named(scene: Scene, changes: dic
     worker = await scene.worker(ready=False, ROBOT_ORCHESTRATOR_APP_ID=app_id)
     assert await worker.wait_ended() == 78
     assert last_error(worker).startswith(f"{changelog_topic(app_id)}: {problem}")
+
+
+async def test_a_changelog_that_an_older_release_has_created_is_worked_with_and_warned_of(scene: Scene) -> None:
+    changelog = changelog_topic(scene.app_id)
+    config = {"message.timestamp.type": "LogAppendTime", "cleanup.policy": "compact"}
+    async with admin_client(bootstrap_servers=scene.bootstrap_servers) as admin:
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, changelog, config)])
+    worker = await scene.worker()
+    assert isinstance(await scene.outcome(await scene.submit(submission())), JobCompleted)
+    told = [str(line["problem"]) for line in worker.log_lines() if line["event"] == "topics_warning"]
+    late = f"{changelog}: max.compaction.lag.ms is {NO_LIMIT}, should be 21600000: all that is not compacted yet"
+    assert [problem.startswith(late) for problem in told].count(True) == 1
 
 
 async def test_an_application_that_starts_for_the_first_time_says_that_it_calls_what_is_there(

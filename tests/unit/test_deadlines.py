@@ -3,18 +3,21 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any, cast
+
+import pytest
 
 from streams.core.events import CallFailed, RobotAccepted
 from streams.core.job import FailureReason, JobKey
 from streams.deadlines import DeadlineScan, ReadBarrier
 from streams.journal import Journal
 from streams.ledger import Ledger
-from streams.log import NewRecord, TopicPartition
+from streams.log import NewRecord, OpenTransaction, Reading, TopicPartition, UnreadableError
 from streams.metrics import Metrics
 from streams.names import Topic
 from tests.core.builders import NOW
-from tests.simulation.broker import SimulatedBroker, SimulatedReader
+from tests.simulation.broker import SimulatedBroker, SimulatedReader, State
 from tests.unit.builders import completion
 
 KEY = JobKey("workspace-1", "job-1")
@@ -44,6 +47,8 @@ class Scene:
     meanwhile: Callable[["Scene"], None] = lambda _scene: None
     applied: int = 0
     partition: int = HOME
+    now: datetime = NOW
+    deadline: datetime = NOW + timedelta(minutes=1)
     reported: list[Any] = field(default_factory=list)
     decided: list[Any] = field(default_factory=list)
 
@@ -55,7 +60,7 @@ class Scene:
             lambda _partition, event: self.reported.append(event),
             lambda _ledger, event: self.decided.append(event),
             ReadBarrier(Reader(self.broker, self._happen)),
-            lambda: NOW,
+            lambda: self.now,
             Journal(Metrics()),
         )
 
@@ -65,6 +70,9 @@ class Scene:
 
     def processed(self, _topic: str) -> int:
         return self.applied
+
+    def deadline_of(self, _key: JobKey) -> datetime:
+        return self.deadline
 
     def take_due(self, _now: object) -> list[JobKey]:
         return []
@@ -105,6 +113,46 @@ async def test_a_call_that_broke_fails_its_job_only_behind_what_lies_in_the_log(
     scene.applied = 1
     await deciding
     assert (scene.reported, scene.decided) == ([], [BROKE])
+
+
+async def test_a_broken_call_that_is_held_past_its_job_s_deadline_looks_at_the_log_again() -> None:
+    """A completion that came before the deadline counts, also one that came after the call was seen to fail."""
+    scene = Scene()
+    scene.write(HOME)
+    scene.scan.answered(HOME, BROKE)
+    deciding = await still_waits(scene.scan.decide())
+    scene.write(HOME)
+    scene.now = scene.deadline
+    scene.applied = 1
+    await still_waits(deciding)
+    assert scene.decided == []
+    scene.applied = 2
+    await deciding
+    assert scene.decided == [BROKE]
+
+
+async def test_a_partition_whose_transactions_nobody_can_describe_is_read_all_the_same() -> None:
+    class Reticent(SimulatedReader):
+        refusals = 1
+
+        async def open_transactions(self, place: TopicPartition) -> list[OpenTransaction]:
+            raise UnreadableError(str(place))
+
+        async def read(self, place: TopicPartition, start: int, end: int, limit: int) -> Reading:
+            if self.refusals:
+                self.refusals -= 1
+                raise UnreadableError(str(place))
+            return await super().read(place, start, end, limit)
+
+    async def io() -> None:
+        """There is no way to go."""
+
+    broker = SimulatedBroker(1, lambda: NOW)
+    broker.append(NewRecord(Topic.BATCH_COMPLETED, HOME, None, None), State.MARKER)
+    barrier, ledger = ReadBarrier(Reticent(broker, io)), cast(Ledger, Scene())
+    with pytest.raises(UnreadableError):
+        await barrier.check_applied(ledger, 1)
+    await barrier.check_applied(ledger, 1)
 
 
 async def test_an_answer_that_cannot_have_been_reported_yet_does_not_wait() -> None:

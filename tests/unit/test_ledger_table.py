@@ -157,7 +157,6 @@ async def test_a_table_has_a_mark_from_its_first_opening_on() -> None:
 async def test_a_partition_that_the_group_has_worked_on_is_not_opened_without_its_table(topic: Topic) -> None:
     """The changelog was deleted or made anew: accepted jobs would vanish without an outcome."""
     partition = Partition()
-    partition.store(COMPLETED)
     partition.broker.committed_offsets[TopicPartition(topic, HERE)] = 1
     for _ in range(2):
         with pytest.raises(LostTableError, match=rf"^{changelog_topic(APP)}-{HERE} has no table.* topics adopt$"):
@@ -192,3 +191,27 @@ async def test_an_owner_with_nothing_to_write_shows_once_an_hour_that_it_is_ther
     await partition.work()
     (record,) = partition.broker.topic(changelog_topic(APP))[written:]
     assert (record.key, record.value) == (CHANGELOG_OPENED_KEY, None)
+
+
+async def test_a_table_with_rows_and_without_a_mark_is_of_an_older_release_and_gets_one() -> None:
+    partition = Partition()
+    partition.store(COMPLETED)
+    partition.broker.committed_offsets[TopicPartition(Topic.SUBMITTED, HERE)] = 1
+    await partition.ledger.open(partition.now)
+    assert CHANGELOG_TABLE_KEY in {record.key for record in partition.broker.topic(changelog_topic(APP))}
+
+
+async def test_a_partition_that_could_not_read_a_payload_stands_back_until_it_can() -> None:
+    """Also while it tries: a vain read takes its time, and the call slots are others' meanwhile."""
+    partition = await opened(payload_bytes=0, slots=1)
+    partition.submit("job")
+    partition.readable = False
+    assert not await partition.ledger.step(partition.clock)
+    partition.held = asyncio.Event()
+    partition.readable = True
+    trying = asyncio.create_task(partition.ledger.step(partition.clock))
+    await asyncio.sleep(0)
+    assert not partition.ledger.rounds
+    partition.held.set()
+    assert await trying
+    assert partition.called == ["job"]

@@ -17,6 +17,7 @@ from streams.core.events import (
 from streams.core.job import FailureReason
 from streams.core.transition import TABLE, State
 from streams.names import DeadLetterReason, Topic
+from streams.rows import ROW_VERSION
 from streams.settings import Settings, variable_of
 from tests.support.readme import README, table
 
@@ -61,3 +62,7 @@ def test_every_failure_reason_dead_letter_reason_and_topic_is_in_the_readme() ->
     letters = {name for row in table("`robot.dlq.reason`")[2:] for name in re.findall(r"`(\w+)`", row[0])}
     assert letters == set(DeadLetterReason)
     assert all(f"`{topic}`" in README for topic in Topic)
+
+
+def test_the_version_of_the_rows_that_are_written_is_in_the_readme() -> None:
+    assert f"This release writes version {ROW_VERSION}" in README

@@ -1,0 +1,152 @@
+"""Rows as every release so far has written them, in `tests/rows`: a file there is never changed, nor made anew."""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from streams.core.job import FailureReason, Job, Source, Status
+from streams.names import CHANGELOG_OPENED_KEY, CHANGELOG_TABLE_KEY
+from streams.rows import ROW_VERSION, TABLE_MARK, decode_entry, encode_row, row_key
+
+FOLDER = Path(__file__).parents[1] / "rows"
+
+
+def at(minute: int, second: int = 0, microsecond: int = 0) -> datetime:
+    return datetime(2026, 1, 31, 12, minute, second, microsecond, tzinfo=UTC)
+
+
+PENDING = Job(
+    workspace_id="5d1c5e0e-workspace",
+    job_id="0f8b2a6c-job",
+    status=Status.PENDING,
+    submitted_at=at(0),
+    source=Source("robot.job.submitted", 3, 41),
+    fingerprint="b5ae11b2a5d61ef41c0a9b91388e8833",
+    order_count=2,
+)
+CALLED = replace(
+    PENDING,
+    status=Status.PROCESSING,
+    submitted_at=at(0, 0, 250_000),
+    claimed_at=at(0, 10, 123_456),
+    claimed_by="worker-1:4711",
+    deadline=at(7, 40, 123_456),
+    robot_may_have_received=True,
+)
+ACCEPTED = replace(CALLED, accepted_at=at(0, 12), deadline=at(6, 12))
+COMPLETED = replace(ACCEPTED, status=Status.COMPLETED, ended_at=at(1, 20, 7), success_count=2, error_count=0)
+TIMEOUT = replace(
+    ACCEPTED,
+    status=Status.FAILED,
+    ended_at=at(6, 12, 900_000),
+    reason=FailureReason.TIMEOUT,
+    error="no completion came in time",
+)
+REJECTED = replace(
+    CALLED,
+    status=Status.FAILED,
+    ended_at=at(0, 11),
+    reason=FailureReason.ROBOT_REJECTED,
+    error="Robot service error 503: busy",
+    robot_status=503,
+)
+UNREACHABLE = replace(
+    CALLED,
+    status=Status.FAILED,
+    ended_at=at(0, 11),
+    reason=FailureReason.ROBOT_UNREACHABLE,
+    error="ConnectError: connection refused",
+    robot_may_have_received=False,
+)
+# What a file decodes to, by version and name.
+JOBS: Mapping[int, Mapping[str, Job]] = {
+    1: {
+        "pending": PENDING,
+        "called": CALLED,
+        "accepted": ACCEPTED,
+        "completed": COMPLETED,
+        # The completion was there before the robot's answer, and reports orders that were not submitted.
+        "completed_unanswered": replace(
+            CALLED, status=Status.COMPLETED, ended_at=at(1), success_count=0, error_count=2_147_483_647
+        ),
+        "timeout": TIMEOUT,
+        "robot_rejected": REJECTED,
+        "robot_unreachable": UNREACHABLE,
+        "dispatch_unknown": replace(
+            UNREACHABLE, reason=FailureReason.DISPATCH_UNKNOWN, error=None, robot_may_have_received=True
+        ),
+        "not_dispatched": replace(UNREACHABLE, reason=FailureReason.NOT_DISPATCHED),
+        # Its orders could not be read, so nobody has counted them.
+        "invalid_submission": replace(
+            PENDING,
+            status=Status.FAILED,
+            fingerprint="",
+            order_count=None,
+            ended_at=at(0, 1),
+            reason=FailureReason.INVALID_SUBMISSION,
+            error="orders: Field required",
+        ),
+        "submission_expired": replace(
+            PENDING, status=Status.FAILED, ended_at=at(59, 59, 999_999), reason=FailureReason.SUBMISSION_EXPIRED
+        ),
+        "internal_error": replace(UNREACHABLE, reason=FailureReason.INTERNAL_ERROR),
+        "letters": replace(
+            REJECTED,
+            workspace_id='MEDELLÍN/"7"\\\n\x00\u2028',
+            job_id="número 5, 仕事 🤖",
+            source=Source("robot.job.submitted", 0, 9_223_372_036_854_775_807),
+            claimed_by="máquina-ñ",
+            error="Ciudad «MEDELLÍN» no existe\t\x7f",
+        ),
+    }
+}
+
+
+def names(version: int) -> list[str]:
+    return [path.name for path in sorted((FOLDER / f"v{version}").iterdir())]
+
+
+@pytest.mark.parametrize(("version", "name"), [(version, name) for version in JOBS for name in JOBS[version]])
+def test_a_row_that_a_release_has_written_is_read_by_every_later_one(version: int, name: str) -> None:
+    folder = FOLDER / f"v{version}"
+    key, value = (folder / f"{name}.key.json").read_bytes(), (folder / f"{name}.json").read_bytes()
+    job = JOBS[version][name]
+    assert decode_entry(key, value) == (job.key, job)
+    assert decode_entry(key, None) == (job.key, None)
+
+
+def test_another_encoding_is_another_version() -> None:
+    """Where this fails, add a version and a folder: such rows are in changelogs, and older workers read no others."""
+    folder = FOLDER / f"v{ROW_VERSION}"
+    for name, job in JOBS[ROW_VERSION].items():
+        assert encode_row(job) == (folder / f"{name}.json").read_bytes()
+        # A row under another key would be a second one of its job.
+        assert row_key(job.key) == (folder / f"{name}.key.json").read_bytes()
+
+
+def test_there_are_rows_of_every_version_and_a_job_for_each() -> None:
+    versions = range(1, ROW_VERSION + 1)
+    assert sorted(path.name for path in FOLDER.iterdir()) == sorted(f"v{version}" for version in versions)
+    assert list(JOBS) == list(versions)
+    for version in versions:
+        files = [f"{name}{kind}" for name in JOBS[version] for kind in (".json", ".key.json")]
+        assert names(version) == sorted(files)
+
+
+def test_every_status_and_reason_and_every_field_with_and_without_a_value_is_in_a_row() -> None:
+    jobs = JOBS[ROW_VERSION].values()
+    assert {job.status for job in jobs} == set(Status)
+    assert {job.reason for job in jobs} == {None, *FailureReason}
+    for field in fields(Job):
+        if field.default is not MISSING:
+            assert {getattr(job, field.name) == field.default for job in jobs} == {True, False}, field.name
+
+
+def test_the_marks_of_a_changelog_stay_what_they_are() -> None:
+    """A release that does not know the mark of a table takes the table for lost."""
+    assert (CHANGELOG_TABLE_KEY, TABLE_MARK) == (b"table", b"{}")
+    assert CHANGELOG_OPENED_KEY == b"opened"
+    assert decode_entry(b"table", b"{}") == decode_entry(b"opened", None) == (None, None)
