@@ -33,10 +33,11 @@ def _say(text: str) -> None:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
-    parser.add_argument("--module", action="append", metavar="FILE", help="mutate only this file; may come twice")
-    parser.add_argument("--where", default="", help="only in functions and classes with this in their name")
+    parser.add_argument("--module", action="append", metavar="FILE", help="mutate only this file; may repeat")
+    parser.add_argument("--where", action="append", metavar="NAME", help="only in what is named so; may repeat")
     parser.add_argument("--budget", type=int, metavar="N", help="at most so many mutants, drawn at random")
     parser.add_argument("--seed", type=int, default=0, help="of that draw")
+    parser.add_argument("--quick", action="store_true", help="only the tests named after the module, and no worlds")
     parser.add_argument("--worlds", type=int, default=100, help="simulated worlds that a mutant must survive")
     parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1), help="at most 2")
     parser.add_argument("--known", action="store_true", help="run those of equivalent.toml too")
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ]
     entries = [entry for entry in known() if entry.module in modules]
     outdated = unused(entries, mutants)
-    chosen = [mutant for mutant in mutants if options.where in mutant.where]
+    chosen = [mutant for mutant in mutants if any(name in mutant.where for name in options.where or [""])]
     if not options.known:
         chosen = [mutant for mutant in chosen if not _is_known(entries, mutant)]
     if options.budget is not None and options.budget < len(chosen):
@@ -69,7 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="robot-mutants-") as scratch:
-        runner = Runner(options.root.resolve(), Path(scratch), max(1, min(2, options.processes)), options.worlds)
+        processes = max(1, min(2, options.processes))
+        runner = Runner(options.root.resolve(), Path(scratch), processes, options.worlds, quick=options.quick)
         results = _run(runner, chosen, entries, options)
     _report(results, entries, outdated, time.monotonic() - started)
     return int(any(result.fate is Fate.SURVIVED and not _is_known(entries, result.mutant) for result in results))
@@ -82,7 +84,8 @@ def _is_known(entries: Sequence[Equivalent], mutant: Mutant) -> bool:
 def _run(
     runner: Runner, mutants: Sequence[Mutant], entries: Sequence[Equivalent], options: argparse.Namespace
 ) -> list[Result]:
-    if problem := runner.check(list(dict.fromkeys(mutant.module for mutant in mutants))):
+    modules = list(dict.fromkeys(mutant.module for mutant in mutants))
+    if modules and (problem := runner.check(modules)):
         raise SystemExit(f"nothing was mutated: the tests fail as it is, at {problem}")
     results = []
     for result in runner.run(mutants):

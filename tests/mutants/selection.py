@@ -12,7 +12,7 @@ _LEFT_OUT = {"test_exit.py", "test_logs.py", "test_simulation.py"}
 def lots_for(root: Path, module: str) -> list[list[str]]:
     """Return the test files that use a module, directly or not, in two lots: those named after it, and the others.
 
-    The others are in order of the number of imports in between.
+    The others are in order of the number of imports in between; where none has its name, the nearest stand for them.
     """
     distances = {
         path.relative_to(root).as_posix(): distance
@@ -21,8 +21,10 @@ def lots_for(root: Path, module: str) -> list[list[str]]:
         if path.name not in _LEFT_OUT and (distance := _distance(root, path, root / module)) is not None
     }
     nearest = sorted(distances, key=lambda path: distances[path])
-    own = [path for path in nearest if Path(path).name == f"test_{Path(module).name}"]
-    return [lot for lot in (own, [path for path in nearest if path not in own]) if lot]
+    name = f"test_{Path(module).stem}"
+    own = [path for path in nearest if Path(path).stem == name or Path(path).stem.startswith(f"{name}_")]
+    own = own or [path for path in nearest if distances[path] == distances[nearest[0]]]
+    return [own, [path for path in nearest if path not in own]]
 
 
 def _distance(root: Path, test: Path, module: Path) -> int | None:

@@ -10,8 +10,8 @@ from streams.core.job import FailureReason, JobKey, Status
 from streams.engine.holes import LostRecordsError
 from streams.engine.ledger import STEP_MAX_BYTES, STEP_MAX_ITEMS
 from streams.engine.ports import FencedError
-from streams.names import DLQ_OF, Topic, changelog_topic
-from streams.wire.records import NewRecord
+from streams.names import DLQ_OF, SOURCE_TOPICS, Topic, changelog_topic
+from streams.wire.records import NewRecord, TopicPartition
 from tests.core.builders import COMPLETED, DEADLINES, ENDED_AT, NOW
 from tests.simulation.broker import State
 from tests.support.engine import APP
@@ -200,6 +200,45 @@ async def test_what_is_read_again_and_is_the_same_submission_is_called_with_what
     assert [claim.payload for claim in partition.claims] == [entry.record.value]
 
 
+async def test_a_step_reads_a_bounded_number_of_bytes_again() -> None:
+    partition = await opened(payload_bytes=0)
+    large = [{"itemId": "i", "orderId": "o", "pedidoInput": {"text": "x" * (STEP_MAX_BYTES // 2)}}]
+    partition.ledger.admitting = False
+    for workspace in ("workspace-1", *NEIGHBOURS):
+        partition.write(Topic.SUBMITTED, encoded(workspaceId=workspace, orders=large))
+    await partition.work()
+    partition.ledger.admitting = True
+    await partition.ledger.step(partition.clock)
+    assert len(partition.claims) == 2
+    await partition.work()
+    assert len(partition.claims) == 3
+
+
+async def test_what_was_kept_is_not_read_again() -> None:
+    partition = await opened()
+    partition.readable = False
+    await partition.call("job")
+
+
+async def test_one_step_ends_all_the_jobs_whose_submission_is_too_old_or_gone() -> None:
+    partition = await opened(payload_bytes=0)
+    partition.ledger.admitting = False
+    for workspace in ("workspace-1", *NEIGHBOURS):
+        partition.write(Topic.SUBMITTED, encoded(workspaceId=workspace)).state = State.ABORTED
+    await partition.work()
+    partition.ledger.admitting = True
+    await partition.ledger.step(partition.clock)
+    assert len(partition.broker.topic(Topic.FAILED)) == 3
+    partition.ledger.admitting = False
+    partition.submit("a", "b", "c")
+    await partition.work()
+    partition.ledger.admitting = True
+    partition.now += DEADLINES.retention
+    await partition.ledger.step(partition.clock)
+    assert len(partition.broker.topic(Topic.FAILED)) == 6
+    assert partition.called == []
+
+
 async def test_payloads_of_jobs_that_wait_no_longer_make_room() -> None:
     partition = await opened()
     partition.submit("called", "waits", "gone")
@@ -334,15 +373,23 @@ async def test_a_job_that_has_ended_is_never_due_even_when_it_is_forgotten() -> 
 # Transactions
 
 
-async def test_records_that_were_skipped_on_their_way_end_the_ledger() -> None:
-    for skipped in (0, 1):
-        partition = await opened()
-        entries = [partition.broker.append(NewRecord(Topic.SUBMITTED, HERE, None, encoded())) for _ in range(3)]
-        for entry in entries:
-            if entry.record.offset != skipped:
-                partition.deliver(entry)
-        with pytest.raises(LostRecordsError, match=f"@{skipped} was skipped"):
-            await partition.ledger.step(partition.clock)
+@pytest.mark.parametrize("topic", SOURCE_TOPICS)
+@pytest.mark.parametrize("skipped", [0, 1])
+async def test_records_that_were_skipped_on_their_way_end_the_ledger(topic: Topic, skipped: int) -> None:
+    partition = await opened()
+    for entry in [partition.broker.append(NewRecord(topic, HERE, None, b"record")) for _ in range(3)]:
+        if entry.record.offset != skipped:
+            partition.deliver(entry)
+    with pytest.raises(LostRecordsError, match=f"@{skipped} was skipped"):
+        await partition.ledger.step(partition.clock)
+
+
+async def test_a_ledger_begins_where_the_group_has_committed() -> None:
+    partition = await opened()
+    for number, topic in enumerate(SOURCE_TOPICS):
+        partition.broker.committed_offsets[TopicPartition(topic, HERE)] = 7 + number
+    await partition.move()
+    assert [partition.ledger.processed(topic) for topic in SOURCE_TOPICS] == [7, 8]
 
 
 async def test_a_hole_that_cannot_be_looked_into_now_leaves_everything_queued_in_its_order() -> None:
@@ -380,6 +427,18 @@ async def test_a_step_takes_a_bounded_number_of_bytes() -> None:
     assert len(partition.acknowledged) == 3
 
 
+async def test_records_from_which_nothing_follows_cost_no_transaction() -> None:
+    partition = await opened()
+    (entry,) = partition.submit("job")
+    await partition.work()
+    changelog = TopicPartition(changelog_topic(APP), HERE)
+    before = partition.broker.high_watermark(changelog)
+    partition.deliver(entry)
+    await partition.work()
+    assert partition.acknowledged == [0, 0]
+    assert partition.broker.high_watermark(changelog) == before
+
+
 async def test_what_happened_is_counted_once_it_is_committed() -> None:
     partition = await opened()
     old = partition.now - DEADLINES.retention
@@ -408,6 +467,9 @@ async def test_what_happened_is_counted_once_it_is_committed() -> None:
     }
     assert partition.ledger.processed(Topic.SUBMITTED) == 6
     assert partition.ledger.processed(Topic.BATCH_COMPLETED) == 1
+    for topic in SOURCE_TOPICS:
+        name = "robot_orchestrator_last_record_processed_timestamp_seconds"
+        assert partition.metrics.registry.get_sample_value(name, {"topic": topic})
 
 
 def counts(partition: Partition) -> dict[tuple[str, ...], float]:
@@ -463,6 +525,8 @@ async def test_jobs_are_forgotten_a_retention_after_their_end_a_bounded_number_a
     assert partition.ledger.jobs() == []
     tombstones = [record for record in partition.broker.topic(changelog) if record.value is None]
     assert len(tombstones) == STEP_MAX_ITEMS + 1
+    await partition.move()
+    assert partition.ledger.jobs() == []
 
 
 async def test_a_submission_of_a_job_in_the_table_is_a_duplicate_however_old_it_is() -> None:
