@@ -264,6 +264,13 @@ def test_only_the_first_job_of_a_line_can_be_withdrawn() -> None:
         waiting(1, "a1 a2").withdraw(key("a2"))
 
 
+def test_no_more_of_a_workspace_are_next_in_line_than_it_has_free_places() -> None:
+    admission = waiting(2, "a1 a2 a3")
+    admission.take(key("a1"))
+    admission.hold(key("a1"))
+    assert admission.next_in_line(10) == [key("a2")]
+
+
 def test_the_jobs_next_in_line_are_those_that_would_be_admitted_in_that_order() -> None:
     for limit, most in ((0, 9), (1, 9), (2, 9), (2, 3), (1, 1)):
         admission = waiting(limit, "a1 a2 a3 b1 b2 c1")
