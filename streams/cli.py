@@ -176,7 +176,7 @@ def submit(
     """
     from streams.operate.submit import InvalidSubmissionError, SubmitError, parse_submission, publish, read_lines
 
-    invalid = 0
+    invalid, published = 0, 0
 
     def complain(problem: str) -> None:
         nonlocal invalid
@@ -189,6 +189,7 @@ def submit(
         else:
             submissions = iter([parse_submission(Path(source).read_bytes())])
         for job_id in publish(_kafka_settings(to_dev), submissions):
+            published += 1
             typer.echo(job_id)
     except InvalidSubmissionError as error:
         _fail(f"{source}: {error}")
@@ -196,6 +197,8 @@ def submit(
         _fail(f"{source}: {error.strerror}")
     except (SettingsError, SubmitError) as error:
         _fail(error)
+    if not published and not invalid:
+        _fail(f"{source}: it is empty")
     if invalid:
         raise typer.Exit(1)
 
@@ -269,13 +272,16 @@ def demo() -> None:
 @topics_cli.command("create")
 def create(
     partitions: Annotated[int, typer.Option(min=1, help="The one partition count of all topics.")] = 8,
-    replication_factor: Annotated[int, typer.Option(min=1)] = 3,
+    replication_factor: Annotated[int, typer.Option(min=1, help="1 where there is one broker.")] = 3,
+    beside_others: Annotated[
+        bool, typer.Option("--beside-others", help="Make a job table although another application has one.")
+    ] = False,
 ) -> None:
-    """Create the topics that are missing."""
+    """Create the topics that are missing; those that are there stay as they are."""
     from streams.kafka.topics import create_topics
 
     current = _kafka_settings()
-    created = _run(current, create_topics(current, partitions, replication_factor))
+    created = _run(current, create_topics(current, partitions, replication_factor, beside_others=beside_others))
     typer.echo("\n".join(f"created {name}" for name in created) or "all topics are there")
 
 

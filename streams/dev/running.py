@@ -36,7 +36,9 @@ def only_dev(folder: Path) -> Iterator[Callable[[Mapping[str, str]], None]]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise StackError(f"another dev runs already, with its data in {folder}") from None
+            raise StackError(
+                f"another dev runs already, with its data in {folder}: use it with --dev, or end it with Ctrl-C"
+            ) from None
         # A dev that was killed has left its address.
         file.truncate(0)
 

@@ -133,12 +133,14 @@ class TopicsReport:
     warnings: tuple[str, ...]
 
 
-async def create_topics(settings: KafkaSettings, partitions: int, replication_factor: int) -> list[str]:
+async def create_topics(
+    settings: KafkaSettings, partitions: int, replication_factor: int, *, beside_others: bool = True
+) -> list[str]:
     """Create the topics that are missing; return their names.
 
-    A replication factor of -1 is as much as is of use on this cluster. Raises AccessError if this user may not,
-    TopicsError if the factor is 2 or there are too few brokers, and a KafkaError if the broker refuses for another
-    reason.
+    Without `beside_others` no job table is made where another application has one. A replication factor of -1 is as
+    much as is of use on this cluster. Raises AccessError if this user may not, TopicsError if the factor is 2, there
+    are too few brokers or another application is there, and a KafkaError if the broker refuses for another reason.
     """
     if replication_factor == 2:
         raise TopicsError(
@@ -155,6 +157,9 @@ async def create_topics(settings: KafkaSettings, partitions: int, replication_fa
         if len(counts) == 1:
             # What is there decides: all topics need one partition count.
             partitions = counts.pop()
+        if not beside_others and names[-1] not in existing:
+            for line in _other_applications((await visible_cluster(admin)).topics, settings.app_id):
+                raise TopicsError(f"{line} (topics create --beside-others makes a table all the same)")
         if replication_factor < 0:
             replication_factor = _useful_factor((await visible_cluster(admin)).brokers)
         # One broker may be down.
@@ -227,7 +232,9 @@ async def check_topics(settings: KafkaSettings, *, worker: bool = False) -> Topi
         counts = {name: topic.partitions for name, topic in found.items()}
         missing = [name for name in names if not counts.get(name)]
         if missing:
-            raise TopicsError(f"missing topics: {', '.join(missing)} (robot-orchestrator topics create makes them)")
+            others = _other_applications((await visible_cluster(admin)).topics, settings.app_id)
+            line = f"missing topics: {', '.join(missing)} (robot-orchestrator topics create makes them)"
+            raise TopicsError(line, *(others if names[-1] in missing else ()))
         if len(set(counts.values())) > 1:
             different = ", ".join(f"{name} has {count}" for name, count in counts.items())
             raise TopicsError(f"all topics need one partition count: {different}")

@@ -127,9 +127,14 @@ def test_without_a_broker_there_is_one_clear_line(monkeypatch: pytest.MonkeyPatc
     assert result.stderr.count("\n") == 1
 
 
+def test_nothing_to_submit_is_said(run: CliRunner) -> None:
+    result = run.invoke(cli, ["submit", "-"], input="")
+    assert (result.exit_code, result.stdout, result.stderr) == (1, "", "robot-orchestrator: -: it is empty\n")
+
+
 def test_more_replicas_than_brokers_are_one_clear_line(run: CliRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROBOT_ORCHESTRATOR_APP_ID", "never-created")
-    result = run.invoke(cli, ["topics", "create", "--replication-factor", "99"])
+    result = run.invoke(cli, ["topics", "create", "--beside-others", "--replication-factor", "99"])
     assert (result.exit_code, result.stdout) == (78, "")
     assert result.stderr.startswith(
         "robot-orchestrator: never-created-jobs-changelog: a replication factor of 99 needs"

@@ -98,6 +98,21 @@ async def test_submissions_must_keep_their_producers_timestamp(broker: EmbeddedK
     await check_topics(settings)
 
 
+async def test_no_job_table_is_made_beside_another_one_unless_that_is_meant(broker: EmbeddedKafka) -> None:
+    """A second application calls every submission again; a misspelt application id is one."""
+    await create_topics(settings_of(broker.bootstrap_servers), 2, 1)
+    misspelt = settings_of(broker.bootstrap_servers, ROBOT_ORCHESTRATOR_APP_ID="robot-orchestartor")
+    with pytest.raises(TopicsError, match=r"^robot-orchestrator-jobs-changelog: .*topics create --beside-others"):
+        await create_topics(misspelt, 2, 1, beside_others=False)
+    with pytest.raises(TopicsError, match=r"^missing topics: robot-orchestartor-jobs-changelog .*; robot-orch.*: job "):
+        await check_topics(misspelt)
+    # With a table of its own it only makes what is missing.
+    await create_topics(misspelt, 2, 1)
+    await delete(broker.bootstrap_servers, Topic.FAILED)
+    assert await create_topics(misspelt, 2, 1, beside_others=False) == [Topic.FAILED]
+    await delete(broker.bootstrap_servers, "robot-orchestartor-jobs-changelog")
+
+
 async def test_what_a_worker_insists_on_is_not_left_to_the_brokers_defaults(broker: EmbeddedKafka) -> None:
     settings = settings_of(broker.bootstrap_servers)
     await create_topics(settings, 2, 1)
