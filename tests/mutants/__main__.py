@@ -3,6 +3,7 @@
 import argparse
 import os
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -68,6 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for mutant in chosen:
             _say(str(mutant))
         return 0
+    # Ended from outside it cleans up too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="robot-mutants-") as scratch:
         processes = max(1, min(2, options.processes))

@@ -207,6 +207,7 @@ class _FirstFailure:
 def _be_the_child(slot: _Slot, lots: Lots, worlds: int, limit_seconds: int) -> None:
     code = 1
     try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         resource.setrlimit(resource.RLIMIT_CPU, (limit_seconds, limit_seconds))
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
         _enter(slot.root)

@@ -327,6 +327,19 @@ async def test_no_more_jobs_are_claimed_than_slots_are_free() -> None:
     assert not partition.ledger.rounds
 
 
+async def test_a_partition_that_moved_away_is_owed_no_slot() -> None:
+    partition = await opened(slots=1)
+    for workspace in ("workspace-1", *NEIGHBOURS):
+        partition.write(Topic.SUBMITTED, encoded(workspaceId=workspace))
+    await partition.work()
+    partition.ledger.close()
+    await partition.move()
+    for claimed in (2, 3):
+        partition.slots.release()
+        await partition.work()
+        assert len(partition.claims) == claimed
+
+
 # Deadlines
 
 
