@@ -30,16 +30,14 @@ class Readers:
     async def take(self, place: TopicPartition, start: int) -> AIOKafkaConsumer:
         """Return a consumer that stands at the offset, or at the first one behind it that is still there."""
         consumer = self._kept.pop(place, None)
-        if consumer is not None:
-            # What is on its way already is not asked for again: over a slow line that would be all that ever comes.
-            if await consumer.position(place) != start:
-                await self.seek(consumer, place, start)
-            consumer.resume(place)
-            return consumer
-        consumer = self._idle.pop() if self._idle else await self._connect()
-        consumer.assign([place])
+        kept = consumer is not None
+        if consumer is None:
+            consumer = self._idle.pop() if self._idle else await self._connect()
+            consumer.assign([place])
         try:
-            await self.seek(consumer, place, start)
+            # What is on its way already is not asked for again: over a slow line that would be all that ever comes.
+            if not kept or await consumer.position(place) != start:
+                await self.seek(consumer, place, start)
         except BaseException:
             self._idle.append(consumer)
             raise
