@@ -125,6 +125,15 @@ def test_who_had_nothing_to_call_for_long_is_not_owed_the_turns_of_that_time() -
     assert abs(served[0] - served[1]) <= 5
 
 
+def test_who_comes_late_to_a_long_round_takes_turns_from_then_on() -> None:
+    slots = CallSlots(1)
+    lines = [Line(slots, 100), Line(slots, 0)]
+    before = serve(slots, lines, 40)
+    lines[1].become_ready(100)
+    after = serve(slots, lines, 20)
+    assert [late - early for early, late in zip(before, after, strict=True)] == [10, 10]
+
+
 def test_a_partition_that_moved_away_has_no_share() -> None:
     slots = CallSlots(1)
     gone, here = Line(slots, 5), Line(slots, 5)
