@@ -1,5 +1,6 @@
 """Every name that somebody outside can see, each declared once."""
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 
@@ -29,6 +30,11 @@ CHANGELOG_SUFFIX = "-jobs-changelog"
 def changelog_topic(app_id: str) -> str:
     """Return the changelog topic of the job table of the application `app_id`."""
     return f"{app_id}{CHANGELOG_SUFFIX}"
+
+
+def other_changelogs(topics: Iterable[str], app_id: str) -> list[str]:
+    """Return the changelog topics of other applications among some topics, in order."""
+    return sorted(name for name in topics if name.endswith(CHANGELOG_SUFFIX) and name != changelog_topic(app_id))
 
 
 # The changelog's two keys that are no job's. An owner writes a tombstone of the one when it opens the partition, and

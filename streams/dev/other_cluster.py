@@ -8,7 +8,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from streams.dev.stack import StackError
 from streams.kafka.admin import admin_client
-from streams.names import SOURCE_TOPICS, changelog_topic
+from streams.names import SOURCE_TOPICS, changelog_topic, other_changelogs
 from streams.settings import KafkaSettings
 
 # The place of the members in a group of an answer to DescribeGroups.
@@ -31,8 +31,7 @@ async def check_nobody_else_works_there(settings: KafkaSettings) -> None:
         async with admin_client(**settings.kafka_client_options()) as admin:
             topics = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
             # Every application has one, whether its workers run or not.
-            others = sorted(name for name in topics if name.endswith(changelog_topic("")) and name != own)
-            if others:
+            if others := other_changelogs(topics, settings.app_id):
                 refuse(f"another application's jobs are there, by its topic {others[0]}")
             if own not in topics:
                 sources = [TopicPartition(name, n) for name in SOURCE_TOPICS for n in range(topics.get(name, 0))]

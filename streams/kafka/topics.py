@@ -45,7 +45,7 @@ from streams.kafka.topic_rules import (
     FoundTopic,
     faults,
 )
-from streams.names import CHANGELOG_SUFFIX, Topic, changelog_topic
+from streams.names import Topic, changelog_topic, other_changelogs
 from streams.settings import KafkaSettings, variable_of
 from streams.wire.intake import COMPLETION_MAX_BYTES, SUBMISSION_MAX_BYTES
 
@@ -260,7 +260,7 @@ async def check_topics(settings: KafkaSettings, *, worker: bool = False) -> Topi
 
 def _other_applications(topics: Iterable[str], app_id: str) -> Iterator[str]:
     """Yield a line if there are job tables of other applications among the topics that this user may see."""
-    others = sorted(name for name in topics if name.endswith(CHANGELOG_SUFFIX) and name != changelog_topic(app_id))
+    others = other_changelogs(topics, app_id)
     if others:
         more = f" and {len(others) - _OTHERS_SHOWN} more" if len(others) > _OTHERS_SHOWN else ""
         yield (
