@@ -84,7 +84,10 @@ def run(kafka: Kafka, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
     """Return the command line on the running Kafka."""
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", kafka.bootstrap_servers)
     runner = CliRunner()
-    assert runner.invoke(cli, ["topics", "create", "--replication-factor", "1", "--partitions", "4"]).exit_code == 0
+    # Other tests have made applications on this Kafka.
+    create = ["topics", "create", "--beside-others", "--replication-factor", "1", "--partitions", "4"]
+    created = runner.invoke(cli, create)
+    assert created.exit_code == 0, created.stderr
     # A broker answers that a topic is created a moment before it knows the topic.
     assert any(runner.invoke(cli, ["topics", "check"]).exit_code == 0 for _ in range(100))
     return runner
