@@ -34,7 +34,9 @@ from streams.faust_hardening.app import exit_now
 from streams.faust_hardening.consumer import HardenedConsumer
 from streams.faust_hardening.versions import UntestedVersionError
 from streams.kafka.access import AccessError, connection_problem
-from streams.kafka.log import KafkaPartitionLog, KafkaReader, answers_anew, source_record
+from streams.kafka.messages import source_record
+from streams.kafka.partition_log import KafkaPartitionLog
+from streams.kafka.reader import KafkaReader, answers_anew
 from streams.kafka.topics import (
     CONFIG_EXIT_CODE,
     TopicsError,

@@ -16,7 +16,7 @@ from streams.dev.history import History, Post
 from streams.engine.claims import CallSlots, Claim, PayloadCache
 from streams.engine.ledger import Ledger, LedgerConfig
 from streams.engine.ports import PartitionLog
-from streams.kafka.log import MAX_REQUEST_BYTES
+from streams.kafka.partition_log import MAX_REQUEST_BYTES
 from streams.kafka.topics import topic_specs
 from streams.names import SOURCE_TOPICS, Topic, changelog_topic
 from streams.telemetry.journal import Journal

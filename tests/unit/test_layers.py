@@ -56,5 +56,5 @@ def test_a_room_imports_only_from_the_floors_below_it(room: str) -> None:
 
 
 def test_the_check_finds_every_way_to_import() -> None:
-    source = "from streams import app\nfrom streams.kafka.log import x\nimport streams.dev.stack\nimport os\n"
+    source = "from streams import app\nfrom streams.kafka.reader import x\nimport streams.dev.stack\nimport os\n"
     assert list(rooms_imported(source)) == ["app", "kafka", "dev"]
