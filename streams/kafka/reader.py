@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer
@@ -16,6 +16,7 @@ from streams.kafka.messages import instant_of, source_record
 from streams.kafka.open_transactions import describe_open
 from streams.kafka.partition_log import REQUEST_TIMEOUT_MS
 from streams.kafka.readers import Readers
+from streams.names import SOURCE_TOPICS
 from streams.wire.records import SourceRecord, TopicPartition
 
 T = TypeVar("T")
@@ -41,13 +42,13 @@ class KafkaReader:
         times = {"fetch_max_wait_ms": 20, "request_timeout_ms": REQUEST_TIMEOUT_MS}
         self._decided = Readers(**client_options, **times, isolation_level="read_committed")
         self._undecided_too = Readers(**client_options, **times, isolation_level="read_uncommitted")
+        self._admin = AIOKafkaAdminClient(**client_options, request_timeout_ms=REQUEST_TIMEOUT_MS)
         self._reading = asyncio.Lock()
         self._peeking = asyncio.Lock()
         self._high_watermarks = HighWatermarks(client_options)
 
     async def start(self) -> None:
         """Connect. Raises a KafkaError if no broker answers; `stop` then cleans up all the same."""
-        self._admin = AIOKafkaAdminClient(**self._options, request_timeout_ms=REQUEST_TIMEOUT_MS)
         await self._decided.start()
         await self._undecided_too.start()
         await self._admin.start()
@@ -149,6 +150,21 @@ class KafkaReader:
         offsets = await self._in_time(topic_partition.topic, self._group_offsets(topic_partition.topic))
         return offsets[topic_partition.partition] >= 0
 
+    async def answers_anew(self) -> bool:
+        """Whether a new client is told the offsets of the source topics; see LogReader."""
+        reader = KafkaReader(self._options, self._group, self._partitions)
+        try:
+            async with asyncio.timeout(ATTEMPT_TIMEOUT_SECONDS):
+                await reader.start()
+                for topic in SOURCE_TOPICS:
+                    await reader.end_offsets(topic)
+                    await reader.committed_offsets(topic)
+        except (KafkaError, UnreadableError, TimeoutError):
+            return False
+        finally:
+            await reader.stop()
+        return True
+
     async def _in_time(self, topic: str, answer: Awaitable[T]) -> T:
         try:
             async with asyncio.timeout(READ_TIMEOUT_SECONDS):
@@ -171,19 +187,3 @@ class KafkaReader:
         if missing := [source.partition for source in sources if source not in committed]:
             raise UnreadableError(f"committed offsets of {topic}: no answer for partitions {missing}")
         return {source.partition: committed[source].offset for source in sources}
-
-
-async def answers_anew(client_options: dict[str, Any], group: str, partitions: int, topics: Iterable[str]) -> bool:
-    """Return whether a new client, which knows the bootstrap servers alone, is told the offsets of some topics."""
-    reader = KafkaReader(client_options, group, partitions)
-    try:
-        async with asyncio.timeout(ATTEMPT_TIMEOUT_SECONDS):
-            await reader.start()
-            for topic in topics:
-                await reader.end_offsets(topic)
-                await reader.committed_offsets(topic)
-    except (KafkaError, UnreadableError, TimeoutError):
-        return False
-    finally:
-        await reader.stop()
-    return True

@@ -17,6 +17,7 @@ FLOORS = (
     {"engine", "faust_hardening"},
     {"kafka", "robot"},
     {"operate", "dev"},
+    {"worker"},
     {"app"},
     {"cli"},
 )
