@@ -8,13 +8,12 @@ import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
+from schemas import ERROR_MAX_LENGTH
 from streams.engine.ports import Accepted, Answer, Rejected, Unknown, Unreachable
 from streams.robot.scrub import longest_form, scrub
 from streams.settings import WorkerSettings
 from streams.wire.robot_request import RobotRequest
 
-# What an outcome keeps of an error text, in characters.
-ERROR_MAX_LENGTH = 2048
 # What is read of an answer, so that an endless one costs nothing.
 ANSWER_MAX_BYTES = 16_384
 # A connection that was idle longer may be closed by the robot just as we write: no answer, and nobody
