@@ -195,6 +195,7 @@ class WorkerSettings(KafkaSettings):
     robot_concurrency: int = Field(32, validation_alias=_own("ROBOT_CONCURRENCY"), ge=1, le=10_000)
     jobs_per_workspace: int = Field(1, validation_alias=_own("JOBS_PER_WORKSPACE"), ge=0)
     workspace_pause_seconds: Seconds = Field(5.0, validation_alias=_own("WORKSPACE_PAUSE_SECONDS"))
+    patience_seconds: Seconds = Field(0.0, validation_alias=_own("PATIENCE_SECONDS"))
     session_timeout_seconds: float = Field(10.0, validation_alias=_own("SESSION_TIMEOUT_SECONDS"), ge=1, le=300)
     drain_seconds: Seconds = Field(
         default_factory=lambda given: min(given["robot_timeout_seconds"] + DRAIN_MARGIN_SECONDS, MAX_SECONDS),
@@ -211,6 +212,11 @@ class WorkerSettings(KafkaSettings):
         return f"{str(self.robot_url).rstrip('/')}/api/crear-pedidos-batch"
 
     @property
+    def robot_health(self) -> str:
+        """The address at which somebody answers where there is a robot."""
+        return f"{str(self.robot_url).rstrip('/')}/api/health"
+
+    @property
     def callback_url(self) -> str:
         """The address to which the robot reports each order."""
         return f"{str(self.app_url).rstrip('/')}/api/webhooks/robot-callback"
@@ -224,6 +230,7 @@ class WorkerSettings(KafkaSettings):
             call_timeout=timedelta(seconds=self.robot_timeout_seconds),
             workspace_pause=timedelta(seconds=self.workspace_pause_seconds),
             retention=timedelta(seconds=self.retention_seconds),
+            patience=timedelta(seconds=self.patience_seconds),
         )
 
 

@@ -34,6 +34,7 @@ BROKER_RETRY_SECONDS = 2.0
 # What the probes check, in words for a person.
 TURNS, MOVES, JOINED = "event loop turns", "partitions move", "in the group, or joining"
 READY = "group joined, partitions loaded"
+ROBOT = "robot answers"
 
 
 def _as_they_are(ports: Ports) -> Ports:
@@ -81,6 +82,7 @@ async def running_worker(
         probes.live[MOVES] = lambda: worker.watchdog.partitions_move
         probes.live[JOINED] = lambda: worker.watchdog.in_group
         probes.ready[READY] = lambda: worker.partitions.ready
+        probes.notes[ROBOT] = lambda: worker.robot.is_there
         yield worker
 
 

@@ -2,8 +2,8 @@
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from itertools import islice
 
 from streams.core.deadlines import Deadlines
@@ -14,7 +14,8 @@ def robot_free_at(job: Job, deadlines: Deadlines) -> datetime | None:
     """Return when the robot has surely let go of a job's batch, or None while the job has not ended.
 
     Meant for a job whose call has returned. A batch that surely never ran frees its workspace at once; a
-    completed one a pause after its completion; any other a pause after its deadline.
+    completed one a pause after its completion; any other a pause after its deadline, or, where a job that the robot
+    refuses can be put off, a pause after its end.
     """
     if not job.ended or job.ended_at is None:
         return None
@@ -22,6 +23,9 @@ def robot_free_at(job: Job, deadlines: Deadlines) -> datetime | None:
         return job.ended_at + deadlines.workspace_pause
     if not job.robot_may_have_received:
         return job.ended_at
+    if deadlines.patience:
+        # The robot itself refuses the next batch while it is still at work on this one.
+        return job.ended_at + deadlines.workspace_pause
     return (job.deadline or job.ended_at) + deadlines.workspace_pause
 
 
@@ -41,6 +45,9 @@ class Admission:
         self._waiting: dict[str, deque[str]] = {}
         self._held: dict[str, dict[str, datetime | None]] = {}
         self._releases: list[tuple[datetime, JobKey]] = []
+        # Until when nobody of a workspace is called, whatever places it has.
+        self._paused: dict[str, datetime] = {}
+        self._pauses: list[tuple[datetime, str]] = []
         # The workspaces that are ready, by rounds, in the order in which they became so; and the round of each.
         self._ready: dict[int, dict[str, None]] = {}
         self._round_of: dict[str, int] = {}
@@ -58,6 +65,26 @@ class Admission:
         self._waiting.setdefault(key.workspace_id, deque()).append(key.job_id)
         self._refresh(key.workspace_id)
 
+    def put_back(self, key: JobKey, nth: int) -> None:
+        """Give back a job's place, and put it into its workspace's line as the n-th."""
+        held = self._held.get(key.workspace_id, {})
+        held.pop(key.job_id, None)
+        if not held:
+            self._held.pop(key.workspace_id, None)
+        self._waiting.setdefault(key.workspace_id, deque()).insert(nth, key.job_id)
+        self._refresh(key.workspace_id)
+
+    def line(self, workspace_id: str) -> Sequence[str]:
+        """Return the jobs of a workspace that wait, the first in line first."""
+        return self._waiting.get(workspace_id, ())
+
+    def pause(self, workspace_id: str, until: datetime) -> None:
+        """Call nobody of a workspace before an instant; of several the latest counts."""
+        if until > self._paused.get(workspace_id, until - timedelta.resolution):
+            self._paused[workspace_id] = until
+            heapq.heappush(self._pauses, (until, workspace_id))
+            self._refresh(workspace_id)
+
     def hold(self, key: JobKey) -> None:
         """Occupy one of the workspace's places with a job, until it is released."""
         self._held.setdefault(key.workspace_id, {})[key.job_id] = None
@@ -71,7 +98,7 @@ class Admission:
             heapq.heappush(self._releases, (at, key))
 
     def advance(self, now: datetime) -> None:
-        """Free the places whose instant has come."""
+        """Free the places, and end the pauses, whose instant has come."""
         while self._releases and self._releases[0][0] <= now:
             at, key = heapq.heappop(self._releases)
             held = self._held.get(key.workspace_id, {})
@@ -80,6 +107,11 @@ class Admission:
                 if not held:
                     del self._held[key.workspace_id]
                 self._refresh(key.workspace_id)
+        while self._pauses and self._pauses[0][0] <= now:
+            until, workspace_id = heapq.heappop(self._pauses)
+            if self._paused.get(workspace_id) == until:
+                del self._paused[workspace_id]
+                self._refresh(workspace_id)
 
     @property
     def rounds(self) -> Mapping[int, int]:
@@ -134,8 +166,10 @@ class Admission:
         self._refresh(workspace_id)
 
     def withdraw(self, key: JobKey) -> None:
-        """Take the first job of a workspace out of its line without a call: its turn goes to the next one."""
-        if not self._first_out(key):
+        """Take a job out of its workspace's line without a call: its turn, if it was next, goes to the next one."""
+        waiting = self._waiting[key.workspace_id]
+        waiting.remove(key.job_id)
+        if not waiting:
             del self._waiting[key.workspace_id]
             self._refresh(key.workspace_id)
 
@@ -149,7 +183,7 @@ class Admission:
 
     def _refresh(self, workspace_id: str) -> None:
         places_left = self._limit == 0 or len(self._held.get(workspace_id, ())) < self._limit
-        if workspace_id not in self._waiting or not places_left:
+        if workspace_id not in self._waiting or workspace_id in self._paused or not places_left:
             self._leave_round(workspace_id)
         elif workspace_id not in self._round_of:
             number = self._round_after(self._last_round.get(workspace_id))

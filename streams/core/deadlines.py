@@ -9,6 +9,12 @@ CLAIM_WINDOW = timedelta(seconds=30)
 # A producer's clock may be wrong by this much; beyond it the timestamp says nothing.
 TIMESTAMP_TOLERANCE = timedelta(hours=1)
 
+# A workspace whose call was refused before any effect waits so long for the next one, twice as long after each refusal.
+FIRST_BACK_OFF = timedelta(seconds=5)
+LONGEST_BACK_OFF = timedelta(seconds=60)
+# A robot may ask for a longer time, within reason.
+LONGEST_ASKED_FOR = timedelta(minutes=5)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deadlines:
@@ -19,6 +25,8 @@ class Deadlines:
     call_timeout: timedelta
     workspace_pause: timedelta
     retention: timedelta
+    # How long a job may be put off; with none it fails when its first call is refused.
+    patience: timedelta = timedelta(0)
 
     def work(self, order_count: int) -> timedelta:
         """Return how long the robot may work on a batch, from its acceptance."""
@@ -35,6 +43,12 @@ class Deadlines:
     def may_still_be_called(self, claimed_at: datetime, now: datetime) -> bool:
         """Whether a claim is still in its window."""
         return now - claimed_at <= CLAIM_WINDOW
+
+    def back_off(self, refusals: int, asked_for: timedelta = timedelta(0)) -> timedelta:
+        """Return how long a workspace waits after so many refusals in a row, and as long as the robot asked for."""
+        # Doubling ends long before it overflows.
+        doubled = FIRST_BACK_OFF * (1 << min(refusals - 1, 10))
+        return max(min(doubled, LONGEST_BACK_OFF), min(asked_for, LONGEST_ASKED_FOR))
 
     def too_old_to_call(self, submitted_at: datetime, now: datetime) -> bool:
         """Whether a submission has passed half of the retention: it is never called."""

@@ -15,6 +15,7 @@ class IgnoreReason(StrEnum):
     DUPLICATE_MISMATCH = "duplicate_mismatch"
     ALREADY_DECIDED = "already_decided"
     DEADLINE_MOVED = "deadline_moved"
+    AGREES = "agrees"
 
 
 @dataclass(frozen=True, slots=True)

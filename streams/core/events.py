@@ -1,7 +1,7 @@
 """What can happen to a job, in the past tense."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from streams.core.job import FailureReason, JobKey, Source
 
@@ -53,13 +53,20 @@ class RobotAccepted:
 
 @dataclass(frozen=True, slots=True)
 class CallFailed:
-    """The POST was refused, cut, timed out or never made; `error` is bounded and without secrets."""
+    """The POST was refused, cut, timed out or never made; `error` is bounded and without secrets.
+
+    `may_be_repeated`: the robot refused it before any effect, or it never left; `wait` is what the robot asked for.
+    `spared`: it was known by then that there is no robot, so it is no fault of this job's.
+    """
 
     key: JobKey
     reason: FailureReason
     error: str
     robot_may_have_received: bool
     robot_status: int | None = None
+    may_be_repeated: bool = False
+    wait: timedelta = timedelta(0)
+    spared: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,10 @@ class FailureReason(StrEnum):
     INTERNAL_ERROR = "internal_error"
 
 
+# What a robot answers that has the workspace at work, or too much to do: it refuses before any effect.
+BUSY_STATUSES = frozenset({409, 429})
+
+
 class Source(NamedTuple):
     """Where the submission of a job lies in Kafka: its payload is read again from there."""
 
@@ -44,8 +48,26 @@ class Source(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PutOff:
+    """That a job's calls were refused before any effect, or never left, so that it waits for another one.
+
+    `times` and `since` are of all its refusals; until `until` its workspace is not called; the rest is the last one's.
+    """
+
+    times: int
+    since: datetime
+    until: datetime
+    reason: FailureReason
+    error: str
+    robot_status: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One row of the job table. Times are aware UTC; fields of a later stage are None until it is reached."""
+    """One row of the job table. Times are aware UTC; fields of a later stage are None until it is reached.
+
+    The `deadline` of a pending job is when it has been put off for too long.
+    """
 
     workspace_id: str
     job_id: str
@@ -65,9 +87,11 @@ class Job:
     error: str | None = None
     robot_status: int | None = None
     robot_may_have_received: bool = False
+    put_off: PutOff | None = None
 
     def __post_init__(self) -> None:
-        for instant in (self.submitted_at, self.claimed_at, self.accepted_at, self.deadline, self.ended_at):
+        put_off = () if self.put_off is None else (self.put_off.since, self.put_off.until)
+        for instant in (self.submitted_at, self.claimed_at, self.accepted_at, self.deadline, self.ended_at, *put_off):
             if instant is not None and instant.tzinfo is None:
                 raise ValueError(f"a naive datetime in job {self.job_id}: {instant}")
 

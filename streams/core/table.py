@@ -5,12 +5,13 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import takewhile
 
 from streams.core.admission import Admission, robot_free_at
-from streams.core.deadlines import Deadlines
+from streams.core.deadlines import FIRST_BACK_OFF, Deadlines
 from streams.core.effects import CallRobot, Effect, IgnoreReason
 from streams.core.events import CallFailed, Event, RobotAccepted
-from streams.core.job import Job, JobKey, Status
+from streams.core.job import BUSY_STATUSES, Job, JobKey, Status
 from streams.core.transition import transition
 
 
@@ -42,6 +43,8 @@ class JobTable:
         self._admission = Admission(jobs_per_workspace, round_after)
         # The jobs whose call is out: nobody else of their workspace may be called before it is back.
         self._calls: set[JobKey] = set()
+        # How often in a row the robot has refused a workspace's calls before any effect.
+        self._refusals: Counter[str] = Counter()
         self._deadlines: list[tuple[datetime, JobKey]] = []
         self._ended: list[tuple[datetime, JobKey]] = []
         self.jobs_by_status: Counter[Status] = Counter()
@@ -65,6 +68,8 @@ class JobTable:
             elif free_at is not None and free_at > now:
                 self._admission.hold(job.key)
                 self._admission.release(job.key, free_at)
+            if (until := self._paused_until(job)) is not None and until > now:
+                self._admission.pause(job.workspace_id, until)
             yield
         pending = [job for job in self._rows.values() if job.status is Status.PENDING]
         for job in sorted(pending, key=lambda job: job.source.offset):
@@ -121,6 +126,7 @@ class JobTable:
         after, effects, ignored = transition(before, event, now, self._durations)
         if isinstance(event, RobotAccepted | CallFailed):
             self._calls.discard(key)
+            self._count_refusals(event, now)
         if CallRobot() in effects:
             self._calls.add(key)
         if after is not None and after is not before:
@@ -165,7 +171,7 @@ class JobTable:
         if before is not None:
             self.jobs_by_status[before.status] -= 1
         self.jobs_by_status[job.status] += 1
-        if job.status is Status.PROCESSING and job.deadline is not None:
+        if not job.ended and job.deadline is not None:
             heapq.heappush(self._deadlines, (job.deadline, job.key))
         elif job.ended and job.ended_at is not None:
             heapq.heappush(self._ended, (job.ended_at, job.key))
@@ -173,7 +179,10 @@ class JobTable:
     def _place(self, before: Job | None, job: Job, now: datetime) -> None:
         """Keep the lines of the workspaces in step with a changed row."""
         if job.status is Status.PENDING:
-            self._admission.wait(job.key)
+            if before is None:
+                self._admission.wait(job.key)
+            else:
+                self._put_back(job)
             return
         if before is not None and before.status is Status.PENDING:
             if job.status is Status.PROCESSING:
@@ -183,6 +192,33 @@ class JobTable:
                 self._admission.withdraw(job.key)
         if job.ended:
             self._leave_robot(job, now)
+
+    def _put_back(self, job: Job) -> None:
+        """Put a job back into the line where it stood."""
+        line = (self._rows[JobKey(job.workspace_id, job_id)] for job_id in self._admission.line(job.workspace_id))
+        nth = sum(1 for _ in takewhile(lambda other: other.source.offset < job.source.offset, line))
+        self._admission.put_back(job.key, nth)
+        if (until := self._paused_until(job)) is not None:
+            self._admission.pause(job.workspace_id, until)
+
+    def _count_refusals(self, event: RobotAccepted | CallFailed, now: datetime) -> None:
+        """Let the workspace wait for longer after each refusal, whatever became of the job."""
+        workspace_id = event.key.workspace_id
+        if isinstance(event, CallFailed) and event.robot_status in BUSY_STATUSES:
+            self._refusals[workspace_id] += 1
+            wait = self._durations.back_off(self._refusals[workspace_id], event.wait)
+            self._admission.pause(workspace_id, now + wait)
+        else:
+            self._refusals.pop(workspace_id, None)
+
+    @staticmethod
+    def _paused_until(job: Job) -> datetime | None:
+        """Return until when a row says that its workspace is not called; a robot's longer wish may be in no row."""
+        if job.put_off is not None and job.status is Status.PENDING:
+            return job.put_off.until
+        if job.ended_at is not None and job.robot_status in BUSY_STATUSES:
+            return job.ended_at + FIRST_BACK_OFF
+        return None
 
     def _leave_robot(self, job: Job, now: datetime) -> None:
         """Let the workspace go on, unless the job's call is still under way here."""

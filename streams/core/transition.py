@@ -19,7 +19,9 @@ from streams.core.events import (
     PayloadGone,
     RobotAccepted,
 )
-from streams.core.job import FailureReason, Job, Status
+from streams.core.job import FailureReason, Job, PutOff, Status
+
+BAD_REQUEST = 400
 
 
 class State(StrEnum):
@@ -174,7 +176,10 @@ def _fail_expired(job: Job, event: PayloadGone, now: datetime, _deadlines: Deadl
     return _fail(job, now, FailureReason.SUBMISSION_EXPIRED, event.error, robot_may_have_received=False)
 
 
-def _fail_call(job: Job, event: CallFailed, now: datetime, _deadlines: Deadlines) -> Result:
+def _call_failed(job: Job, event: CallFailed, now: datetime, deadlines: Deadlines) -> Result:
+    since = now if job.put_off is None else job.put_off.since
+    if event.may_be_repeated and (event.spared or now < since + deadlines.patience):
+        return _put_off(job, event, since, now, deadlines)
     return _fail(
         job,
         now,
@@ -183,6 +188,42 @@ def _fail_call(job: Job, event: CallFailed, now: datetime, _deadlines: Deadlines
         robot_may_have_received=event.robot_may_have_received,
         robot_status=event.robot_status,
     )
+
+
+def _put_off(job: Job, event: CallFailed, since: datetime, now: datetime, deadlines: Deadlines) -> Result:
+    times = 1 if job.put_off is None else job.put_off.times + 1
+    put_off = PutOff(
+        times=times,
+        since=since,
+        # Of a robot that is not there, nobody is called; one that is there may have this workspace at work.
+        until=now if event.robot_status is None else now + deadlines.back_off(times, event.wait),
+        reason=event.reason,
+        error=event.error,
+        robot_status=event.robot_status,
+    )
+    row = replace(
+        job,
+        status=Status.PENDING,
+        claimed_at=None,
+        claimed_by=None,
+        deadline=since + deadlines.patience if deadlines.patience else None,
+        robot_may_have_received=False,
+        put_off=put_off,
+    )
+    return Result(row)
+
+
+def _fail_put_off(job: Job, _event: DeadlinePassed, now: datetime, _deadlines: Deadlines) -> Result:
+    if job.put_off is None or job.deadline is None or now < job.deadline:
+        return Result(job, ignored=IgnoreReason.DEADLINE_MOVED)
+    last = job.put_off
+    return _fail(job, now, last.reason, last.error, robot_may_have_received=False, robot_status=last.robot_status)
+
+
+def _completed_late(job: Job, event: BatchCompleted, _now: datetime, _deadlines: Deadlines) -> Result:
+    # The robot refuses a batch in which it can do nothing only after it has reported each of its orders as failed.
+    agrees = job.robot_status == BAD_REQUEST and event.success_count == 0
+    return Result(job, ignored=IgnoreReason.AGREES if agrees else IgnoreReason.LATE_COMPLETION)
 
 
 def _fail_unanswered(job: Job, _event: DeadlinePassed, now: datetime, _deadlines: Deadlines) -> Result:
@@ -251,11 +292,12 @@ _COLUMNS: dict[State, tuple[tuple[type[object], Cell], ...]] = {
         _then(Admitted, _claim),
         _then(PayloadGone, _fail_expired),
         _then(BatchCompleted, _ignored(IgnoreReason.NOT_DISPATCHED)),
+        _then(DeadlinePassed, _fail_put_off),
     ),
     State.CALLED: (
         *_KNOWN,
         _then(RobotAccepted, _accept),
-        _then(CallFailed, _fail_call),
+        _then(CallFailed, _call_failed),
         _then(BatchCompleted, _complete),
         _then(DeadlinePassed, _fail_unanswered),
     ),
@@ -277,7 +319,7 @@ _COLUMNS: dict[State, tuple[tuple[type[object], Cell], ...]] = {
         *_KNOWN,
         _then(RobotAccepted, _decided),
         _then(CallFailed, _decided),
-        _then(BatchCompleted, _ignored(IgnoreReason.LATE_COMPLETION)),
+        _then(BatchCompleted, _completed_late),
         _then(DeadlinePassed, _decided),
     ),
 }

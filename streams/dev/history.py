@@ -13,7 +13,7 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from schemas import ID_MAX_LENGTH
-from streams.core.job import Job, JobKey
+from streams.core.job import BUSY_STATUSES, Job, JobKey
 from streams.kafka.admin import admin_client
 from streams.kafka.messages import source_record
 from streams.names import DLQ_OF, OUTCOME_TOPICS, SOURCE_TOPICS, Header, Topic, changelog_topic
@@ -26,10 +26,16 @@ _LETTER_HEADERS = (Header.DLQ_ID, Header.DLQ_REASON)
 
 
 class Post(NamedTuple):
-    """A POST that the robot has received."""
+    """A POST that the robot has received, and the status that it answered with, None if it gave no answer."""
 
     key: JobKey
     received_at: datetime
+    status: int | None = None
+
+    @property
+    def handed_over(self) -> bool:
+        """Whether the robot may have begun: it did not refuse the batch before any effect."""
+        return self.status not in BUSY_STATUSES
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +135,11 @@ def read_posts(log_file: Path) -> list[Post]:
     lines = log_file.read_text("utf-8").splitlines() if log_file.exists() else []
     notes = [json.loads(line) for line in lines]
     return [
-        Post(JobKey(note["workspace_id"], note["job_id"]), datetime.fromisoformat(note["received_at"]))
+        Post(
+            JobKey(note["workspace_id"], note["job_id"]),
+            datetime.fromisoformat(note["received_at"]),
+            note.get("status"),
+        )
         for note in notes
     ]
 

@@ -36,7 +36,7 @@ _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 class ViolationKind(StrEnum):
     """What can be wrong with a history."""
 
-    POSTED_TWICE = "posted more than once"
+    POSTED_TWICE = "handed over more than once"
     POSTED_UNKNOWN = "posted, but never submitted"
     POST_DENIED = "posted, but its outcome says that it cannot have been"
     NO_OUTCOME = "accepted, but without an outcome"
@@ -139,9 +139,13 @@ class _Facts:
 
 def _check_posts(facts: _Facts, posts: Sequence[Post]) -> Iterator[Violation]:
     valid = {job_key(record) for record in facts.submitted if facts.content[position(record)] is not None}
-    for key, count in Counter(post.key for post in posts).items():
+    # Only a call that was refused before any effect, or that never left, is made again.
+    handed_over = [post for post in posts if post.handed_over]
+    for key in {post.key for post in posts} - {post.key for post in handed_over} - valid:
+        yield Violation(ViolationKind.POSTED_UNKNOWN, _name(key), "no valid submission has its ids")
+    for key, count in Counter(post.key for post in handed_over).items():
         if count > 1:
-            times = ", ".join(post.received_at.isoformat() for post in posts if post.key == key)
+            times = ", ".join(post.received_at.isoformat() for post in handed_over if post.key == key)
             yield Violation(ViolationKind.POSTED_TWICE, _name(key), f"{count} POSTs, at {times}")
         if key not in valid:
             yield Violation(ViolationKind.POSTED_UNKNOWN, _name(key), "no valid submission has its ids")

@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 from streams.core.events import CallFailed, RobotAccepted
-from streams.core.job import FailureReason, JobKey
+from streams.core.job import BUSY_STATUSES, FailureReason, JobKey
 from streams.engine.claims import CallSlots, Claim
-from streams.engine.ports import Accepted, Answer, Rejected, Robot, Unknown, Unreachable
+from streams.engine.ports import Accepted, Answer, Rejected, Unknown, Unreachable
+from streams.engine.robot_watch import RobotWatch
 from streams.engine.rules import Rules
 from streams.engine.runtime import Runtime
 from streams.wire.robot_request import build_request
@@ -22,11 +24,24 @@ def event_of(key: JobKey, answer: Answer, now: datetime) -> RobotAccepted | Call
     match answer:
         case Accepted():
             return RobotAccepted(key, accepted_at=now)
-        case Rejected(status, error):
-            begun = status not in _REFUSALS
-            return CallFailed(key, FailureReason.ROBOT_REJECTED, error, begun, robot_status=status)
+        case Rejected(status, error, wait):
+            return CallFailed(
+                key,
+                FailureReason.ROBOT_REJECTED,
+                error,
+                robot_may_have_received=status not in _REFUSALS,
+                robot_status=status,
+                may_be_repeated=status in BUSY_STATUSES,
+                wait=wait,
+            )
         case Unreachable(error):
-            return CallFailed(key, FailureReason.ROBOT_UNREACHABLE, error, robot_may_have_received=False)
+            return CallFailed(
+                key,
+                FailureReason.ROBOT_UNREACHABLE,
+                error,
+                robot_may_have_received=False,
+                may_be_repeated=True,
+            )
         case Unknown(error):
             return CallFailed(key, FailureReason.DISPATCH_UNKNOWN, error, robot_may_have_received=True)
 
@@ -36,7 +51,7 @@ class Dispatcher:
 
     def __init__(
         self,
-        robot: Robot,
+        robot: RobotWatch,
         rules: Rules,
         slots: CallSlots,
         report: Callable[[int, RobotAccepted | CallFailed], None],
@@ -62,10 +77,12 @@ class Dispatcher:
         request = build_request(claim.payload, self._rules.callback)
         claimed_at, now = job.claimed_at, self._runtime.now
         if claimed_at is None or not self._rules.deadlines.may_still_be_called(claimed_at, now()):
+            self._robot.not_called()
             error = "The worker stood still between the claim and the call, so the call was not made"
             return CallFailed(job.key, FailureReason.NOT_DISPATCHED, error, robot_may_have_received=False)
         self._runtime.journal.call_started(job)
         started = time.monotonic()
-        answer = await self._robot.create_batch(request)
+        answer, spared = await self._robot.create_batch(request)
         self._runtime.journal.call_ended(type(answer).__name__.lower(), time.monotonic() - started)
-        return event_of(job.key, answer, now())
+        event = event_of(job.key, answer, now())
+        return replace(event, spared=spared) if isinstance(event, CallFailed) else event

@@ -39,6 +39,8 @@ class CallSlots:
     def __init__(self, limit: int, on_offer: Callable[[Container[Claimant]], None] = lambda _claimants: None) -> None:
         self._free = limit
         self._limit = limit
+        # How many may still be taken, whatever is free; None where there is no such bound.
+        self._allowed: int | None = None
         self._on_offer = on_offer
         self._round = 0
         # The last round in which each partition was served, and how often; and how often all were that waited for it.
@@ -49,6 +51,11 @@ class CallSlots:
     def in_flight(self) -> int:
         """How many slots are taken: claims in a transaction, waiting for their call, or in it."""
         return self._limit - self._free
+
+    def allow(self, most: int | None) -> None:
+        """Bound how many slots may be taken from now on; None for as many as are free."""
+        self._allowed = most
+        self.offer()
 
     def round_after(self, last: int | None) -> int:
         """Return the round of a workspace that becomes ready: the present one, unless it has had its turn in it."""
@@ -68,9 +75,11 @@ class CallSlots:
 
     def take(self, claimant: Claimant) -> None:
         """Take a slot that is free, for a workspace of the partition's first round."""
-        if self._free == 0:
+        if self._available == 0:
             raise ValueError("no call slot is free")
         self._free -= 1
+        if self._allowed is not None:
+            self._allowed -= 1
         number = min(claimant.rounds)
         self._round = max(self._round, number)
         waiting = (self._times_served(other, number) for other in self._served if number in other.rounds)
@@ -82,10 +91,20 @@ class CallSlots:
         self._free += 1
         self.offer()
 
+    def give_back(self) -> None:
+        """Give a slot back for which no call was begun."""
+        if self._allowed is not None:
+            self._allowed += 1
+        self.release()
+
     def offer(self) -> None:
         """Tell those who may take a slot."""
-        if self._free and (shares := self._shares({})):
+        if self._available and (shares := self._shares({})):
             self._on_offer(shares)
+
+    @property
+    def _available(self) -> int:
+        return self._free if self._allowed is None else min(self._free, self._allowed)
 
     def _times_served(self, claimant: Claimant, number: int) -> int:
         # Who comes late to a round is not owed what the others have had of it.
@@ -98,14 +117,14 @@ class CallSlots:
         """
         rounds_of = {each: known.get(each, each.rounds) for each in self._served}
         ready = {claimant: rounds for claimant, rounds in rounds_of.items() if rounds}
-        spare = self._free - sum(sum(rounds.values()) for rounds in ready.values())
+        spare = self._available - sum(sum(rounds.values()) for rounds in ready.values())
         if spare >= 0:
             # A workspace may have places for more than one job.
             return {claimant: sum(rounds.values()) + spare for claimant, rounds in ready.items()}
         shares: Counter[Claimant] = Counter()
         for number in sorted({number for rounds in ready.values() for number in rounds}):
             wanted = Counter({claimant: rounds.get(number, 0) for claimant, rounds in ready.items()})
-            left = self._free - shares.total()
+            left = self._available - shares.total()
             if wanted.total() > left:
                 return +(shares + self._turns(number, wanted, left))
             shares += wanted

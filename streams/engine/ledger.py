@@ -319,7 +319,7 @@ class Ledger:
                 self._wrote_at = now
             except BaseException:
                 for _ in draft.claims:
-                    self._slots.release()
+                    self._slots.give_back()
                 raise
         self._finish(batch, draft)
         # What was not taken of our share, others may have.

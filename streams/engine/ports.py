@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol, TypeVar
 
 from streams.wire.records import NewRecord, SourceRecord, TopicPartition
@@ -120,10 +120,11 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The robot answered something else. `error` is bounded and without secrets."""
+    """The robot answered something else. `error` is bounded and without secrets; `wait` is what it asked for."""
 
     status: int
     error: str
+    wait: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,3 +149,6 @@ class Robot(Protocol):
 
     async def create_batch(self, request: RobotRequest) -> Answer:
         """POST a batch once and return what became of it. Raises nothing but cancellation."""
+
+    async def is_there(self) -> bool:
+        """Whether anybody answers at the robot's address, whatever the answer is. Raises nothing but cancellation."""

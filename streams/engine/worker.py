@@ -13,6 +13,7 @@ from streams.engine.deadline_scan import DeadlineScan
 from streams.engine.ledger import Ledger, Shared
 from streams.engine.partitions import Partitions
 from streams.engine.ports import LogReader, PartitionLog, Robot, UndecidedReader
+from streams.engine.robot_watch import RobotWatch
 from streams.engine.rules import Rules
 from streams.engine.runtime import Runtime, Supervisor
 from streams.engine.watchdog import Watchdog
@@ -63,11 +64,13 @@ class Worker:
         self._payloads = PayloadCache(rules.payload_cache_bytes)
         self._scan = DeadlineScan(self.partitions, ReadBarrier(ports.barrier_reader), self._runtime)
         self._deciding: asyncio.Task[None] | None = None
-        self._dispatcher = Dispatcher(ports.robot, rules, self._slots, self._scan.take_answer, self._runtime)
+        self.robot = RobotWatch(ports.robot, self._slots, self._runtime)
+        self._dispatcher = Dispatcher(self.robot, rules, self._slots, self._scan.take_answer, self._runtime)
         self.watchdog = Watchdog(
             self._has_joined, self.partitions.open_ledgers, ports.barrier_reader, rules, self._runtime
         )
         self._watching = self._runtime.supervisor.start(self.watchdog.run())
+        self._runtime.supervisor.start(self.robot.look_once())
 
     async def assign(self, numbers: set[int], generation: int) -> None:
         """Take over the partitions that a generation of the group has given us."""

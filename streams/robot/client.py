@@ -3,6 +3,9 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 
 import aiohttp
 import httpx
@@ -12,8 +15,13 @@ from schemas import ERROR_MAX_LENGTH
 from streams.engine.ports import Accepted, Answer, Rejected, Unknown, Unreachable
 from streams.robot.scrub import longest_form, scrub
 from streams.settings import WorkerSettings
+from streams.version import DISTRIBUTION, version
 from streams.wire.robot_request import RobotRequest
 
+# Time for a health check: a robot that takes longer is not asked for work.
+HEALTH_SECONDS = 5.0
+# More seconds than anybody waits.
+SECONDS_DIGITS = 6
 # The client takes any three digits.
 LEAST_STATUS = 100
 # What is read of an answer, so that an endless one costs nothing.
@@ -34,24 +42,25 @@ _NEVER_LEFT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 async def connected_robot(settings: WorkerSettings) -> AsyncIterator["HttpRobot"]:
     """Yield the robot of the settings, and hold its connection pool open. Connects with the first call."""
     limits = httpx.Limits(max_connections=settings.robot_concurrency, keepalive_expiry=IDLE_SECONDS)
-    time_out = settings.robot_timeout_seconds
     async with httpx.AsyncClient(
         transport=AiohttpTransport(limits=limits, trust_env=False),
-        timeout=httpx.Timeout(None, connect=min(CONNECT_SECONDS, time_out / 2)),
+        timeout=httpx.Timeout(None, connect=min(CONNECT_SECONDS, settings.robot_timeout_seconds / 2)),
+        headers={"User-Agent": f"{DISTRIBUTION}/{version()}"},
         follow_redirects=False,
         trust_env=False,
     ) as client:
-        yield HttpRobot(client, settings.robot_endpoint, settings.callback_secret.get_secret_value(), time_out)
+        yield HttpRobot(client, settings)
 
 
 class HttpRobot:
-    """The robot behind a URL. `timeout_seconds` is for the whole call, the answer's body included."""
+    """The robot behind a URL. Its time-out is for the whole call, the answer's body included."""
 
-    def __init__(self, client: httpx.AsyncClient, endpoint: str, callback_secret: str, timeout_seconds: float) -> None:
+    def __init__(self, client: httpx.AsyncClient, settings: WorkerSettings) -> None:
         self._client = client
-        self._endpoint = endpoint
-        self._callback_secret = callback_secret
-        self._timeout_seconds = timeout_seconds
+        self._endpoint = settings.robot_endpoint
+        self._health = settings.robot_health
+        self._callback_secret = settings.callback_secret.get_secret_value()
+        self._timeout_seconds = settings.robot_timeout_seconds
 
     async def create_batch(self, request: RobotRequest) -> Answer:
         """POST a batch once and return what became of it. Raises nothing but cancellation."""
@@ -73,12 +82,23 @@ class HttpRobot:
                     body += chunk
                     if len(body) > ANSWER_MAX_BYTES:
                         break
-            return _answered(status, bytes(body), request, whole=len(body) <= ANSWER_MAX_BYTES)
+            answer = _answered(status, bytes(body), request, whole=len(body) <= ANSWER_MAX_BYTES)
+            return replace(answer, wait=_asked_for(response)) if isinstance(answer, Rejected) else answer
         except Exception as error:  # noqa: BLE001 # whatever it was, the request may have left: nothing else is safe
             if status is not None:
                 # The status is the answer, even if the rest of its text did not come.
                 return _answered(status, bytes(body), request, whole=False)
             return self._unanswered(error, request)
+
+    async def is_there(self) -> bool:
+        """Whether anything answers at the robot's health address; see Robot."""
+        try:
+            async with asyncio.timeout(HEALTH_SECONDS):
+                # Whatever it says, nobody reads it.
+                async with self._client.stream("GET", self._health):
+                    return True
+        except Exception:  # noqa: BLE001 # whatever it was, it was no answer
+            return False
 
     def _unanswered(self, error: Exception, request: RobotRequest) -> Answer:
         if isinstance(error, TimeoutError):
@@ -89,6 +109,17 @@ class HttpRobot:
         if isinstance(cause, _NEVER_LEFT):
             return Unreachable(f"No connection to the robot: {detail}"[:ERROR_MAX_LENGTH])
         return Unknown(f"The connection broke before the robot's answer: {detail}"[:ERROR_MAX_LENGTH])
+
+
+def _asked_for(response: httpx.Response) -> timedelta:
+    """Return how long the robot asks us to wait (Retry-After: seconds, or a date), 0 if it does not say."""
+    text = response.headers.get("Retry-After", "")
+    if text.isascii() and text.isdigit():
+        return timedelta(seconds=min(int(text[:SECONDS_DIGITS]), 10**SECONDS_DIGITS))
+    try:
+        return max(parsedate_to_datetime(text) - datetime.now(UTC), timedelta(0))
+    except (TypeError, ValueError):
+        return timedelta(0)
 
 
 def _answered(status: int, body: bytes, request: RobotRequest, *, whole: bool) -> Answer:

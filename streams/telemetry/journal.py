@@ -6,8 +6,8 @@ from typing import Any
 import structlog
 
 from streams.core.effects import IgnoreReason
-from streams.core.events import DeadlinePassed, Event, JobSubmitted, RobotAccepted
-from streams.core.job import Job, JobKey, Status
+from streams.core.events import CallFailed, DeadlinePassed, Event, JobSubmitted, RobotAccepted
+from streams.core.job import Job, JobKey, PutOff, Status
 from streams.names import LogEvent
 from streams.telemetry.facts import (
     CompletionIgnored,
@@ -70,8 +70,26 @@ class Journal:
             self._ended(event, job, ids, now)
         elif isinstance(event, RobotAccepted):
             self.info(LogEvent.JOB_ACCEPTED, **ids, deadline=utc_text(job.deadline))
+        elif isinstance(event, CallFailed) and job.put_off is not None:
+            self._put_off(job.put_off, ids)
         elif job.status is Status.PROCESSING:
             self.info(LogEvent.JOB_CLAIMED, **ids, deadline=utc_text(job.deadline))
+
+    def _put_off(self, put_off: PutOff, ids: dict[str, Any]) -> None:
+        self.metrics.put_off.labels(put_off.reason.value).inc()
+        why = {"reason": put_off.reason.value, "error": put_off.error, "robot_status": put_off.robot_status}
+        when = {"since": utc_text(put_off.since), "not_before": utc_text(put_off.until)}
+        self.warning(LogEvent.JOB_PUT_OFF, **ids, **why, times=put_off.times, **when)
+
+    def robot_away(self, error: str) -> None:
+        """Tell that there is no robot, so that nobody is called."""
+        self.metrics.robot_up.set(0)
+        self.warning(LogEvent.ROBOT_AWAY, error=error)
+
+    def robot_back(self) -> None:
+        """Tell that there is a robot again."""
+        self.metrics.robot_up.set(1)
+        self.info(LogEvent.ROBOT_BACK)
 
     def _ended(self, event: Event, job: Job, ids: dict[str, Any], now: datetime) -> None:
         self.metrics.outcomes.labels(job.status.value, job.reason.value if job.reason else "").inc()

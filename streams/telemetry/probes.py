@@ -11,7 +11,7 @@ Checks = dict[str, Callable[[], bool]]
 
 
 class Probes:
-    """Serves the checks: 200 if all are true, else 503. `?verbose` lists them for a person.
+    """Serves the checks: 200 if all are true, else 503. `?verbose` lists them, and the notes, for a person.
 
     `live` and `ready` may be changed at any time: what a process can check grows while it starts.
     """
@@ -19,14 +19,16 @@ class Probes:
     def __init__(self, host: str, port: int, metrics: Metrics) -> None:
         self.live: Checks = {}
         self.ready: Checks = {}
+        # What somebody who looks should know, and what does not make a worker less ready.
+        self.notes: Checks = {}
         self._host = host
         self._port = port
         self._metrics = metrics
         self._app = web.Application()
         self._app.add_routes(
             [
-                web.get("/livez", self._handler(self.live)),
-                web.get("/readyz", self._handler(self.ready)),
+                web.get("/livez", self._handler(self.live, {})),
+                web.get("/readyz", self._handler(self.ready, self.notes)),
                 web.get("/metrics", self._serve_metrics),
             ]
         )
@@ -47,13 +49,15 @@ class Probes:
         return int(self._runner.addresses[0][1])
 
     @staticmethod
-    def _handler(checks: Checks) -> Callable[[web.Request], Awaitable[web.Response]]:
+    def _handler(checks: Checks, notes: Checks) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def handle(request: web.Request) -> web.Response:
             results = {name: check() for name, check in checks.items()}
             passed = all(results.values())
             text = "ok" if passed else "not ok"
             if "verbose" in request.query:
-                text = "\n".join(f"[{'+' if good else '-'}] {name}" for name, good in results.items()) + f"\n{text}"
+                lines = [f"[{'+' if good else '-'}] {name}" for name, good in results.items()]
+                lines += [f"[{'+' if note() else '!'}] {name}" for name, note in notes.items()]
+                text = "\n".join([*lines, text])
             return web.Response(text=text + "\n", status=200 if passed else 503)
 
         return handle

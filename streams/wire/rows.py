@@ -1,11 +1,12 @@
 """The row of the job table as it lies in the changelog topic: a JSON object, with a version."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 import msgspec
 
-from streams.core.job import FailureReason, Job, JobKey, Source, Status
+from streams.core.job import FailureReason, Job, JobKey, PutOff, Source, Status
 from streams.names import CHANGELOG_MARKS
 
 # The value of the mark that a partition has a table (`CHANGELOG_TABLE_KEY`).
@@ -18,6 +19,15 @@ class TableError(Exception):
 
 class UnreadableRowError(TableError):
     """A row was written by a newer release, or by another program; this one could misread it."""
+
+
+class _PutOff(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
+    times: int
+    since: datetime
+    until: datetime
+    reason: FailureReason
+    error: str
+    robot_status: int | None = None
 
 
 class _Row(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
@@ -40,13 +50,14 @@ class _Row(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     error: str | None = None
     robot_status: int | None = None
     robot_may_have_received: bool = False
+    put_off: _PutOff | None = None
 
 
 class _Version(msgspec.Struct):
     version: int
 
 
-_FIELDS = tuple(name for name in _Row.__struct_fields__ if name not in ("version", "source"))
+_FIELDS = tuple(name for name in _Row.__struct_fields__ if name not in ("version", "source", "put_off"))
 _encoder = msgspec.json.Encoder()
 # How a row of each version is read; no version ever goes, or is read in another way. The next one adds its form, and
 # one function that makes its row of the row before it: {1: lambda value: second(first(value)), 2: ...}.
@@ -81,9 +92,9 @@ def decode_entry(key: bytes, value: bytes | None) -> tuple[JobKey | None, Job | 
 
 def encode_row(job: Job) -> bytes:
     """Return the changelog value of a job."""
-    return _encoder.encode(
-        _Row(version=ROW_VERSION, source=job.source, **{name: getattr(job, name) for name in _FIELDS})
-    )
+    put_off = None if job.put_off is None else _PutOff(**asdict(job.put_off))
+    values = {name: getattr(job, name) for name in _FIELDS}
+    return _encoder.encode(_Row(version=ROW_VERSION, source=job.source, put_off=put_off, **values))
 
 
 def decode_row(value: bytes) -> Job:
@@ -96,7 +107,8 @@ def decode_row(value: bytes) -> Job:
                 f"a job row has version {version}, this release reads 1 to {ROW_VERSION}: run the release that wrote it"
             )
         row = read(value)
-        return Job(source=Source(*row.source), **{name: getattr(row, name) for name in _FIELDS})
+        put_off = None if row.put_off is None else PutOff(**msgspec.structs.asdict(row.put_off))
+        return Job(source=Source(*row.source), put_off=put_off, **{name: getattr(row, name) for name in _FIELDS})
     except (msgspec.MsgspecError, ValueError) as error:
         # What it quotes is a path in the row and never more than a word of it.
         raise UnreadableRowError(

@@ -101,6 +101,7 @@ class TrippingRobot:
 
     def __init__(self, robot: Robot, trip: Trip) -> None:
         self._robot = robot
+        self.is_there = robot.is_there
         self._trip = trip
 
     async def create_batch(self, request: RobotRequest) -> Answer:

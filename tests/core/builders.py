@@ -1,9 +1,10 @@
 """Jobs, events and instants for tests, each with every field that its state has."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from streams.core.deadlines import Deadlines
-from streams.core.job import FailureReason, Job, JobKey, Source, Status
+from streams.core.job import FailureReason, Job, JobKey, PutOff, Source, Status
 
 KEY = JobKey("workspace-1", "job-1")
 SOURCE = Source("robot.job.submitted", 3, 41)
@@ -36,6 +37,19 @@ PENDING = Job(
     source=SOURCE,
     fingerprint="f1",
     order_count=2,
+)
+# Refused once, a minute before NOW, with a quarter of an hour of patience.
+PUT_OFF = replace(
+    PENDING,
+    deadline=NOW + timedelta(minutes=14),
+    put_off=PutOff(
+        times=1,
+        since=NOW - timedelta(minutes=1),
+        until=NOW - timedelta(seconds=55),
+        reason=FailureReason.ROBOT_REJECTED,
+        error="Robot service error 409: busy",
+        robot_status=409,
+    ),
 )
 CALLED = Job(
     workspace_id=KEY.workspace_id,

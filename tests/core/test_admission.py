@@ -256,9 +256,43 @@ def test_a_workspace_whose_last_job_is_withdrawn_is_passed_over() -> None:
     assert admit(admission) == ["b1"]
 
 
-def test_only_the_first_job_of_a_line_can_be_withdrawn() -> None:
-    with pytest.raises(ValueError, match="a2 is not the first in line of its workspace"):
-        waiting(1, "a1 a2").withdraw(key("a2"))
+def test_a_job_is_withdrawn_wherever_it_stands() -> None:
+    admission = waiting(1, "a1 a2 a3")
+    admission.withdraw(key("a2"))
+    assert list(admission.line("a")) == ["a1", "a3"]
+    assert admission.first() == key("a1")
+    for name in ("a1", "a3"):
+        admission.withdraw(key(name))
+    assert (admission.first(), admission.workspaces_waiting) == (None, 0)
+
+
+def test_a_job_that_is_put_back_gives_its_place_to_the_line_it_leads_again() -> None:
+    admission = waiting(1, "a1 a2")
+    assert admit(admission) == ["a1"]
+    admission.put_back(key("a1"), 0)
+    assert list(admission.line("a")) == ["a1", "a2"]
+    assert admission.first() == key("a1")
+
+
+def test_nobody_of_a_paused_workspace_is_called_whatever_places_it_has() -> None:
+    admission = waiting(0, "a1 a2 b1")
+    admission.pause("a", NOW + 10 * SECOND)
+    assert admission.first() == key("b1")
+    assert admission.rounds == {0: 1}
+    admission.pause("a", NOW + 5 * SECOND)
+    admission.advance(NOW + 10 * SECOND - timedelta.resolution)
+    assert admit(admission) == ["b1"], "of several pauses the longest counts"
+    admission.advance(NOW + 10 * SECOND)
+    assert admission.first() == key("a1")
+
+
+def test_a_pause_outlasts_an_empty_line() -> None:
+    admission = Admission(1)
+    admission.pause("a", NOW + 10 * SECOND)
+    admission.wait(key("a1"))
+    assert admission.first() is None
+    admission.advance(NOW + 10 * SECOND)
+    assert admission.first() == key("a1")
 
 
 def test_no_more_of_a_workspace_are_next_in_line_than_it_has_free_places() -> None:

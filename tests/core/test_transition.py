@@ -6,6 +6,7 @@ from typing import Any, cast, get_args
 
 import pytest
 
+from streams.core.deadlines import Deadlines
 from streams.core.effects import CallRobot, IgnoreReason, PublishOutcome
 from streams.core.events import (
     Admitted,
@@ -18,7 +19,7 @@ from streams.core.events import (
     PayloadGone,
     RobotAccepted,
 )
-from streams.core.job import FailureReason, Job, JobKey, Source, Status
+from streams.core.job import FailureReason, Job, JobKey, PutOff, Source, Status
 from streams.core.transition import TABLE, ImpossibleTransitionError, State, state_of, transition
 from tests.core.builders import (
     ACCEPTED,
@@ -33,6 +34,7 @@ from tests.core.builders import (
     NOW,
     OTHER_SOURCE,
     PENDING,
+    PUT_OFF,
     SOURCE,
     SUBMITTED_AT,
 )
@@ -135,7 +137,7 @@ CELLS: dict[State, tuple[Changed | IgnoreReason | str, ...]] = {
         CANNOT,
         CANNOT,
         IgnoreReason.NOT_DISPATCHED,
-        CANNOT,
+        IgnoreReason.DEADLINE_MOVED,
     ),
     State.CALLED: (
         DUPLICATE,
@@ -332,6 +334,118 @@ def test_a_failed_call_says_what_its_event_says_about_the_robot() -> None:
     assert effects == (PublishOutcome(),)
 
 
+PATIENT = replace(DEADLINES, patience=timedelta(minutes=15))
+BUSY = CallFailed(KEY, FailureReason.ROBOT_REJECTED, "Robot service error 409: busy", False, 409, may_be_repeated=True)
+NO_CONNECTION = CallFailed(
+    KEY, FailureReason.ROBOT_UNREACHABLE, "No connection to the robot", False, may_be_repeated=True
+)
+
+
+def put_off(job: Job, event: CallFailed, now: datetime, deadlines: Deadlines = PATIENT) -> Job:
+    row, effects, ignored = transition(job, event, now, deadlines)
+    assert (effects, ignored) == ((), None)
+    assert row is not None
+    assert row.status is Status.PENDING
+    return row
+
+
+def test_a_call_that_was_refused_before_any_effect_is_made_again() -> None:
+    """The row is as if it had never been called, but for what it says of the refusal."""
+    refused = put_off(CALLED, BUSY, NOW)
+    expected = PutOff(
+        times=1,
+        since=NOW,
+        until=NOW + timedelta(seconds=5),
+        reason=FailureReason.ROBOT_REJECTED,
+        error="Robot service error 409: busy",
+        robot_status=409,
+    )
+    assert refused == replace(PENDING, put_off=expected, deadline=NOW + timedelta(minutes=15))
+
+
+def test_each_refusal_doubles_the_wait_and_none_moves_the_end_of_the_patience() -> None:
+    job, now, waits = CALLED, NOW, []
+    for _ in range(6):
+        job = put_off(job, BUSY, now)
+        assert job.put_off is not None
+        waits.append((job.put_off.until - now).total_seconds())
+        assert (job.put_off.since, job.deadline) == (NOW, NOW + timedelta(minutes=15))
+        now = job.put_off.until
+        job, effects, _ = cast(Any, transition(job, Admitted(KEY, "worker-1"), now, PATIENT))
+        assert effects == (CallRobot(),)
+    assert waits == [5, 10, 20, 40, 60, 60]
+
+
+@pytest.mark.parametrize(("asked", "waits"), [(0, 5), (4, 5), (30, 30), (300, 300), (86_400, 300)])
+def test_the_robot_may_ask_for_a_longer_wait_within_reason(asked: int, waits: int) -> None:
+    row = put_off(CALLED, replace(BUSY, wait=timedelta(seconds=asked)), NOW).put_off
+    assert row is not None
+    assert row.until == NOW + timedelta(seconds=waits)
+
+
+def test_a_call_that_never_left_is_made_again_as_soon_as_there_is_a_robot() -> None:
+    row = put_off(CALLED, NO_CONNECTION, NOW).put_off
+    assert row is not None
+    assert (row.until, row.robot_status) == (NOW, None)
+
+
+@pytest.mark.parametrize("event", [BUSY, NO_CONNECTION])
+def test_without_patience_the_job_that_was_refused_fails_at_once(event: CallFailed) -> None:
+    row, effects, _ = transition(CALLED, event, NOW, DEADLINES)
+    assert row is not None
+    assert (row.status, row.reason, effects) == (Status.FAILED, event.reason, (PublishOutcome(),))
+
+
+def test_without_patience_a_job_is_spared_that_was_tried_while_it_was_known_that_there_is_no_robot() -> None:
+    row = put_off(CALLED, replace(NO_CONNECTION, spared=True), NOW, DEADLINES)
+    assert row.deadline is None, "it waits for its turn as all the others do"
+
+
+@pytest.mark.parametrize("status", [400, 408, 500, 503, None])
+@pytest.mark.parametrize("received", [True, False])
+def test_every_other_failure_of_a_call_ends_the_job_whatever_the_patience(status: int | None, received: bool) -> None:
+    event = CallFailed(KEY, FailureReason.ROBOT_REJECTED, "no", received, status)
+    row, effects, _ = transition(CALLED, event, NOW, PATIENT)
+    assert row is not None
+    assert (row.status, effects) == (Status.FAILED, (PublishOutcome(),))
+
+
+def test_after_its_patience_a_job_fails_with_the_last_refusal() -> None:
+    deadline = cast(datetime, PUT_OFF.deadline)
+    early, effects, ignored = transition(PUT_OFF, DeadlinePassed(KEY), deadline - timedelta.resolution, PATIENT)
+    assert (early, effects, ignored) == (PUT_OFF, (), IgnoreReason.DEADLINE_MOVED)
+    row, effects, _ = transition(PUT_OFF, DeadlinePassed(KEY), deadline, PATIENT)
+    assert effects == (PublishOutcome(),)
+    assert row == replace(
+        PUT_OFF,
+        status=Status.FAILED,
+        ended_at=deadline,
+        reason=FailureReason.ROBOT_REJECTED,
+        error="Robot service error 409: busy",
+        robot_status=409,
+    )
+
+
+def test_a_refusal_at_the_end_of_the_patience_ends_the_job() -> None:
+    claimed = replace(CALLED, put_off=PUT_OFF.put_off)
+    end = NOW + timedelta(minutes=14)
+    assert put_off(claimed, BUSY, end - timedelta.resolution).status is Status.PENDING
+    row, _, _ = transition(claimed, BUSY, end, PATIENT)
+    assert row is not None
+    assert row.status is Status.FAILED
+
+
+def test_a_completion_without_success_agrees_with_a_batch_in_which_the_robot_could_do_nothing() -> None:
+    """It reports every order as failed, and only then answers 400."""
+    refused = replace(FAILED, robot_status=400, robot_may_have_received=False)
+    for job, success, reason in (
+        (refused, 0, IgnoreReason.AGREES),
+        (refused, 1, IgnoreReason.LATE_COMPLETION),
+        (FAILED, 0, IgnoreReason.LATE_COMPLETION),
+    ):
+        assert transition(job, BatchCompleted(KEY, success, 2 - success), NOW, DEADLINES) == (job, (), reason)
+
+
 def test_counts_that_do_not_add_up_to_the_orders_complete_the_job_and_show_in_its_row() -> None:
     job, _, _ = transition(ACCEPTED, BatchCompleted(KEY, 2, 1), NOW, DEADLINES)
     assert job is not None
@@ -387,4 +501,5 @@ def test_a_row_has_no_field_for_a_credential_or_an_order() -> None:
         "error",
         "robot_status",
         "robot_may_have_received",
+        "put_off",
     }

@@ -86,6 +86,7 @@ class DyingRobot:
 
     def __init__(self, robot: Robot, point: Point, job_id: str) -> None:
         self._robot = robot
+        self.is_there = robot.is_there
         self._point = point
         self._job_id = job_id
 

@@ -17,6 +17,9 @@ class BrokenRobot:
     async def create_batch(self, request: RobotRequest) -> Answer:
         raise RuntimeError(f"no call for {request}")
 
+    async def is_there(self) -> bool:
+        return True
+
 
 def break_robot(ports: Ports) -> Ports:
     """Put it in the place of the real one."""

@@ -87,6 +87,10 @@ class SimulatedRobotClient:
         await self._host.io()
         return answer
 
+    async def is_there(self) -> bool:
+        await self._host.io()
+        return not self._host.world.robot.away
+
 
 class SimulatedWorker:
     """A member of the group. `run` lasts until it is stopped or its host dies."""

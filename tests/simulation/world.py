@@ -24,7 +24,7 @@ from tests.simulation.worker import Host, SimulatedWorker
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SESSION_SECONDS = 6.0
 # By then every deadline has passed twice over, whatever went wrong.
-SETTLE_SECONDS = 300.0
+SETTLE_SECONDS = 1_500.0
 POLL_SECONDS = 0.5
 INTRUSION = "a batch sent while the robot had another of its workspace"
 REPORT_IGNORED = "a batch that had been reported when its call broke, and failed"
@@ -43,6 +43,8 @@ class Plan:
     # How long ended jobs stay in the table; with a replay everything is read again once they have left it.
     retention_seconds: float = 604_800.0
     replay: bool = False
+    # How long a job may be put off.
+    patience_seconds: float = 0.0
 
     @classmethod
     def of(cls, seed: int) -> "Plan":
@@ -58,6 +60,7 @@ class Plan:
             faults=rng.choice((0, 2, 4, 8)),
             retention_seconds=120.0 if replay else cls.retention_seconds,
             replay=replay,
+            patience_seconds=rng.choice((0.0, 20.0, 900.0)),
         )
 
 
@@ -71,23 +74,33 @@ class SimulatedRobot:
     # Second batches that an orchestrator whose workers never stood still should not have sent.
     intrusions: list[str] = field(default_factory=list)
     broke_at: dict[JobKey, datetime] = field(default_factory=dict)
+    # What it has begun.
+    taken: set[JobKey] = field(default_factory=set)
+    # Nobody listens at its address.
+    away: bool = False
 
     async def receive(self, request: RobotRequest, host: Host) -> Answer:
         """Take a POST; what becomes of it is chance."""
         world = self.world
         key = JobKey(request.workspace_id, request.job_id)
-        if world.rng.random() < 0.03:
+        if self.away or world.rng.random() < 0.02:
             return Unreachable("no connection")
+        if key not in self.taken and (request.workspace_id in self.busy or world.rng.random() < 0.05):
+            # Also somebody else may hold the workspace.
+            self.posts.append(Post(key, world.now(), 409))
+            return self._refuse(request, host)
         self.posts.append(Post(key, world.now()))
-        if request.workspace_id in self.busy:
-            if not host.was_paused and self.busy[request.workspace_id] not in world.doubtful:
-                self.intrusions.append(f"{request.job_id} while {self.busy[request.workspace_id]} was running")
-            return Rejected(409, "Robot service error 409: busy")
+        if key in self.taken:
+            # It remembers what it has answered, before it looks at anything else.
+            return Accepted()
         fate = world.rng.random()
+        if fate > 0.98:
+            return Rejected(500, "Robot service error 500: a bug")
         if fate < 0.06:
             return Rejected(400, "Robot service error 400: no")
         orders = len(json.loads(request.body)["orders"])
         self.busy[request.workspace_id] = request.job_id
+        self.taken.add(key)
         work = orders * world.rng.uniform(0.1, 1.0)
         if fate < 0.12:
             # Slower than it may be: its completion comes late, or never.
@@ -103,6 +116,15 @@ class SimulatedRobot:
             self.broke_at[key] = world.now()
             return Unknown("the connection broke")
         return Accepted()
+
+    def _refuse(self, request: RobotRequest, host: Host) -> Answer:
+        world, running = self.world, self.busy.get(request.workspace_id)
+        # With patience it is left to the robot to say whether it is still at work.
+        cautious = not host.was_paused and not world.plan.patience_seconds
+        if cautious and running is not None and running not in world.doubtful:
+            self.intrusions.append(f"{request.job_id} while {running} was running")
+        wait = timedelta(seconds=world.rng.choice((0, 0, 10)))
+        return Rejected(409, "Robot service error 409: busy", wait)
 
     async def _work(self, key: JobKey, orders: int, seconds: float, *, lost: bool) -> None:
         world = self.world
@@ -137,6 +159,7 @@ class World:
             call_timeout=timedelta(seconds=2),
             workspace_pause=timedelta(seconds=self.pause_seconds),
             retention=timedelta(seconds=plan.retention_seconds),
+            patience=timedelta(seconds=plan.patience_seconds),
         )
         self.jobs_per_workspace = 1
         self.broker = SimulatedBroker(plan.partitions, self.now)
@@ -297,7 +320,7 @@ class World:
     def _faults(self) -> Iterator[Callable[[], Coroutine[None, None, None]]]:
         kinds = (
             *(self._crash_one, self._crash_one, self._pause_one, self._pause_one),
-            *(self._stop_one, self._add_one, self._refuse, self._read_again, self._forget),
+            *(self._stop_one, self._add_one, self._refuse, self._read_again, self._forget, self._robot_leaves),
         )
         for _ in range(self.plan.faults):
             yield self.rng.choice(kinds)
@@ -325,6 +348,11 @@ class World:
 
     async def _refuse(self) -> None:
         self.broker.refusals = self.rng.randint(1, 2)
+
+    async def _robot_leaves(self) -> None:
+        self.robot.away = True
+        await asyncio.sleep(self.rng.uniform(1, 30))
+        self.robot.away = False
 
     async def _forget(self) -> None:
         if live := self.live():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.core.job import FailureReason, Job, Source, Status
+from streams.core.job import FailureReason, Job, PutOff, Source, Status
 from streams.names import CHANGELOG_OPENED_KEY, CHANGELOG_TABLE_KEY
 from streams.wire.rows import ROW_VERSION, TABLE_MARK, decode_entry, encode_row, row_key
 
@@ -91,6 +91,29 @@ JOBS: Mapping[int, Mapping[str, Job]] = {
         ),
         "submission_expired": replace(
             PENDING, status=Status.FAILED, ended_at=at(59, 59, 999_999), reason=FailureReason.SUBMISSION_EXPIRED
+        ),
+        # Its call is to be made again; the next one waits for the robot.
+        "put_off": replace(
+            PENDING,
+            deadline=at(15, 11),
+            put_off=PutOff(
+                times=2,
+                since=at(0, 11),
+                until=at(0, 31, 500_000),
+                reason=FailureReason.ROBOT_REJECTED,
+                error="Robot service error 409: busy",
+                robot_status=409,
+            ),
+        ),
+        "put_off_without_a_status": replace(
+            PENDING,
+            put_off=PutOff(
+                times=1,
+                since=at(0, 11),
+                until=at(0, 11),
+                reason=FailureReason.ROBOT_UNREACHABLE,
+                error="ConnectError: connection refused",
+            ),
         ),
         "internal_error": replace(UNREACHABLE, reason=FailureReason.INTERNAL_ERROR),
         "letters": replace(

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.core.job import FailureReason, Job, JobKey, Source, Status
+from streams.core.job import FailureReason, Job, JobKey, PutOff, Source, Status
 from streams.wire.rows import ROW_VERSION, UnreadableRowError, decode_row, encode_row, row_key, utc_text
-from tests.core.builders import ACCEPTED, COMPLETED, FAILED, NOW, PENDING
+from tests.core.builders import ACCEPTED, COMPLETED, FAILED, NOW, PENDING, PUT_OFF
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 ids = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=200)
@@ -36,6 +36,16 @@ jobs = st.builds(
     error=st.none() | texts,
     robot_status=st.none() | st.integers(100, 599),
     robot_may_have_received=st.booleans(),
+    put_off=st.none()
+    | st.builds(
+        PutOff,
+        times=st.integers(1, 2**31),
+        since=instants,
+        until=instants,
+        reason=st.sampled_from(FailureReason),
+        error=texts,
+        robot_status=st.none() | st.integers(100, 599),
+    ),
 )
 
 
@@ -52,7 +62,7 @@ def test_a_row_is_the_same_bytes_however_often_it_is_written(job: Job) -> None:
 
 
 def test_every_field_of_a_job_is_in_its_row_and_nothing_else_but_the_version() -> None:
-    everything = replace(FAILED, accepted_at=NOW, success_count=0, error_count=0)
+    everything = replace(FAILED, accepted_at=NOW, success_count=0, error_count=0, put_off=PUT_OFF.put_off)
     snake = {
         "".join(f"_{c.lower()}" if c.isupper() else c for c in name) for name in json.loads(encode_row(everything))
     }
