@@ -1,6 +1,7 @@
 """Random lives of several jobs: whatever comes in whatever order, the promises hold."""
 
 from collections import Counter
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from hypothesis import settings
@@ -27,29 +28,28 @@ from tests.core.builders import DEADLINES, NOW
 KEYS = [JobKey(workspace, f"job-{number}") for workspace in ("a", "b") for number in range(4)]
 keys = st.sampled_from(KEYS)
 counts = st.integers(0, 3)
+REFUSALS = [(FailureReason.ROBOT_REJECTED, 409), (FailureReason.ROBOT_UNREACHABLE, None)]
 CALL_FAILURES = [
-    (FailureReason.ROBOT_REJECTED, False, 409),
     (FailureReason.ROBOT_REJECTED, True, 503),
-    (FailureReason.ROBOT_UNREACHABLE, False, None),
     (FailureReason.DISPATCH_UNKNOWN, True, None),
     (FailureReason.NOT_DISPATCHED, False, None),
 ]
-MAY_GET_A_DEADLINE = {State.CALLED, State.ACCEPTED, State.COMPLETED, State.FAILED}
+MAY_GET_A_DEADLINE = {State.PENDING, State.CALLED, State.ACCEPTED, State.COMPLETED, State.FAILED}
 
 
-def surely_free_at(job: Job) -> datetime:
-    """Say in the test's own words when the robot has let go of an ended job whose call has returned."""
+def surely_free_at(job: Job, patient: bool) -> datetime:
+    """Say in the test's own words when the next of an ended job's workspace may go, once its call has returned."""
     assert job.ended_at is not None
     if job.status is Status.FAILED and not job.robot_may_have_received:
         return job.ended_at
-    if job.status is Status.FAILED:
+    if job.status is Status.FAILED and not patient:
         assert job.deadline is not None
         return job.deadline + timedelta(seconds=5)
     return job.ended_at + timedelta(seconds=5)
 
 
-def new_table(limit: int) -> JobTable:
-    return JobTable(DEADLINES, limit, lambda last: 0 if last is None else last + 1)
+def new_table(limit: int, patience: timedelta) -> JobTable:
+    return JobTable(replace(DEADLINES, patience=patience), limit, lambda last: 0 if last is None else last + 1)
 
 
 class Lives(RuleBasedStateMachine):
@@ -59,7 +59,8 @@ class Lives(RuleBasedStateMachine):
         super().__init__()
         self.now: datetime = NOW
         self.limit = 1
-        self.table = new_table(1)
+        self.patience = timedelta(0)
+        self.table = new_table(1, self.patience)
         self.rows: dict[JobKey, Job] = {}
         self.calls_out: set[JobKey] = set()
         # The account: nothing below is read back from the code under test.
@@ -70,12 +71,17 @@ class Lives(RuleBasedStateMachine):
         self.robot_busy: dict[JobKey, datetime | None] = {}
         # Late completions are in no row: after a restart their jobs hold their places for longer than they must.
         self.held_again: dict[JobKey, datetime] = {}
+        # Jobs whose last call did nothing, so that another one is no second one.
+        self.refused: Counter[JobKey] = Counter()
+        # Until when a workspace may have been told to wait, at the latest.
+        self.paused: dict[str, datetime] = {}
         self.offset = 0
 
-    @initialize(limit=st.sampled_from([0, 1, 1, 2, 3]))
-    def choose_a_limit(self, limit: int) -> None:
+    @initialize(limit=st.sampled_from([0, 1, 1, 2, 3]), patience=st.sampled_from([0, 60, 900]))
+    def choose_a_limit(self, limit: int, patience: int) -> None:
         self.limit = limit
-        self.table = new_table(limit)
+        self.patience = timedelta(seconds=patience)
+        self.table = new_table(limit, self.patience)
 
     def apply(self, event: Event) -> None:
         change = self.table.apply(event, self.now)
@@ -94,7 +100,12 @@ class Lives(RuleBasedStateMachine):
         if before is None and job.status is Status.PENDING:
             self.line[job.workspace_id].append(job.key)
         if before is not None and before.status is Status.PENDING and job is not before:
-            assert self.line[job.workspace_id].pop(0) == job.key, "first in, first out"
+            line = self.line[job.workspace_id]
+            if job.status is Status.PROCESSING:
+                assert line[0] == job.key, "first in, first out"
+            line.remove(job.key)
+        if before is not None and before.status is Status.PROCESSING and job.status is Status.PENDING:
+            self.put_back(job)
         if CallRobot() in change.effects:
             self.calls[event.key] += 1
             self.calls_out.add(event.key)
@@ -102,7 +113,16 @@ class Lives(RuleBasedStateMachine):
         self.outcomes[event.key] += change.effects.count(PublishOutcome())
         returned = isinstance(event, RobotAccepted | CallFailed)
         if job.ended and (job is not before or returned) and event.key not in self.calls_out:
-            self.let_go(event.key, surely_free_at(job))
+            self.let_go(event.key, self.surely_free_at(job))
+
+    def put_back(self, job: Job) -> None:
+        """Note that the call of a job did nothing: it waits where it stood, and the robot has nothing of it."""
+        self.refused[job.key] += 1
+        line = self.line[job.workspace_id]
+        line.append(job.key)
+        line.sort(key=lambda key: self.rows[key].source.offset)
+        self.robot_busy.pop(job.key)
+        self.held_again.pop(job.key, None)
 
     def let_go(self, key: JobKey, surely_at: datetime) -> None:
         """Note when the robot has let go of a batch at the latest."""
@@ -110,6 +130,9 @@ class Lives(RuleBasedStateMachine):
             self.robot_busy[key] = surely_at
         if key in self.held_again and self.held_again[key] > self.now:
             self.held_again[key] = surely_at
+
+    def surely_free_at(self, job: Job) -> datetime:
+        return surely_free_at(job, patient=bool(self.patience))
 
     def robot_has_let_go(self, key: JobKey) -> bool:
         until = self.robot_busy[key]
@@ -133,7 +156,8 @@ class Lives(RuleBasedStateMachine):
             free = [
                 workspace
                 for workspace, line in self.line.items()
-                if line and (self.limit == 0 or self.held(workspace) < self.limit)
+                if line and self.paused.get(workspace, self.now) <= self.now
+                if self.limit == 0 or self.held(workspace) < self.limit
             ]
             assert free == [], "a workspace with a free place and a waiting job is never passed over"
             return
@@ -150,6 +174,20 @@ class Lives(RuleBasedStateMachine):
         reason, received, status = failure
         self.apply(CallFailed(data.draw(st.sampled_from(sorted(self.calls_out))), reason, "error", received, status))
 
+    @precondition(lambda self: self.calls_out)
+    @rule(data=st.data(), refusal=st.sampled_from(REFUSALS), wait=st.sampled_from([0, 0, 200]), spared=st.booleans())
+    def the_call_is_refused(
+        self, data: st.DataObject, refusal: tuple[FailureReason, int | None], wait: int, spared: bool
+    ) -> None:
+        reason, status = refusal
+        key = data.draw(st.sampled_from(sorted(self.calls_out)))
+        asked = timedelta(seconds=wait)
+        spared = spared and status is None
+        self.apply(CallFailed(key, reason, "error", False, status, may_be_repeated=True, wait=asked, spared=spared))
+        if status is not None:
+            until = self.now + max(timedelta(seconds=60), asked)
+            self.paused[key.workspace_id] = max(self.paused.get(key.workspace_id, until), until)
+
     @rule(key=keys, success=counts, error=counts)
     def a_completion_is_read(self, key: JobKey, success: int, error: int) -> None:
         late = key in self.rows and self.rows[key].status is Status.FAILED
@@ -164,7 +202,9 @@ class Lives(RuleBasedStateMachine):
             return
         assert before is not None
         self.apply(DeadlinePassed(key))
-        if self.rows[key] is not before:
+        if self.rows[key] is not before and before.put_off is not None and before.status is Status.PENDING:
+            assert self.now >= before.put_off.since + self.patience, "patience is never cut short"
+        elif self.rows[key] is not before:
             assert self.now >= self.latest_promise(before), "a deadline never fails a job early"
 
     def latest_promise(self, job: Job) -> datetime:
@@ -186,9 +226,10 @@ class Lives(RuleBasedStateMachine):
         self.calls_out.clear()
         for key, job in self.rows.items():
             if key in self.robot_busy and job.ended:
-                self.held_again[key] = surely_free_at(job)
-                self.robot_busy[key] = min(self.robot_busy[key] or surely_free_at(job), surely_free_at(job))
-        self.table = new_table(self.limit)
+                free_at = self.surely_free_at(job)
+                self.held_again[key] = free_at
+                self.robot_busy[key] = min(self.robot_busy[key] or free_at, free_at)
+        self.table = new_table(self.limit, self.patience)
         for key, job in self.rows.items():
             self.table.load(key, job)
         for _ in self.table.index(self.now):
@@ -204,7 +245,7 @@ class Lives(RuleBasedStateMachine):
 
     @invariant()
     def no_job_is_called_twice(self) -> None:
-        assert all(number == 1 for number in self.calls.values())
+        assert all(number - self.refused[key] in (0, 1) for key, number in self.calls.items())
 
     @invariant()
     def a_job_has_one_outcome_once_it_has_ended_and_none_before(self) -> None:
@@ -214,7 +255,7 @@ class Lives(RuleBasedStateMachine):
     def only_a_called_job_is_at_the_robot_or_completed(self) -> None:
         for key, job in self.rows.items():
             if job.status in (Status.PROCESSING, Status.COMPLETED):
-                assert self.calls[key] == 1
+                assert self.calls[key] - self.refused[key] == 1
 
     @invariant()
     def a_workspace_never_has_more_jobs_at_the_robot_than_its_limit(self) -> None:

@@ -96,9 +96,11 @@ class SimulatedRobot:
         fate = world.rng.random()
         if fate > 0.98:
             return Rejected(500, "Robot service error 500: a bug")
-        if fate < 0.06:
-            return Rejected(400, "Robot service error 400: no")
         orders = len(json.loads(request.body)["orders"])
+        if fate < 0.06:
+            # It has reported every order as failed.
+            world.complete(key, 0, orders)
+            return Rejected(400, "Robot service error 400: no")
         self.busy[request.workspace_id] = request.job_id
         self.taken.add(key)
         work = orders * world.rng.uniform(0.1, 1.0)

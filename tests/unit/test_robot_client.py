@@ -1,21 +1,28 @@
 """Answers that no simulated robot gives: read from a socket that says what the test wants."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any, cast
 
 import pytest
 
 from streams.engine.ports import Accepted, Answer, Rejected, Unknown
-from streams.robot.client import connected_robot
+from streams.robot.client import HttpRobot, connected_robot
 from streams.settings import WorkerSettings
+from streams.version import DISTRIBUTION, version
 from streams.wire.robot_request import RobotRequest
 
 
-async def answer_to(raw: bytes) -> Answer:
-    """Return what the client makes of the bytes that come after a request."""
+@contextlib.asynccontextmanager
+async def robot_that_answers(raw: bytes) -> AsyncIterator[tuple[HttpRobot, list[bytes]]]:
+    """Yield a client of a server that says these bytes after each request, and the heads of the requests."""
+    heads: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
         writer.write(raw)
         writer.close()
 
@@ -26,6 +33,12 @@ async def answer_to(raw: bytes) -> Answer:
         "NEXT_PUBLIC_APP_URL": "https://app.example.com",
     }
     async with server, connected_robot(WorkerSettings(**cast(Any, values))) as robot:
+        yield robot, heads
+
+
+async def answer_to(raw: bytes) -> Answer:
+    """Return what the client makes of the bytes that come after a request."""
+    async with robot_that_answers(raw) as (robot, _):
         return await robot.create_batch(RobotRequest("job-1", "workspace-1", b"{}", ()))
 
 
@@ -43,3 +56,38 @@ async def answer_to(raw: bytes) -> Answer:
 async def test_every_status_has_a_meaning_that_an_outcome_can_carry(status: str, answer: Answer) -> None:
     raw = f"HTTP/1.1 {status} X\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno"
     assert await answer_to(raw.encode()) == answer
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("30", 30), ("0", 0), ("-5", 0), ("soon", 0), ("1.5", 0), ("9" * 400, 999_999), ("", 0), ("\u0663", 0)],
+)
+async def test_a_robot_that_is_busy_may_say_when_to_come_again(header: str, seconds: int) -> None:
+    raw = f"HTTP/1.1 429 X\r\nRetry-After: {header}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    answer = await answer_to(raw.encode())
+    assert isinstance(answer, Rejected)
+    assert answer.wait == timedelta(seconds=seconds)
+
+
+async def test_it_may_say_so_by_a_date() -> None:
+    for ahead, least, most in ((-60, 0, 0), (600, 590, 600)):
+        at = format_datetime(datetime.now(UTC) + timedelta(seconds=ahead), usegmt=True)
+        raw = f"HTTP/1.1 409 X\r\nRetry-After: {at}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        answer = await answer_to(raw.encode())
+        assert isinstance(answer, Rejected)
+        assert timedelta(seconds=least) <= answer.wait <= timedelta(seconds=most)
+
+
+@pytest.mark.parametrize("status", ["200 OK", "404 Not Found", "500 X"])
+async def test_whoever_answers_at_the_health_address_is_there(status: str) -> None:
+    raw = f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    async with robot_that_answers(raw.encode()) as (robot, heads):
+        assert await robot.is_there()
+    assert heads[0].startswith(b"GET /api/health HTTP/1.1\r\n")
+    assert f"user-agent: {DISTRIBUTION}/{version()}\r\n".encode() in heads[0].lower()
+
+
+@pytest.mark.parametrize("raw", [b"", b"nonsense\r\n\r\n"])
+async def test_nobody_is_there_who_does_not_speak_http(raw: bytes) -> None:
+    async with robot_that_answers(raw) as (robot, _):
+        assert not await robot.is_there()

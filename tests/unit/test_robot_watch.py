@@ -1,0 +1,198 @@
+"""What is learnt of the robot from its answers, and whom it lets be called."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+import pytest
+
+from streams.engine.claims import CallSlots
+from streams.engine.ports import Accepted, Answer, Rejected, Unknown, Unreachable
+from streams.engine.robot_watch import ASK_SECONDS, RobotWatch
+from streams.engine.runtime import Runtime, Supervisor
+from streams.names import LogEvent
+from streams.telemetry.journal import Journal
+from streams.telemetry.metrics import Metrics
+from streams.wire.robot_request import RobotRequest
+from tests.core.builders import NOW
+from tests.simulation.loop import VirtualTimeLoop
+
+REQUEST = RobotRequest("job-1", "workspace-1", b"{}", ())
+NOBODY = Unreachable("No connection to the robot")
+BUSY = Rejected(409, "Robot service error 409: busy")
+BROKEN = Unknown("The connection broke")
+FREE = 4
+MOMENT = 0.1
+
+
+class Line:
+    """A partition with more workspaces than there are call slots."""
+
+    def __init__(self) -> None:
+        self.rounds = Counter({0: 100})
+
+
+class Scene:
+    """A robot that gives the answers of a list, and is there or not."""
+
+    def __init__(self, answers: Sequence[Answer] = (), *, there: bool = True) -> None:
+        self.there = there
+        self.asked = 0
+        self.answers = list(answers)
+        self.said: list[tuple[LogEvent, str]] = []
+        self.metrics = Metrics()
+        self.slots = CallSlots(FREE)
+        self.line = Line()
+        self.slots.enter(self.line)
+        self.watch = RobotWatch(self, self.slots, Runtime(lambda: NOW, Told(self), Supervisor(self.fail)))
+
+    def fail(self, error: BaseException) -> None:
+        raise error
+
+    async def create_batch(self, _request: RobotRequest) -> Answer:
+        return self.answers.pop(0)
+
+    async def is_there(self) -> bool:
+        self.asked += 1
+        return self.there
+
+    async def call(self) -> tuple[Answer, bool]:
+        """Make a call with a slot, as the dispatcher does."""
+        self.slots.take(self.line)
+        try:
+            return await self.watch.create_batch(REQUEST)
+        finally:
+            self.slots.release()
+
+    @property
+    def share(self) -> int:
+        return self.slots.share(self.line, self.line.rounds)
+
+    @property
+    def up(self) -> float | None:
+        return self.metrics.registry.get_sample_value("robot_orchestrator_robot_up")
+
+
+class Told(Journal):
+    """Keeps what is told of the robot."""
+
+    def __init__(self, scene: Scene) -> None:
+        super().__init__(scene.metrics)
+        self._scene = scene
+
+    def info(self, event: LogEvent, **values: Any) -> None:
+        self._scene.said.append((event, values.get("error", "")))
+
+    warning = info
+
+
+def play(scene: Coroutine[Any, Any, None]) -> None:
+    loop = VirtualTimeLoop()
+    try:
+        loop.run_until_complete(scene)
+    finally:
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.close()
+
+
+def test_nobody_is_called_after_a_connection_that_could_not_be_made_until_somebody_answers() -> None:
+    scene = Scene([NOBODY, Accepted()], there=False)
+
+    async def main() -> None:
+        assert await scene.call() == (NOBODY, False)
+        assert (scene.share, scene.up, scene.watch.is_there) == (0, 0, False)
+        await asyncio.sleep(3 * ASK_SECONDS + MOMENT)
+        assert (scene.share, scene.asked) == (0, 3)
+        scene.there = True
+        await asyncio.sleep(ASK_SECONDS + MOMENT)
+        # One first: the robot may be there and not work.
+        assert (scene.share, scene.up) == (1, 0)
+        await scene.call()
+        assert (scene.share, scene.up, scene.watch.is_there) == (FREE, 1, True)
+
+    play(main())
+    assert scene.said == [(LogEvent.ROBOT_AWAY, NOBODY.error), (LogEvent.ROBOT_BACK, "")]
+
+
+def test_calls_that_were_under_way_when_the_robot_went_are_spared() -> None:
+    scene = Scene([NOBODY, NOBODY, NOBODY])
+
+    async def main() -> None:
+        spared = [spared for _, spared in [await scene.watch.create_batch(REQUEST) for _ in range(3)]]
+        assert spared == [False, True, True]
+
+    play(main())
+    assert scene.said == [(LogEvent.ROBOT_AWAY, NOBODY.error)]
+
+
+@pytest.mark.parametrize("answer", [NOBODY, BROKEN])
+def test_a_first_call_that_finds_no_robot_again_has_all_the_others_wait(answer: Answer) -> None:
+    scene = Scene([NOBODY, answer, BUSY])
+
+    async def main() -> None:
+        await scene.call()
+        await asyncio.sleep(ASK_SECONDS + MOMENT)
+        assert await scene.call() == (answer, False)
+        assert scene.share == 0
+        await asyncio.sleep(ASK_SECONDS + MOMENT)
+        await scene.call()
+        assert scene.share == FREE
+
+    play(main())
+    assert [event for event, _ in scene.said] == [LogEvent.ROBOT_AWAY, LogEvent.ROBOT_BACK]
+
+
+def test_a_call_that_broke_while_the_robot_is_away_brings_it_not_back_and_an_answer_does() -> None:
+    scene = Scene([NOBODY, BROKEN, BUSY], there=False)
+
+    async def main() -> None:
+        await scene.watch.create_batch(REQUEST)
+        await scene.watch.create_batch(REQUEST)
+        assert scene.share == 0
+        await scene.watch.create_batch(REQUEST)
+        assert scene.share == FREE
+
+    play(main())
+
+
+def test_a_call_that_broke_tells_nothing_of_a_robot_that_is_there() -> None:
+    scene = Scene([BROKEN])
+
+    async def main() -> None:
+        await scene.call()
+        assert (scene.share, scene.up) == (FREE, 1)
+
+    play(main())
+
+
+def test_a_slot_that_nobody_used_to_try_the_robot_goes_to_another() -> None:
+    scene = Scene([NOBODY])
+
+    async def main() -> None:
+        await scene.call()
+        await asyncio.sleep(ASK_SECONDS + MOMENT)
+        scene.slots.take(scene.line)
+        assert scene.share == 0
+        scene.slots.give_back()
+        assert scene.share == 1
+        scene.slots.take(scene.line)
+        scene.watch.not_called()
+        scene.slots.release()
+        assert scene.share == 1
+
+    play(main())
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_robot_that_is_not_there_at_the_start_is_known_before_the_first_call(there: bool) -> None:
+    scene = Scene(there=there)
+
+    async def main() -> None:
+        await scene.watch.look_once()
+        assert scene.share == (FREE if there else 0)
+        assert scene.watch.is_there is there
+
+    play(main())
+    assert [event for event, _ in scene.said] == ([] if there else [LogEvent.ROBOT_AWAY])
