@@ -3,25 +3,28 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from streams.core import transition as core
 from streams.core.deadlines import Deadlines
-from streams.core.events import JobSubmitted
-from streams.core.job import JobKey
+from streams.core.events import CallFailed, JobSubmitted
+from streams.core.job import Job, JobKey, Status
+from streams.core.table import JobTable
 from streams.core.transition import State
 from streams.dev.history_check import ViolationKind as Kind
+from streams.engine import calls
 from streams.engine.barrier import ReadBarrier
 from streams.engine.deadline_scan import DeadlineScan
 from streams.engine.holes import HoleCheck
+from streams.engine.ports import Answer, Rejected, Unknown
 from streams.engine.watchdog import Watchdog
 from streams.wire import intake
 from streams.wire.records import NewRecord
 from tests.simulation.broker import RefusedError, SimulatedBroker, SimulatedPartitionLog, SimulatedReader
-from tests.simulation.world import INTRUSION, REPORT_IGNORED
+from tests.simulation.world import BURNT, INTRUSION, REPORT_IGNORED
 
 Mutation = Callable[[pytest.MonkeyPatch], None]
 
@@ -169,6 +172,56 @@ def no_watchdog(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Watchdog, "look", nothing)
 
 
+def put_off_after(patch: pytest.MonkeyPatch, begun: type[Rejected] | type[Unknown]) -> None:
+    """A call that the robot may have begun is made again."""
+
+    def repeated(key: JobKey, answer: Answer, now: datetime) -> Any:
+        event = real(key, answer, now)
+        may_be = isinstance(answer, begun) and isinstance(event, CallFailed)
+        return replace(event, may_be_repeated=True) if may_be else event
+
+    real: Callable[..., Any] = calls.event_of
+    patch.setattr("streams.engine.calls.event_of", repeated)
+
+
+def put_off_after_any_refusal(patch: pytest.MonkeyPatch) -> None:
+    """A call is made again after any answer that is no acceptance, also after a 500."""
+    put_off_after(patch, Rejected)
+
+
+def put_off_after_a_broken_call(patch: pytest.MonkeyPatch) -> None:
+    """A call is made again after an answer that was not read."""
+    put_off_after(patch, Unknown)
+
+
+def put_off_by_whoever_opens_the_partition(patch: pytest.MonkeyPatch) -> None:
+    """A new owner takes a call without an answer for one that was refused: two owners put the same job off."""
+    real = JobTable.load
+
+    def load(self: JobTable, key: JobKey, row: Job | None) -> None:
+        if row is not None and row.status is Status.PROCESSING and row.accepted_at is None:
+            row = replace(row, status=Status.PENDING, claimed_at=None, deadline=None)
+        real(self, key, row)
+
+    patch.setattr(JobTable, "load", load)
+
+
+def no_back_off(patch: pytest.MonkeyPatch) -> None:
+    """A workspace that the robot refuses is called again at once."""
+    patch.setattr(Deadlines, "back_off", lambda *_args: timedelta(0))
+
+
+def no_patience(patch: pytest.MonkeyPatch) -> None:
+    """A job that was put off once fails at the next refusal."""
+    cells: dict[Any, Any] = core.TABLE
+    real = cells[State.CALLED, CallFailed]
+
+    def cell(job: Any, event: Any, now: datetime, deadlines: Deadlines) -> Any:
+        return real(job, event if job.put_off is None else replace(event, may_be_repeated=False), now, deadlines)
+
+    patch.setitem(cells, (State.CALLED, CallFailed), cell)
+
+
 # Each with what it must lead to, all of it, somewhere.
 MUTATIONS: tuple[tuple[Mutation, set[str]], ...] = (
     (without_the_fence, {Kind.SEVERAL_OUTCOMES, Kind.POSTED_TWICE}),
@@ -186,4 +239,9 @@ MUTATIONS: tuple[tuple[Mutation, set[str]], ...] = (
     (no_forwarding, {Kind.POSTED_TWICE, Kind.SEVERAL_OUTCOMES, Kind.COMPLETION_IGNORED}),
     (no_hole_check, {Kind.NO_OUTCOME, Kind.UNACCOUNTED}),
     (no_watchdog, {Kind.NO_OUTCOME, Kind.UNACCOUNTED}),
+    (put_off_after_any_refusal, {Kind.POSTED_TWICE}),
+    (put_off_after_a_broken_call, {Kind.POSTED_TWICE}),
+    (put_off_by_whoever_opens_the_partition, {Kind.POSTED_TWICE}),
+    (no_back_off, {BURNT}),
+    (no_patience, {BURNT}),
 )

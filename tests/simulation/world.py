@@ -7,8 +7,8 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from streams.core.deadlines import Deadlines
-from streams.core.job import JobKey
+from streams.core.deadlines import FIRST_BACK_OFF, Deadlines
+from streams.core.job import FailureReason, Job, JobKey, Status
 from streams.dev.history import History, Post
 from streams.dev.history_check import Violation, check
 from streams.engine.ports import Accepted, Answer, PartitionLog, Rejected, Unknown, Unreachable
@@ -16,6 +16,7 @@ from streams.names import DLQ_OF, OUTCOME_TOPICS, SOURCE_TOPICS, Topic, changelo
 from streams.wire.placement import partition_of
 from streams.wire.records import NewRecord
 from streams.wire.robot_request import RobotRequest
+from streams.wire.rows import decode_entry
 from tests.simulation.broker import SimulatedBroker, State
 from tests.simulation.group import SimulatedGroup
 from tests.simulation.loop import VirtualTimeLoop
@@ -23,10 +24,12 @@ from tests.simulation.worker import Host, SimulatedWorker
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SESSION_SECONDS = 6.0
+BUSY = 409
 # By then every deadline has passed twice over, whatever went wrong.
 SETTLE_SECONDS = 1_500.0
 POLL_SECONDS = 0.5
 INTRUSION = "a batch sent while the robot had another of its workspace"
+BURNT = "a job that failed because the robot was busy or not there, before its time"
 REPORT_IGNORED = "a batch that had been reported when its call broke, and failed"
 
 
@@ -87,7 +90,7 @@ class SimulatedRobot:
             return Unreachable("no connection")
         if key not in self.taken and (request.workspace_id in self.busy or world.rng.random() < 0.05):
             # Also somebody else may hold the workspace.
-            self.posts.append(Post(key, world.now(), 409))
+            self.posts.append(Post(key, world.now(), BUSY))
             return self._refuse(request, host)
         self.posts.append(Post(key, world.now()))
         if key in self.taken:
@@ -126,7 +129,7 @@ class SimulatedRobot:
         if cautious and running is not None and running not in world.doubtful:
             self.intrusions.append(f"{request.job_id} while {running} was running")
         wait = timedelta(seconds=world.rng.choice((0, 0, 10)))
-        return Rejected(409, "Robot service error 409: busy", wait)
+        return Rejected(BUSY, "Robot service error 409: busy", wait)
 
     async def _work(self, key: JobKey, orders: int, seconds: float, *, lost: bool) -> None:
         world = self.world
@@ -400,15 +403,45 @@ def ignored_reports(world: World) -> list[str]:
     ]
 
 
+def burnt_jobs(world: World) -> list[str]:
+    """Return the jobs that failed as refused before their patience was over, or right after another of the workspace.
+
+    Without patience a robot that is not there costs one job of each worker, which is not counted here.
+    """
+    patience = timedelta(seconds=world.plan.patience_seconds)
+    burnt, last_failed = [], dict[str, datetime]()
+    for job in failed_rows(world):
+        assert job.ended_at is not None
+        if patience:
+            refused = job.robot_status == BUSY or job.reason is FailureReason.ROBOT_UNREACHABLE
+            if refused and (job.put_off is None or job.ended_at < job.put_off.since + patience):
+                burnt.append(f"{job.job_id}: {job.error}, with patience")
+        elif job.robot_status == BUSY:
+            before = last_failed.get(job.workspace_id)
+            if before is not None and job.ended_at < before + FIRST_BACK_OFF:
+                burnt.append(f"{job.job_id}: {job.error}, {job.ended_at - before} after another one")
+            last_failed[job.workspace_id] = job.ended_at
+    return burnt
+
+
+def failed_rows(world: World) -> list[Job]:
+    """Return the rows with which jobs failed, the earliest first."""
+    entries = [
+        decode_entry(record.key or b"", record.value) for record in world.broker.topic(changelog_topic(world.app_id))
+    ]
+    failed = {job.key: job for _, job in entries if job is not None and job.status is Status.FAILED}
+    return sorted(failed.values(), key=lambda job: job.ended_at or START)
+
+
 def kinds_of(seed: int) -> set[str]:
     """Run the world of a seed; return what kinds of things are wrong."""
     world = World(seed, Plan.of(seed))
     kinds = {violation.kind.value for violation in world.run()}
-    more = {INTRUSION: world.robot.intrusions, REPORT_IGNORED: ignored_reports(world)}
+    more = {INTRUSION: world.robot.intrusions, REPORT_IGNORED: ignored_reports(world), BURNT: burnt_jobs(world)}
     return kinds | {kind for kind, cases in more.items() if cases}
 
 
 def problems_of(seed: int) -> list[str]:
     """Run the world of a seed; return what is wrong, in words. The same seed always says the same."""
     world = World(seed, Plan.of(seed))
-    return [*map(str, world.run()), *world.robot.intrusions, *ignored_reports(world)]
+    return [*map(str, world.run()), *world.robot.intrusions, *ignored_reports(world), *burnt_jobs(world)]
