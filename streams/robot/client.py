@@ -13,6 +13,7 @@ from httpx_aiohttp import AiohttpTransport
 
 from schemas import ERROR_MAX_LENGTH
 from streams.engine.ports import Accepted, Answer, Rejected, Unknown, Unreachable
+from streams.robot.pages import is_page, page_text
 from streams.robot.scrub import longest_form, scrub
 from streams.settings import WorkerSettings
 from streams.version import DISTRIBUTION, version
@@ -131,4 +132,7 @@ def _answered(status: int, body: bytes, request: RobotRequest, *, whole: bool) -
         # The cut may run through a secret: nothing that could be its beginning is kept.
         body = body[: max(0, min(len(body), ANSWER_MAX_BYTES) - longest_form(request.secrets))]
     text = scrub(body.decode(errors="replace").strip(), request.secrets)
+    if is_page(text):
+        # What was split by tags, or escaped, is in one piece now.
+        text = scrub(page_text(text), request.secrets)
     return Rejected(status, f"Robot service error {status}: {text}"[:ERROR_MAX_LENGTH])
