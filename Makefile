@@ -4,7 +4,7 @@ MINUTES ?= 5
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo dev test lint bench chaos mutants lock clean
+.PHONY: setup demo dev test hardening lint bench chaos mutants lock clean
 
 setup: $(VENV)/installed  ## builds .venv; the command is then .venv/bin/robot-orchestrator
 
@@ -25,6 +25,9 @@ dev: setup  ## a broker, a simulated robot, a worker and a live table of jobs
 
 test: setup  ## everything, on a real Kafka
 	$(BIN)/pytest
+
+hardening: setup  ## both halves of tests/hardening: what the patches mend, and that stock Faust and aiokafka still need it
+	$(BIN)/pytest -m "stock or not stock" tests/hardening
 
 lint: setup  ## ruff and mypy --strict
 	$(BIN)/ruff check .

@@ -18,7 +18,7 @@ from streams.faust_hardening.events import hide_values
 from streams.faust_hardening.transactions import shorten_transaction_backoff
 from streams.names import Topic
 from streams.settings import WorkerSettings
-from tests.hardening.halves import eventually
+from tests.hardening.side import eventually
 from tests.support.scene import PASSWORD, Scene
 
 
