@@ -1,4 +1,4 @@
-"""Every row of the table of patches names the test that shows it, and the stock parts are those that were seen to fail."""
+"""Every row of the table of patches names its test, and the stock parts are those that were seen to fail."""
 
 import re
 from importlib import metadata
