@@ -33,6 +33,7 @@ def test_no_world_breaks_a_guarantee(first: int) -> None:
     assert broken == {}
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("mutation", "expected"), MUTATIONS, ids=[mutation.__name__ for mutation, _expected in MUTATIONS]
