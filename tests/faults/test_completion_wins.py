@@ -19,7 +19,7 @@ SHORT = {
     "ROBOT_ORCHESTRATOR_TIMEOUT_BASE_SECONDS": "3",
     "ROBOT_ORCHESTRATOR_ROBOT_TIMEOUT_SECONDS": "2",
 }
-UNRELATED = 20_000
+UNRELATED = 5_000
 
 
 @pytest.mark.parametrize("misplaced", [False, True], ids=["in its own partition", "in another partition"])

@@ -1,4 +1,4 @@
-"""What the reader believes of three brokers when one of them knows less than the others."""
+"""What three brokers take and tell when one of them is away, or knows less than the others."""
 
 import asyncio
 import os
@@ -189,3 +189,19 @@ async def test_topics_that_do_not_outlive_a_broker_are_told_and_not_created(
         "robot.job.batch_completed: replicas is 2, should be 3: with one broker down no deadline is decided",
         "robot.job.completed: replicas is 1, should be 3: with one lost disk its records are lost",
     ]
+
+
+async def test_any_broker_of_three_may_be_killed(place: Place, cluster: EmbeddedCluster) -> None:
+    killed = cluster.brokers[0]
+    killed.kill()
+    servers = {"bootstrap_servers": cluster.bootstrap_servers}
+    async with AIOKafkaProducer(**servers, transactional_id=place.topic) as producer:
+        await producer.begin_transaction()
+        await producer.send_and_wait(place.topic, b"no", partition=0)
+        await producer.abort_transaction()
+        async with producer.transaction():
+            await producer.send_and_wait(place.topic, b"yes", partition=0)
+    consumer = AIOKafkaConsumer(place.topic, **servers, auto_offset_reset="earliest", isolation_level="read_committed")
+    async with consumer:
+        assert (await consumer.getone()).value == b"yes"
+    killed.launch()

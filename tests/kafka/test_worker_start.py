@@ -87,11 +87,22 @@ async def test_a_row_of_a_newer_release_is_one_line_and_no_internal_failure(scen
     assert "Traceback" not in worker.log_path.read_text()
 
 
+@pytest.fixture(scope="module")
+def own_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
+    """Run a Kafka whose topics no other test uses."""
+    with EmbeddedKafka(tmp_path_factory.mktemp("own-kafka")) as broker:
+        yield broker
+
+
 @pytest.fixture
-async def own_topics(tmp_path: Path) -> AsyncIterator[Scene]:
-    with EmbeddedKafka(tmp_path / "kafka") as broker:
-        async with Scene(broker.bootstrap_servers, tmp_path, new=True) as scene:
-            yield scene
+async def own_topics(own_kafka: EmbeddedKafka, tmp_path: Path) -> AsyncIterator[Scene]:
+    """Return an application on topics that are as if nobody had ever used them; afterwards they are gone."""
+    async with Scene(own_kafka.bootstrap_servers, tmp_path, new=True) as scene:
+        yield scene
+    async with admin_client(bootstrap_servers=own_kafka.bootstrap_servers) as admin:
+        await admin.delete_topics([*Topic, changelog_topic(scene.app_id)])
+        while set(Topic) & set(await admin.list_topics()):
+            await asyncio.sleep(0.05)
 
 
 async def test_a_partition_count_that_was_raised_is_refused(own_topics: Scene) -> None:
