@@ -26,6 +26,8 @@ def pytest_xdist_auto_num_workers() -> int:
     return 0 if source() is Source.GIVEN else PROCESSES
 
 
+# Before xdist, which goes by the groups.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest, and leave the tests of a file to one process: they share what it has started."""
     items.sort(key=lambda item: LONGEST.index(name) if (name := _folder(item)) in LONGEST else len(LONGEST))

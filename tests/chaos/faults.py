@@ -12,12 +12,11 @@ from streams.names import SOURCE_TOPICS, Topic
 from tests.chaos import disturbances
 from tests.chaos.brokers import PARTITIONS, RESET_SECONDS
 from tests.chaos.load import Record, completion, placed, submission
-from tests.chaos.tripping_worker import TripPoint
 from tests.chaos.workers import Slot
 from tests.chaos.world import World
+from tests.support.saboteur import How, Point, command
 
 Run = Callable[[World], Awaitable[None]]
-TRIPPING = ("-m", "tests.chaos.tripping_worker")
 STEPPING = ("-m", "tests.chaos.stepping_worker")
 UNRELATED_COMPLETIONS = 20_000
 RETRY_SECONDS = 0.5
@@ -65,20 +64,20 @@ async def kill_all_workers(world: World) -> None:
 
 async def kill_at_point(world: World) -> None:
     """Kill -9 at a named point of the code, at a random passing."""
-    await _trip(world, "kill")
+    await _trip(world, How.KILL)
 
 
 async def stop_at_point(world: World) -> None:
     """SIGSTOP at a named point for longer than the session: the sleeper goes on from there when it wakes up."""
     world.fleet.sleep_seconds = world.plan.session_seconds + world.rng.uniform(1, 4)
-    await _trip(world, "stop")
+    await _trip(world, How.STOP)
 
 
-async def _trip(world: World, how: str) -> None:
-    point = world.rng.choice(list(TripPoint))
-    nth = 1 if point is TripPoint.DURING_RECOVERY else world.rng.randint(1, 12)
-    slot = await _replace(world, *TRIPPING, point.value, how, str(nth))
-    slot.stops_itself = how == "stop"
+async def _trip(world: World, how: How) -> None:
+    point = world.rng.choice(list(Point))
+    nth = 1 if point is Point.DURING_RECOVERY else world.rng.randint(1, 12)
+    slot = await _replace(world, *command(point, how, nth=nth))
+    slot.stops_itself = how is How.STOP
 
 
 async def _replace(world: World, *command: str) -> Slot:

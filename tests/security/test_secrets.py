@@ -21,6 +21,7 @@ from streams.wire.placement import partition_of
 from tests.security.programs import run
 from tests.security.readme_acls import readme_acls
 from tests.support import secure_kafka
+from tests.support.saboteur import How, Point, command
 from tests.support.scene import PARTITIONS, Scene, submission
 from tests.support.secure_kafka import SecureKafka
 
@@ -259,11 +260,11 @@ async def _records_that_are_no_use(scene: Scene) -> None:
 async def _crash(scene: Scene) -> None:
     """A worker that breaks with a request in its hands, and one that finds the job afterwards."""
     payload = secret_submission()
-    crashing = await scene.worker(("-m", "tests.security.crashing_worker"))
+    crashing = await scene.worker(command(Point.BEFORE_POST, How.RAISE))
     await scene.submit(payload)
     assert await crashing.wait_ended() == 70
     last = crashing.log_lines()[-1]
-    assert last["error"] == f"RuntimeError: no call for <RobotRequest {payload['jobId']}>"
+    assert last["error"] == f"RuntimeError: sabotaged with <RobotRequest {payload['jobId']}>"
     assert "Traceback" in last["exception"]
 
 
