@@ -24,7 +24,7 @@ dev: setup  ## a broker, a simulated robot, a worker and a live table of jobs
 	$(BIN)/robot-orchestrator dev
 
 # Several processes, which share the tests out among themselves as tests/conftest.py says.
-PYTEST := $(BIN)/pytest -n auto --dist loadgroup --no-loadscope-reorder
+PYTEST := $(BIN)/pytest -n auto --no-loadscope-reorder
 
 test: setup  ## everything, on a real Kafka
 	$(PYTEST)

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.support.kafka import Kafka, Source, running_kafka, source
 
@@ -12,8 +14,8 @@ TESTS = Path(__file__).parent
 PROCESSES = 2
 # These wait longest. They come first, so that no process has one left when the other is done.
 LONGEST = ("chaos", "faults", "kafka", "simulation", "hardening", "security", "dev")
-# Its tests start nothing that they could share, and the worlds need all the processes there are.
-UNSHARED = "simulation"
+# Its tests start nothing that they could share, and its worlds keep every core busy.
+UNSHARED = "tests/simulation/test_simulation.py"
 
 
 def pytest_report_header() -> str:
@@ -26,18 +28,27 @@ def pytest_xdist_auto_num_workers() -> int:
     return 0 if source() is Source.GIVEN else PROCESSES
 
 
-# Before xdist, which goes by the groups.
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest, and leave the tests of a file to one process: they share what it has started."""
-    items.sort(key=lambda item: LONGEST.index(name) if (name := _folder(item)) in LONGEST else len(LONGEST))
-    for item in items:
-        if _folder(item) != UNSHARED:
-            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(TESTS).as_posix()))
+    """Begin with what takes longest."""
+
+    def place(item: pytest.Item) -> int:
+        folder = item.path.relative_to(TESTS).parts[0]
+        return LONGEST.index(folder) if folder in LONGEST else len(LONGEST)
+
+    items.sort(key=place)
 
 
-def _folder(item: pytest.Item) -> str:
-    return item.path.relative_to(TESTS).parts[0]
+class Shares(LoadScopeScheduling):  # type: ignore[misc] # xdist is not typed where it counts
+    """Leaves the tests of a file to one process, for they share what it has started."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = nodeid.partition("::")[0]
+        return nodeid if file == UNSHARED else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Shares:
+    """Return how tests are handed out to the processes."""
+    return Shares(config, log)
 
 
 @pytest.fixture(scope="session")
