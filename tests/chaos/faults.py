@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError
 from streams.names import SOURCE_TOPICS, Topic
 from tests.chaos import disturbances
 from tests.chaos.brokers import PARTITIONS, RESET_SECONDS
-from tests.chaos.load import Record, completion, placed, submission
+from tests.chaos.load import Record, drawn_submission, odd_completion, placed
 from tests.chaos.workers import Slot
 from tests.chaos.world import World
 from tests.support.saboteur import How, Point, command
@@ -224,7 +224,7 @@ async def down_past_deadline(world: World) -> None:
     async with world.fleet_lock:
         await _all_down_from_work(world)
         for number in range(UNRELATED_COMPLETIONS):
-            world.producers.publish(completion(f"nobody-{number}", f"nowhere-{number}", number % PARTITIONS))
+            world.producers.publish(odd_completion(f"nobody-{number}", f"nowhere-{number}", number % PARTITIONS))
         # The longest batch has three orders.
         await asyncio.sleep(world.plan.base_seconds + 2)
         await world.fleet.release()
@@ -239,7 +239,7 @@ async def broker_moves(world: World) -> None:
 async def transaction_held(world: World) -> None:
     """A foreign producer keeps a transaction with completions open for longer than the jobs' deadlines, and ends it."""
     await world.producers.hold_transaction(
-        [completion(f"held-{number}", "nowhere", number % PARTITIONS) for number in range(world.rng.randint(1, 5))],
+        [odd_completion(f"held-{number}", "nowhere", number % PARTITIONS) for number in range(world.rng.randint(1, 5))],
         seconds=world.rng.uniform(5, 20),
         commit=world.rng.random() < 0.5,
     )
@@ -248,7 +248,7 @@ async def transaction_held(world: World) -> None:
 async def large_submissions(world: World) -> None:
     """Jobs of megabytes come all at once, more than a worker may hold in memory."""
     for number in range(LARGE_JOBS):
-        payload = submission(world.rng, f"large-{number}-{world.rng.getrandbits(32):08x}", f"large-{number % 8}")
+        payload = drawn_submission(world.rng, f"large-{number}-{world.rng.getrandbits(32):08x}", f"large-{number % 8}")
         payload["orders"][0]["pedidoInput"]["referencia"] = "x" * LARGE_JOB_BYTES
         world.producers.publish(placed(Topic.SUBMITTED, payload, payload["workspaceId"]))
     await asyncio.sleep(LARGE_SECONDS)

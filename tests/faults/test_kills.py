@@ -11,8 +11,9 @@ import pytest
 
 from schemas import JobCompleted, JobFailed
 from streams.dev.robot import Fate, RobotBehaviour
+from tests.support.builders import submission
 from tests.support.saboteur import OF_ONE_JOB, How, Point, command
-from tests.support.scene import Scene, submission
+from tests.support.scene import Scene
 from tests.support.worker import WorkerProcess
 
 SHORT = {

@@ -12,7 +12,8 @@ from streams.dev.robot import Fate
 from streams.kafka.admin import admin_client
 from streams.names import Topic
 from tests.hardening.stock_worker import Half, Patch
-from tests.support.scene import Scene, submission
+from tests.support.builders import submission
+from tests.support.scene import Scene
 from tests.support.worker import WorkerProcess
 
 WAIT_SECONDS = 60.0

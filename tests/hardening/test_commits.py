@@ -11,7 +11,8 @@ from streams.dev.robot import Fate
 from streams.names import Topic
 from tests.hardening.side import NEVER_SECONDS, Side, committed, ended_with, told, until_committed
 from tests.hardening.stock_worker import MARKED, Patch
-from tests.support.scene import Scene, submission
+from tests.support.builders import submission
+from tests.support.scene import Scene
 
 
 def marked() -> str:

@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaProducer
 from streams.names import Topic
 from tests.hardening.side import Side
 from tests.hardening.stock_worker import Patch
-from tests.support.scene import submission
+from tests.support.builders import submission
 
 JOBS = 80
 SUBMISSION_BYTES = 4_500_000

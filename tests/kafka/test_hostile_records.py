@@ -32,9 +32,10 @@ from streams.wire.intake import COMPLETION_MAX_BYTES, SUBMISSION_MAX_BYTES
 from streams.wire.placement import partition_of
 from streams.wire.records import Headers, TopicPartition
 from tests.support.account import account
+from tests.support.builders import SECRETS, submission
 from tests.support.engine import filled, max_bytes
 from tests.support.hostile import PASSWORD, Hostile, Maker, RawName, Settled, encode, hostile_records, order
-from tests.support.scene import PARTITIONS, SECRETS, WAIT_SECONDS, Scene, submission
+from tests.support.scene import PARTITIONS, WAIT_SECONDS, Scene
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -19,7 +19,8 @@ from streams.settings import KafkaSettings
 from streams.wire.records import TopicPartition
 from tests.security.programs import CREATE_TOPICS, run
 from tests.security.readme_acls import readme_acls
-from tests.support.scene import PARTITIONS, Scene, submission
+from tests.support.builders import submission
+from tests.support.scene import PARTITIONS, Scene
 from tests.support.secure_kafka import PASSWORD, Acl, Resource, SecureKafka
 from tests.support.worker import WorkerProcess
 

@@ -12,7 +12,8 @@ import pytest_asyncio
 from schemas import JobCompleted
 from tests.security.programs import run
 from tests.security.readme_acls import readme_acls
-from tests.support.scene import Scene, submission
+from tests.support.builders import submission
+from tests.support.scene import Scene
 from tests.support.secure_kafka import PASSWORD, SecureKafka
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -21,8 +21,9 @@ from streams.wire.placement import partition_of
 from tests.security.programs import run
 from tests.security.readme_acls import readme_acls
 from tests.support import secure_kafka
+from tests.support.builders import submission
 from tests.support.saboteur import How, Point, command
-from tests.support.scene import PARTITIONS, Scene, submission
+from tests.support.scene import PARTITIONS, Scene
 from tests.support.secure_kafka import SecureKafka
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
