@@ -10,19 +10,23 @@ import os
 import signal
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
-from streams.app import Parts, run_worker
+from streams.app import run_worker
 from streams.core import deadlines
 from streams.core.job import Status
 from streams.engine.ports import Answer, ChangelogBatch, PartitionLog, Robot
+from streams.engine.worker import Ports
 from streams.names import OUTCOME_TOPICS, Topic
 from streams.settings import WorkerSettings, load_settings
 from streams.wire.records import NewRecord
 from streams.wire.robot_request import RobotRequest
 from streams.wire.rows import decode_entry
+from streams.worker import running_worker
 
 # Long enough for the group's offsets to be committed, if a record was already acknowledged.
 OFFSETS_COMMITTED_SECONDS = 1.0
@@ -147,10 +151,15 @@ def main() -> None:
     point, how, job_id, nth, window = sys.argv[1:]
     deadlines.CLAIM_WINDOW = timedelta(seconds=float(window))
     sabotage = Sabotage(Point(point), How(how), job_id, int(nth))
-    parts = Parts(
-        wrap_log=lambda log: SabotagedLog(log, sabotage), wrap_robot=lambda robot: SabotagedRobot(robot, sabotage)
-    )
-    run_worker(load_settings(WorkerSettings), parts)
+
+    def sabotaged(ports: Ports) -> Ports:
+        return replace(
+            ports,
+            log_of=lambda number: SabotagedLog(ports.log_of(number), sabotage),
+            robot=SabotagedRobot(ports.robot, sabotage),
+        )
+
+    run_worker(load_settings(WorkerSettings), partial(running_worker, adapt=sabotaged))
 
 
 if __name__ == "__main__":
