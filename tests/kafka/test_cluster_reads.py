@@ -51,7 +51,7 @@ class Place:
     async def has_new_leader(self) -> bool:
         """Whether the other brokers have put another one in the leader's place."""
         try:
-            async with asyncio.timeout(5), _admin(self.others) as admin:
+            async with asyncio.timeout(5), _admin(self.others, request_timeout_ms=2_000) as admin:
                 (topic,) = await admin.describe_topics([self.topic])
         except (KafkaError, TimeoutError):
             return False
@@ -65,8 +65,10 @@ def _servers(brokers: Iterable[EmbeddedKafka]) -> str:
     return ",".join(broker.bootstrap_servers for broker in brokers)
 
 
-def _admin(brokers: Iterable[EmbeddedKafka]) -> AbstractAsyncContextManager[AIOKafkaAdminClient]:
-    return admin_client(bootstrap_servers=_servers(brokers), request_timeout_ms=2_000)
+def _admin(
+    brokers: Iterable[EmbeddedKafka], request_timeout_ms: int = 40_000
+) -> AbstractAsyncContextManager[AIOKafkaAdminClient]:
+    return admin_client(bootstrap_servers=_servers(brokers), request_timeout_ms=request_timeout_ms)
 
 
 @pytest.fixture

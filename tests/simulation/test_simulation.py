@@ -17,6 +17,8 @@ SEEDS = int(os.environ.get("SIMULATION_SEEDS", "1000"))
 SHARE = 25
 # By then each mutation had shown itself, with room to spare.
 SEEDS_TO_FIND_A_MUTATION = 2000
+# The seeds with which they did, when somebody last looked. They come first, only to save time.
+SHOWN_BEFORE = (130, 50, 38, 31, 19, 10, 9, 5, 3, 2, 1, 0)
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +46,7 @@ def test_a_mechanism_that_is_taken_away_is_missed(
     """By the very promises that rest on it: any other violation may be the mutation's own clumsiness."""
     mutation(monkeypatch)
     missing = set(expected)
-    for seed in range(SEEDS_TO_FIND_A_MUTATION):
+    for seed in dict.fromkeys((*SHOWN_BEFORE, *range(SEEDS_TO_FIND_A_MUTATION))):
         missing -= kinds_of(seed)
         if not missing:
             break
