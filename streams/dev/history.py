@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from schemas import ID_MAX_LENGTH
 from streams.core.job import Job, JobKey
 from streams.kafka.admin import admin_client
-from streams.kafka.log import source_record
+from streams.kafka.messages import source_record
 from streams.names import DLQ_OF, OUTCOME_TOPICS, SOURCE_TOPICS, Header, Topic, changelog_topic
 from streams.wire.records import SourceRecord
 from streams.wire.rows import decode_entry

@@ -1,17 +1,18 @@
 """Deadlines and calls that broke: such a job fails only when no completion of it can lie in the log unapplied."""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Protocol
 
 from streams.core.events import CallFailed, DeadlinePassed, RobotAccepted
 from streams.core.job import JobKey
 from streams.engine.gaps import Gaps
 from streams.engine.ledger import Ledger
 from streams.engine.ports import OpenTransaction, UndecidedReader, UnreadableError
+from streams.engine.runtime import Runtime
 from streams.names import LogEvent, Topic
-from streams.telemetry.journal import Journal
 from streams.wire.intake import jobs_named
 from streams.wire.records import TopicPartition
 from streams.wire.rows import utc_text
@@ -178,24 +179,27 @@ class _Pass:
     end: int | None = None
 
 
+class OpenPartitions(Protocol):
+    """The partitions that are here and loaded, as far as failures concern them."""
+
+    def open_ledgers(self) -> Sequence[Ledger]:
+        """Return their ledgers."""
+
+    def report(self, number: int, event: RobotAccepted | CallFailed) -> None:
+        """Take the robot's answer to a partition."""
+
+    def decide(self, ledger: Ledger, event: DeadlinePassed | CallFailed) -> None:
+        """Take a failure that has been decided to a ledger."""
+
+
 class DeadlineScan:
     """Finds the jobs that are due, takes those whose call broke, and fails them, many behind one reading of the log."""
 
-    def __init__(
-        self,
-        ledgers: Callable[[], Iterable[Ledger]],
-        report: Callable[[int, RobotAccepted | CallFailed], None],
-        decide: Callable[[Ledger, DeadlinePassed | CallFailed], None],
-        barrier: ReadBarrier,
-        now: Callable[[], datetime],
-        journal: Journal,
-    ) -> None:
-        self._ledgers = ledgers
-        self._report = report
-        self._decide = decide
+    def __init__(self, partitions: OpenPartitions, barrier: ReadBarrier, runtime: Runtime) -> None:
+        self._partitions = partitions
         self._barrier = barrier
-        self._now = now
-        self._journal = journal
+        self._now = runtime.now
+        self._journal = runtime.journal
         self._due: dict[Ledger, list[_Due]] = {}
         self._passes: dict[Ledger, _Pass] = {}
         # The completions partitions that keep a decision waiting, None for Kafka itself; those that were told of.
@@ -208,15 +212,15 @@ class DeadlineScan:
         A robot that may have the batch may have reported it too: the job then fails only behind the barrier.
         """
         if isinstance(event, RobotAccepted) or not event.robot_may_have_received:
-            self._report(partition, event)
+            self._partitions.report(partition, event)
             return
-        for ledger in self._ledgers():
+        for ledger in self._partitions.open_ledgers():
             if ledger.partition == partition:
                 self._due.setdefault(ledger, []).append(_Due(event, self._now()))
 
     def collect(self, now: datetime) -> bool:
         """Take the jobs that have become due; return whether any waits for a decision."""
-        for ledger in self._ledgers():
+        for ledger in self._partitions.open_ledgers():
             if keys := ledger.take_due(now):
                 self._due.setdefault(ledger, []).extend(_Due(DeadlinePassed(key), now) for key in keys)
         return bool(self._due)
@@ -236,7 +240,7 @@ class DeadlineScan:
 
     def _drop_what_is_gone(self) -> None:
         """Leave partitions that have moved away to their new owners."""
-        here = set(self._ledgers())
+        here = set(self._partitions.open_ledgers())
         for waiting in (self._due, self._passes):
             for ledger in [ledger for ledger in waiting if ledger not in here]:
                 waiting.pop(ledger)
@@ -260,7 +264,7 @@ class DeadlineScan:
                 behind[ledger.partition] = str(error)
                 continue
             del self._passes[ledger]
-            if ledger in self._ledgers():
+            if ledger in self._partitions.open_ledgers():
                 self._decide_all(ledger, one)
         return behind
 
@@ -275,7 +279,7 @@ class DeadlineScan:
             if deadline is not None and one.ends_read_at is not None and one.ends_read_at < deadline <= now:
                 self._due.setdefault(ledger, []).append(due)
             else:
-                self._decide(ledger, due.event)
+                self._partitions.decide(ledger, due.event)
 
     async def _begin_passes(self) -> None:
         """Read the ends for what waits: whatever comes after this has to wait for the next pass."""
@@ -319,7 +323,7 @@ class DeadlineScan:
     def _show_held(self) -> float:
         """Show for how long each partition's jobs have waited; return the longest."""
         now, longest = self._now(), 0.0
-        for ledger in self._ledgers():
+        for ledger in self._partitions.open_ledgers():
             waiting = [*self._due.get(ledger, ()), *(self._passes[ledger].due if ledger in self._passes else ())]
             held = max(((now - due.since).total_seconds() for due in waiting), default=0.0)
             self._journal.metrics.deadlines_held.labels(ledger.partition).set(held)

@@ -1,16 +1,15 @@
 """From a committed claim to the robot's answer: a bounded number of calls, each made once."""
 
-import asyncio
 import time
 from collections.abc import Callable
 from datetime import datetime
 
-from streams.core.deadlines import Deadlines
 from streams.core.events import CallFailed, RobotAccepted
 from streams.core.job import FailureReason, JobKey
 from streams.engine.claims import CallSlots, Claim
 from streams.engine.ports import Accepted, Answer, Rejected, Robot, Unknown, Unreachable
-from streams.telemetry.journal import Journal
+from streams.engine.rules import Rules
+from streams.engine.runtime import Runtime
 from streams.wire.robot_request import build_request
 
 # What a robot answers that has not begun: it refuses, or has the batch sent elsewhere. Not so 408, a gateway's
@@ -38,50 +37,35 @@ class Dispatcher:
     def __init__(
         self,
         robot: Robot,
+        rules: Rules,
         slots: CallSlots,
-        deadlines: Deadlines,
-        callback_url: str,
-        callback_secret: str,
-        now: Callable[[], datetime],
         report: Callable[[int, RobotAccepted | CallFailed], None],
-        journal: Journal,
-        crash: Callable[[BaseException], None],
+        runtime: Runtime,
     ) -> None:
         self._robot = robot
+        self._rules = rules
         self._slots = slots
-        self._deadlines = deadlines
-        self._callback_url = callback_url
-        self._callback_secret = callback_secret
-        self._now = now
         self._report = report
-        self._journal = journal
-        self._crash = crash
-        self._calls: set[asyncio.Task[None]] = set()
+        self._runtime = runtime
 
     def start(self, claim: Claim) -> None:
         """Begin the call of a claim, which brings its slot along."""
-        call = asyncio.create_task(self._run(claim))
-        self._calls.add(call)
-        call.add_done_callback(self._calls.discard)
+        self._runtime.supervisor.start(self._run(claim))
 
     async def _run(self, claim: Claim) -> None:
-        try:
-            event = await self._call(claim)
-        except Exception as error:  # noqa: BLE001 # a call that reports nothing would hold its workspace for ever
-            self._crash(error)
-            return
+        event = await self._call(claim)
         self._slots.release()
         self._report(claim.job.source.partition, event)
 
     async def _call(self, claim: Claim) -> RobotAccepted | CallFailed:
         job = claim.job
-        request = build_request(claim.payload, self._callback_url, self._callback_secret)
-        claimed_at = job.claimed_at
-        if claimed_at is None or not self._deadlines.may_still_be_called(claimed_at, self._now()):
+        request = build_request(claim.payload, self._rules.callback)
+        claimed_at, now = job.claimed_at, self._runtime.now
+        if claimed_at is None or not self._rules.deadlines.may_still_be_called(claimed_at, now()):
             error = "The worker stood still between the claim and the call, so the call was not made"
             return CallFailed(job.key, FailureReason.NOT_DISPATCHED, error, robot_may_have_received=False)
-        self._journal.call_started(job)
+        self._runtime.journal.call_started(job)
         started = time.monotonic()
         answer = await self._robot.create_batch(request)
-        self._journal.call_ended(type(answer).__name__.lower(), time.monotonic() - started)
-        return event_of(job.key, answer, self._now())
+        self._runtime.journal.call_ended(type(answer).__name__.lower(), time.monotonic() - started)
+        return event_of(job.key, answer, now())

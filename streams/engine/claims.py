@@ -62,9 +62,9 @@ class CallSlots:
         """Count a partition out."""
         self._served.pop(claimant, None)
 
-    def share(self, claimant: Claimant) -> int:
-        """Return how many slots the partition may take now."""
-        return self._shares().get(claimant, 0)
+    def share(self, claimant: Claimant, rounds: Mapping[int, int]) -> int:
+        """Return how many slots the partition may take now if these are its rounds."""
+        return self._shares({claimant: rounds}).get(claimant, 0)
 
     def take(self, claimant: Claimant) -> None:
         """Take a slot that is free, for a workspace of the partition's first round."""
@@ -84,16 +84,20 @@ class CallSlots:
 
     def offer(self) -> None:
         """Tell those who may take a slot."""
-        if self._free and (shares := self._shares()):
+        if self._free and (shares := self._shares({})):
             self._on_offer(shares)
 
     def _times_served(self, claimant: Claimant, number: int) -> int:
         # Who comes late to a round is not owed what the others have had of it.
         return max(times for last, times in (self._served[claimant], self._all_served, (number, 0)) if last == number)
 
-    def _shares(self) -> dict[Claimant, int]:
-        """Return who may take how many of the free slots, as if they were taken one after the other."""
-        ready = {claimant: rounds for claimant in self._served if (rounds := claimant.rounds)}
+    def _shares(self, known: Mapping[Claimant, Mapping[int, int]]) -> dict[Claimant, int]:
+        """Return who may take how many of the free slots, as if they were taken one after the other.
+
+        The rounds of some claimants are `known`; the others are asked for theirs.
+        """
+        rounds_of = {each: known.get(each, each.rounds) for each in self._served}
+        ready = {claimant: rounds for claimant, rounds in rounds_of.items() if rounds}
         spare = self._free - sum(sum(rounds.values()) for rounds in ready.values())
         if spare >= 0:
             # A workspace may have places for more than one job.

@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import islice
 
-from streams.core.deadlines import Deadlines
 from streams.core.effects import CallRobot, IgnoreReason, PublishOutcome
 from streams.core.events import (
     Admitted,
@@ -27,6 +26,7 @@ from streams.core.table import Change, JobTable
 from streams.engine.claims import CallSlots, Claim, PayloadCache
 from streams.engine.holes import HoleCheck
 from streams.engine.ports import LogReader, PartitionLog, UnreadableError, until_readable
+from streams.engine.rules import Rules
 from streams.names import (
     CHANGELOG_OPENED_KEY,
     CHANGELOG_TABLE_KEY,
@@ -98,15 +98,15 @@ class MisplacedRowError(TableError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LedgerConfig:
-    """What all ledgers of a worker have in common. `max_bytes`: the largest record each topic takes."""
+class Shared:
+    """What the ledgers of a worker share. `hand_over` takes a claim that is committed to where it is called."""
 
-    app_id: str
-    worker_id: str
-    partitions: int
-    jobs_per_workspace: int
-    deadlines: Deadlines
-    max_bytes: Mapping[str, int]
+    rules: Rules
+    reader: LogReader
+    slots: CallSlots
+    payloads: PayloadCache
+    hand_over: Callable[[Claim], None]
+    journal: Journal
 
 
 @dataclass(slots=True)
@@ -129,29 +129,19 @@ class _Draft:
 class Ledger:
     """The job table of one partition. Not thread-safe; `step` is never run twice at once."""
 
-    def __init__(
-        self,
-        partition: int,
-        config: LedgerConfig,
-        log: PartitionLog,
-        reader: LogReader,
-        slots: CallSlots,
-        payloads: PayloadCache,
-        dispatch: Callable[[Claim], None],
-        journal: Journal,
-    ) -> None:
+    def __init__(self, partition: int, log: PartitionLog, shared: Shared) -> None:
         self.partition = partition
-        self._config = config
         self._log = log
-        self._reader = reader
-        self._slots = slots
-        self._payloads = payloads
-        self._dispatch = dispatch
-        self._journal = journal
-        self._changelog = changelog_topic(config.app_id)
-        self._table = JobTable(config.deadlines, config.jobs_per_workspace, slots.round_after)
+        self._rules = rules = shared.rules
+        self._reader = shared.reader
+        self._slots = shared.slots
+        self._payloads = shared.payloads
+        self._hand_over = shared.hand_over
+        self._journal = shared.journal
+        self._changelog = changelog_topic(rules.app_id)
+        self._table = JobTable(rules.deadlines, rules.jobs_per_workspace, shared.slots.round_after)
         self._queue: deque[_Delivered | Event] = deque()
-        self._holes = HoleCheck(partition, reader, journal)
+        self._holes = HoleCheck(partition, shared.reader, shared.journal)
         # The next offset of each source topic that is not yet committed here.
         self._processed: dict[str, int] = {}
         self.admitting = True
@@ -219,20 +209,21 @@ class Ledger:
 
     def _check_places(self) -> None:
         for job in islice(self._table.rows(), PLACES_CHECKED):
-            place = partition_of(job.workspace_id, self._config.partitions)
+            place = partition_of(job.workspace_id, self._rules.partitions)
             if place != self.partition:
                 raise MisplacedRowError(
-                    f"workspace {job.workspace_id} belongs to partition {place} of {self._config.partitions}: the "
+                    f"workspace {job.workspace_id} belongs to partition {place} of {self._rules.partitions}: the "
                     "partition count was changed, so jobs would be looked for in the wrong place and called twice. "
                     "Use topics with the former count"
                 )
 
-    def close(self) -> None:
-        """Forget everything: the partition has moved away."""
+    async def close(self) -> None:
+        """Forget everything, and write no more: the partition has moved away."""
         self._slots.leave(self)
         for job in self._table.rows():
             self._payloads.drop(job.key)
         self._queue.clear()
+        await self._log.close()
 
     def deliver(self, record: SourceRecord, acknowledge: Callable[[], None]) -> None:
         """Queue a record of this partition; `acknowledge` is called once all that follows from it is committed."""
@@ -312,8 +303,9 @@ class Ledger:
                 self._apply(item, now, draft)
         payloads, readable = await self._read_payloads(clock)
         now = clock()
-        self._stands_back = not readable
+        self._stands_back = False
         self._admit(payloads, now, draft)
+        self._stands_back = not readable
         self._forget(now, draft)
         for key, job in draft.changed.items():
             draft.records.append(NewRecord(self._changelog, self.partition, row_key(key), encode_row(job)))
@@ -346,7 +338,7 @@ class Ledger:
 
     def _read(self, record: SourceRecord, now: datetime, draft: _Draft) -> None:
         rejection: Rejection | None
-        match interpret(record, self._config.partitions, self._config.deadlines, now):
+        match interpret(record, self._rules.partitions, self._rules.deadlines, now):
             case Apply(event):
                 rejection = self._apply_record(event, None, record, now, draft)
             case RefuseAndFail(failure, because):
@@ -361,14 +353,14 @@ class Ledger:
     def _forward(self, record: SourceRecord, target: int, draft: _Draft) -> Rejection | None:
         """Copy a record to its partition; return why it must become a dead letter instead, if it must."""
         copy = NewRecord(record.topic, target, record.key, record.value, record.headers, record.timestamp)
-        if record_size(copy) > self._config.max_bytes[record.topic]:
+        if record_size(copy) > self._rules.max_bytes[record.topic]:
             return Rejection(DeadLetterReason.TOO_LARGE, "too large to be moved to its partition")
         draft.records.append(copy)
         draft.facts.append(RecordForwarded(record, target))
         return None
 
     def _bury(self, record: SourceRecord, rejection: Rejection, draft: _Draft) -> None:
-        max_bytes = self._config.max_bytes[DLQ_OF[Topic(record.topic)]]
+        max_bytes = self._rules.max_bytes[DLQ_OF[Topic(record.topic)]]
         draft.records.append(dead_letter(record, rejection.reason, rejection.message, max_bytes))
         draft.facts.append(DeadLettered(record, rejection))
 
@@ -382,7 +374,7 @@ class Ledger:
     ) -> Rejection | None:
         """Apply what a record says; return why it must become a dead letter, if it must."""
         if not isinstance(event, BatchCompleted) and self._table.get(event.key) is None:
-            if self._config.deadlines.row_may_be_gone(event.submitted_at, now):
+            if self._rules.deadlines.row_may_be_gone(event.submitted_at, now):
                 # The job may have had its outcome long ago: a second one would be worse than a letter.
                 message = "the submission is older than the table's memory"
                 draft.facts.append(SubmissionExpired(event.key))
@@ -409,7 +401,7 @@ class Ledger:
             if row.status is not Status.PENDING:
                 self._payloads.drop(event.key)
             if PublishOutcome() in change.effects:
-                draft.records.append(outcome_record(row, self.partition, self._config.app_id))
+                draft.records.append(outcome_record(row, self.partition, self._rules.app_id))
             draft.facts.append(RowChanged(event, change.before, row, now))
         return change
 
@@ -418,10 +410,7 @@ class Ledger:
 
     def _own_share(self) -> int:
         """Return how many call slots are ours, also while we stand back."""
-        stood_back, self._stands_back = self._stands_back, False
-        share = self._slots.share(self)
-        self._stands_back = stood_back
-        return share
+        return self._slots.share(self, self._table.rounds)
 
     async def _read_payloads(self, clock: Callable[[], datetime]) -> tuple[dict[JobKey, bytes | None], bool]:
         """Return the payloads that the next claims need, None for one that is gone, and whether all could be read.
@@ -436,7 +425,7 @@ class Ledger:
         size = 0
         for job in self._table.next_in_line(self._own_share()):
             key = job.key
-            if self._config.deadlines.too_old_to_call(job.submitted_at, now):
+            if self._rules.deadlines.too_old_to_call(job.submitted_at, now):
                 continue
             payload = self._payloads.get(key)
             if payload is None:
@@ -465,7 +454,7 @@ class Ledger:
             if job is None:
                 return
             key = job.key
-            if self._config.deadlines.too_old_to_call(job.submitted_at, now):
+            if self._rules.deadlines.too_old_to_call(job.submitted_at, now):
                 self._apply(PayloadGone(key, "The submission became too old before its turn came"), now, draft)
                 continue
             if key not in payloads:
@@ -475,7 +464,7 @@ class Ledger:
                 self._apply(PayloadGone(key, "The submission is no longer in its topic"), now, draft)
                 continue
             self._slots.take(self)
-            change = self._apply(Admitted(key, self._config.worker_id), now, draft)
+            change = self._apply(Admitted(key, self._rules.worker_id), now, draft)
             if change.after is not None and CallRobot() in change.effects:
                 draft.claims.append(Claim(change.after, payload))
 
@@ -507,6 +496,6 @@ class Ledger:
                 self._journal.record_processed(item.record.topic)
                 item.acknowledge()
         for claim in draft.claims:
-            self._dispatch(claim)
+            self._hand_over(claim)
         for fact in draft.facts:
             self._journal.tell(fact)

@@ -1,68 +1,43 @@
-"""The partitions that this worker owns: one ledger each, and the task that drives it."""
+"""The partitions that this worker owns, as the group's assignment goes."""
 
 import asyncio
 from collections.abc import Callable, Container, Iterable
-from dataclasses import dataclass, field
 from datetime import datetime
 
 from streams.core.events import CallFailed, DeadlinePassed, RobotAccepted
 from streams.engine.claims import Claimant
 from streams.engine.ledger import Ledger
-from streams.engine.ports import FencedError, PartitionLog
-from streams.names import LogEvent
-from streams.telemetry.journal import Journal
+from streams.engine.partition import Partition
+from streams.engine.ports import FencedError
+from streams.engine.runtime import Runtime
 from streams.wire.records import SourceRecord
-
-# A transaction costs the same for one job as for many: while there is more to do, let it gather this long.
-GATHER_SECONDS = 0.01
-# How long to wait before a step that the log could not serve is tried again.
-RETRY_SECONDS = 0.25
-
-
-@dataclass(slots=True, eq=False)
-class _Owned:
-    ledger: Ledger
-    log: PartitionLog
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-    stepping: asyncio.Lock = field(default_factory=asyncio.Lock)
-    task: "asyncio.Task[None] | None" = None
-    opened: bool = False
-    fenced: bool = False
 
 
 class Partitions:
-    """Opens, drives, pauses and closes the ledgers as the group's assignment goes. `crash` ends the process."""
+    """Makes, suspends and closes partitions, and takes to each what is its own. `make` returns a ledger of a number."""
 
-    def __init__(
-        self,
-        make: Callable[[int], tuple[Ledger, PartitionLog]],
-        now: Callable[[], datetime],
-        journal: Journal,
-        crash: Callable[[BaseException], None],
-    ) -> None:
+    def __init__(self, make: Callable[[int], Ledger], runtime: Runtime) -> None:
         self._make = make
-        self._now = now
-        self._journal = journal
-        self._crash = crash
-        self._owned: dict[int, _Owned] = {}
+        self._runtime = runtime
+        self._owned: dict[int, Partition] = {}
         self._assigned = False
         self._generation = -1
         self._admitting = True
         self._assigning = asyncio.Lock()
         # How often everything was suspended.
         self._interruptions = 0
-        self._may_step = asyncio.Event()
         # How much of the tables had been loaded when somebody asked last.
         self._loaded_before = 0
 
     @property
     def ready(self) -> bool:
         """Whether the group has given us our partitions and all of them are loaded."""
-        return self._assigned and all(owned.opened for owned in self._owned.values())
+        return self._assigned and all(partition.opened for partition in self._owned.values())
 
     def has_loaded_more(self) -> bool:
         """Whether tables are being loaded, and something of them has been since this was asked last."""
-        loaded = sum(owned.ledger.records_loaded for owned in self._owned.values() if not owned.opened)
+        loading = [partition.ledger for partition in self._owned.values() if not partition.opened]
+        loaded = sum(ledger.records_loaded for ledger in loading)
         before, self._loaded_before = self._loaded_before, loaded
         return loaded > before
 
@@ -73,7 +48,7 @@ class Partitions:
 
     def open_ledgers(self) -> list[Ledger]:
         """Return the ledgers that are loaded."""
-        return [owned.ledger for owned in self._owned.values() if owned.opened]
+        return [partition.ledger for partition in self._owned.values() if partition.opened]
 
     async def assign(self, numbers: Iterable[int], generation: int) -> None:
         """Take over an assignment: keep the ledgers that stay, close those that left, open the new ones.
@@ -89,22 +64,22 @@ class Partitions:
         # Another rebalance may have begun while ledgers were being closed.
         if interruptions == self._interruptions:
             self._assigned = True
-            self._may_step.set()
+            for partition in self._owned.values():
+                partition.resume()
 
     async def _assign(self, wanted: set[int], generation: int) -> None:
         if generation != self._generation + 1:
-            await self._close_all()
+            await self._close(self._owned.keys())
         self._generation = generation
-        for number in sorted(self._owned.keys() - wanted):
-            await self._close(number)
-        for number, owned in self._owned.items():
-            if owned.fenced:
-                self._crash(FencedError(f"partition {number} is ours, but was opened by another worker"))
+        await self._close(self._owned.keys() - wanted)
+        for number, partition in self._owned.items():
+            if partition.fenced:
+                error = FencedError(f"partition {number} is ours, but was opened by another worker")
+                self._runtime.supervisor.crash(error)
         for number in sorted(wanted - self._owned.keys()):
-            ledger, log = self._make(number)
+            ledger = self._make(number)
             ledger.admitting = self._admitting
-            owned = self._owned[number] = _Owned(ledger, log)
-            owned.task = asyncio.create_task(self._run(owned))
+            self._owned[number] = Partition(ledger, self._runtime)
 
     async def suspend(self) -> None:
         """Start no transaction until the next assignment, and wait for those under way.
@@ -113,107 +88,59 @@ class Partitions:
         """
         self._interruptions += 1
         self._assigned = False
-        self._may_step.clear()
-        for number, owned in list(self._owned.items()):
-            if owned.opened:
-                async with owned.stepping:
-                    pass
+        for partition in self._owned.values():
+            partition.suspend()
+        for partition in list(self._owned.values()):
+            if partition.opened:
+                await partition.finish_step()
             else:
-                await self._close(number)
+                await self._close([partition.number])
 
     async def close(self) -> None:
         """Close every ledger; what is queued is left to the next owner."""
         await self.suspend()
-        await self._close_all()
+        await self._close(self._owned.keys())
 
-    async def deliver(self, record: SourceRecord, acknowledge: Callable[[], None]) -> None:
-        """Hand a record to its partition's ledger; if the partition is not here, its owner reads it again."""
-        owned = self._owned.get(record.partition)
-        if owned is not None:
-            owned.ledger.deliver(record, acknowledge)
-            owned.wake.set()
+    async def _close(self, numbers: Iterable[int]) -> None:
+        for number in sorted(numbers):
+            partition = self._owned.pop(number, None)
+            if partition is not None:
+                await partition.close()
 
-    def report(self, partition: int, event: RobotAccepted | CallFailed) -> None:
-        """Hand over the robot's answer; of a partition that moved away, the new owner waits for the outcome."""
-        owned = self._owned.get(partition)
-        if owned is None:
-            return
-        owned.ledger.tell(event)
-        if isinstance(event, CallFailed):
-            owned.wake.set()
-        # Nothing waits for an acceptance: it rides in the next transaction, at the latest after the next tick.
+    def deliver(self, record: SourceRecord, acknowledge: Callable[[], None]) -> None:
+        """Take a record to its partition; if that is not here, its owner reads the record again."""
+        if (partition := self._owned.get(record.partition)) is not None:
+            partition.deliver(record, acknowledge)
+
+    def report(self, number: int, event: RobotAccepted | CallFailed) -> None:
+        """Take the robot's answer to its partition; if that has moved away, the new owner waits for the outcome."""
+        if (partition := self._owned.get(number)) is not None:
+            partition.tell(event)
 
     def decide(self, ledger: Ledger, event: DeadlinePassed | CallFailed) -> None:
-        """Hand over a failure that has been decided."""
-        owned = self._owned.get(ledger.partition)
-        if owned is not None and owned.ledger is ledger:
-            ledger.tell(event)
-            owned.wake.set()
+        """Take a failure that has been decided to the ledger that it was decided for, if that is still here."""
+        partition = self._owned.get(ledger.partition)
+        if partition is not None and partition.ledger is ledger:
+            partition.tell(event)
 
     def wake(self, ledgers: Container[Claimant]) -> None:
         """Let partitions go on whose jobs may have a call slot now."""
-        for owned in self._owned.values():
-            if owned.ledger in ledgers:
-                owned.wake.set()
+        for partition in self._owned.values():
+            if partition.ledger in ledgers:
+                partition.wake()
 
     def tick(self, now: datetime) -> None:
-        """Wake the ledgers for which something has become due by the passing of time."""
-        for owned in self._owned.values():
-            if owned.opened and owned.ledger.has_work(now):
-                owned.wake.set()
+        """Let those go on for which something has become due by the passing of time."""
+        for partition in self._owned.values():
+            partition.tick(now)
 
     def stop_admitting(self) -> None:
         """Make no more claims, in any partition that is here or comes: the worker is about to stop."""
         self._admitting = False
-        for owned in self._owned.values():
-            owned.ledger.admitting = False
+        for partition in self._owned.values():
+            partition.ledger.admitting = False
 
     @property
     def calls_settled(self) -> bool:
         """Whether every call that was made here is back, and what came of it committed."""
-        return not any(owned.ledger.calls_under_way or owned.stepping.locked() for owned in self._owned.values())
-
-    async def _run(self, owned: _Owned) -> None:
-        try:
-            await self._may_step.wait()
-            await owned.ledger.open(self._now())
-            owned.opened = True
-            self._journal.info(
-                LogEvent.PARTITION_OPENED,
-                partition=owned.ledger.partition,
-                jobs=sum(owned.ledger.jobs_by_status.values()),
-            )
-            owned.wake.set()
-            while True:
-                await owned.wake.wait()
-                owned.wake.clear()
-                await self._drive(owned)
-        except FencedError as error:
-            owned.fenced = True
-            if self._assigned:
-                self._crash(error)
-        except Exception as error:  # noqa: BLE001 # doubt ends the process: the log is the truth
-            self._crash(error)
-
-    async def _drive(self, owned: _Owned) -> None:
-        while owned.ledger.has_work(self._now()):
-            while not self._may_step.is_set():
-                await self._may_step.wait()
-            async with owned.stepping:
-                served = await owned.ledger.step(self._now)
-            await asyncio.sleep(GATHER_SECONDS if served else RETRY_SECONDS)
-
-    async def _close_all(self) -> None:
-        for number in list(self._owned):
-            await self._close(number)
-
-    async def _close(self, number: int) -> None:
-        owned = self._owned.pop(number, None)
-        if owned is None:
-            return
-        if owned.task is not None:
-            owned.task.cancel()
-            await asyncio.gather(owned.task, return_exceptions=True)
-        owned.ledger.close()
-        await owned.log.close()
-        self._journal.info(LogEvent.PARTITION_CLOSED, partition=number)
+        return all(partition.calls_settled for partition in self._owned.values())

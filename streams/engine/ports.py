@@ -53,7 +53,7 @@ async def until_readable(ask: Callable[[], Awaitable[T]]) -> T:
 
 
 class LogReader(Protocol):
-    """Short reads beside the group's own consumption. Every method may raise UnreadableError."""
+    """Short reads beside the group's own consumption. Methods may raise UnreadableError."""
 
     async def read(self, topic_partition: TopicPartition, start: int, end: int, limit: int) -> Reading:
         """Return up to `limit` committed records of [start, end), and how far it has looked.
@@ -72,6 +72,12 @@ class LogReader(Protocol):
 
     async def has_committed(self, topic_partition: TopicPartition) -> bool:
         """Whether the group has ever committed an offset of the partition, as far as the broker remembers."""
+
+    async def answers_anew(self) -> bool:
+        """Whether a new client, which knows the bootstrap servers alone, is told the offsets of the source topics.
+
+        Never raises UnreadableError.
+        """
 
 
 class UndecidedReader(LogReader, Protocol):

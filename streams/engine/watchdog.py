@@ -3,34 +3,25 @@
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from streams.engine.gaps import Gaps
 from streams.engine.ledger import Ledger
 from streams.engine.ports import LogReader, UnreadableError
+from streams.engine.rules import Rules
+from streams.engine.runtime import Runtime
 from streams.names import SOURCE_TOPICS, LogEvent
-from streams.telemetry.journal import Journal
 from streams.wire.records import TopicPartition
 
+# A loop that has not turned for so long means that the process does not get anywhere.
+LOOP_STALLED_SECONDS = 15.0
 LOOP_BLOCKED_SECONDS = 60.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How often the watchdog looks, and for how long it lets something be. Tests take less."""
-
-    look: timedelta = timedelta(seconds=5)
-    # /livez turns before the process ends, so that a supervisor that asks it sees why.
-    suspect_after: timedelta = timedelta(seconds=15)
-    stuck_after: timedelta = timedelta(seconds=40)
-    # A rebalance may wait for the slowest member, which has at least 30 s, and a frozen one must time out before; then
-    # the table is loaded, which takes about half a minute for a million rows.
-    outside_suspect_after: timedelta = timedelta(minutes=2)
-    outside_after: timedelta = timedelta(minutes=5)
-    # A client whose broker is back where it was finds it within seconds.
-    moved_after: timedelta = timedelta(seconds=30)
+class BlockedLoopError(Exception):
+    """Something keeps the event loop from turning."""
 
 
 class StuckPartitionError(Exception):
@@ -59,31 +50,26 @@ class _Standing:
 class Watchdog:
     """Compares what the ledgers have done with what is in the log. Without a broker's answer it concludes nothing.
 
-    `joined` says whether this worker is a member of its group and has loaded its partitions, or goes on loading them;
-    `patience` is added to the time that it may be without. `answers_anew` says whether a new client gets the answers
-    that `reader` gets not.
+    `joined` says whether this worker is a member of its group and has loaded its partitions, or goes on loading them.
     """
 
     def __init__(
         self,
         joined: Callable[[], bool],
-        patience: timedelta,
         ledgers: Callable[[], Iterable[Ledger]],
         reader: LogReader,
-        answers_anew: Callable[[], Awaitable[bool]],
-        now: Callable[[], datetime],
-        journal: Journal,
-        limits: Limits,
+        rules: Rules,
+        runtime: Runtime,
     ) -> None:
         self._joined = joined
-        self._patience = patience
         self._ledgers = ledgers
         self._reader = reader
         self._gaps = Gaps(reader)
-        self._answers_anew = answers_anew
-        self._now = now
-        self._journal = journal
-        self._limits = limits
+        self._now = runtime.now
+        self._journal = runtime.journal
+        self._limits = rules.watchdog
+        # A member that has frozen keeps the group waiting until its session has ended, and after it another may.
+        self._patience = 2 * rules.session_timeout
         self._standing: dict[tuple[Ledger, str], _Standing] = {}
         self._outside_since: datetime | None = None
         # Since when others get answers and we do not.
@@ -155,7 +141,7 @@ class Watchdog:
 
     async def _look_for_brokers(self) -> None:
         """Find out whether Kafka is back at other addresses: clients keep to those that they know."""
-        if not await self._answers_anew():
+        if not await self._reader.answers_anew():
             self._passed_over_since = None
             return
         since = self._passed_over_since = self._passed_over_since or self._now()
@@ -197,12 +183,26 @@ def _finished(ledger: Ledger, topic: str, committed: Mapping[int, int]) -> int:
     return min(ledger.processed(topic), committed[ledger.partition])
 
 
-def watch_loop(last_turn: Callable[[], float], crash: Callable[[str], None]) -> None:
-    """Start a thread that ends the process if the event loop does not turn; `last_turn` is a monotonic instant."""
+class LoopWatch:
+    """Shows that the event loop turns. A thread of its own calls `crash` if it does not."""
 
-    def watch() -> None:
-        while time.monotonic() - last_turn() < LOOP_BLOCKED_SECONDS:
+    def __init__(self, crash: Callable[[BaseException], None]) -> None:
+        self._crash = crash
+        self._last_turn = time.monotonic()
+        threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+
+    @property
+    def turns(self) -> bool:
+        """Whether it has turned a moment ago."""
+        return time.monotonic() - self._last_turn < LOOP_STALLED_SECONDS
+
+    async def run(self) -> None:
+        """Note each turn."""
+        while True:
+            self._last_turn = time.monotonic()
+            await asyncio.sleep(1)
+
+    def _watch(self) -> None:
+        while time.monotonic() - self._last_turn < LOOP_BLOCKED_SECONDS:
             time.sleep(1)
-        crash(f"the event loop has been blocked for {LOOP_BLOCKED_SECONDS:.0f} s")
-
-    threading.Thread(target=watch, name="watchdog", daemon=True).start()
+        self._crash(BlockedLoopError(f"the event loop has been blocked for {LOOP_BLOCKED_SECONDS:.0f} s"))

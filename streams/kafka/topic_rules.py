@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from streams.kafka.log import MAX_BATCH_BYTES
+from streams.kafka.partition_log import MAX_BATCH_BYTES
 from streams.names import Topic
 
 CLEANUP = "cleanup.policy"

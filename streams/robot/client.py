@@ -10,6 +10,7 @@ from httpx_aiohttp import AiohttpTransport
 
 from streams.engine.ports import Accepted, Answer, Rejected, Unknown, Unreachable
 from streams.robot.scrub import longest_form, scrub
+from streams.settings import WorkerSettings
 from streams.wire.robot_request import RobotRequest
 
 # What an outcome keeps of an error text, in characters.
@@ -28,26 +29,28 @@ CONNECT_SECONDS = 10.0
 _NEVER_LEFT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 
 
+@contextlib.asynccontextmanager
+async def connected_robot(settings: WorkerSettings) -> AsyncIterator["HttpRobot"]:
+    """Yield the robot of the settings, and hold its connection pool open. Connects with the first call."""
+    limits = httpx.Limits(max_connections=settings.robot_concurrency, keepalive_expiry=IDLE_SECONDS)
+    time_out = settings.robot_timeout_seconds
+    async with httpx.AsyncClient(
+        transport=AiohttpTransport(limits=limits, trust_env=False),
+        timeout=httpx.Timeout(None, connect=min(CONNECT_SECONDS, time_out / 2)),
+        follow_redirects=False,
+        trust_env=False,
+    ) as client:
+        yield HttpRobot(client, settings.robot_endpoint, settings.callback_secret.get_secret_value(), time_out)
+
+
 class HttpRobot:
     """The robot behind a URL. `timeout_seconds` is for the whole call, the answer's body included."""
 
-    def __init__(self, endpoint: str, callback_secret: str, timeout_seconds: float, concurrency: int) -> None:
+    def __init__(self, client: httpx.AsyncClient, endpoint: str, callback_secret: str, timeout_seconds: float) -> None:
+        self._client = client
         self._endpoint = endpoint
         self._callback_secret = callback_secret
         self._timeout_seconds = timeout_seconds
-        self._limits = httpx.Limits(max_connections=concurrency, keepalive_expiry=IDLE_SECONDS)
-
-    @contextlib.asynccontextmanager
-    async def connect(self) -> AsyncIterator["HttpRobot"]:
-        """Hold the connection pool open."""
-        transport = AiohttpTransport(limits=self._limits, trust_env=False)
-        async with httpx.AsyncClient(
-            transport=transport,
-            timeout=httpx.Timeout(None, connect=min(CONNECT_SECONDS, self._timeout_seconds / 2)),
-            follow_redirects=False,
-            trust_env=False,
-        ) as self._client:
-            yield self
 
     async def create_batch(self, request: RobotRequest) -> Answer:
         """POST a batch once and return what became of it. Raises nothing but cancellation."""

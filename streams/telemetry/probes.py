@@ -7,21 +7,26 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from streams.telemetry.metrics import Metrics
 
-Checks = Callable[[], dict[str, bool]]
+Checks = dict[str, Callable[[], bool]]
 
 
 class Probes:
-    """Serves the checks: 200 if all are true, else 503. `?verbose` lists them for a person."""
+    """Serves the checks: 200 if all are true, else 503. `?verbose` lists them for a person.
 
-    def __init__(self, host: str, port: int, live: Checks, ready: Checks, metrics: Metrics) -> None:
+    `live` and `ready` may be changed at any time: what a process can check grows while it starts.
+    """
+
+    def __init__(self, host: str, port: int, metrics: Metrics) -> None:
+        self.live: Checks = {}
+        self.ready: Checks = {}
         self._host = host
         self._port = port
         self._metrics = metrics
         self._app = web.Application()
         self._app.add_routes(
             [
-                web.get("/livez", self._handler(live)),
-                web.get("/readyz", self._handler(ready)),
+                web.get("/livez", self._handler(self.live)),
+                web.get("/readyz", self._handler(self.ready)),
                 web.get("/metrics", self._serve_metrics),
             ]
         )
@@ -44,7 +49,7 @@ class Probes:
     @staticmethod
     def _handler(checks: Checks) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def handle(request: web.Request) -> web.Response:
-            results = checks()
+            results = {name: check() for name, check in checks.items()}
             passed = all(results.values())
             text = "ok" if passed else "not ok"
             if "verbose" in request.query:

@@ -1,6 +1,16 @@
 """The body of the POST: the submission's orders cut to three fields, each value's bytes as they came."""
 
+from dataclasses import dataclass, field
+
 import msgspec
+
+
+@dataclass(frozen=True, slots=True)
+class Callback:
+    """Where the robot reports a batch, and the secret by which it shows who it is."""
+
+    url: str
+    secret: str = field(repr=False)
 
 
 # Every field is raw: intake has checked the last value of each, which is the one that counts where a field
@@ -41,15 +51,15 @@ class RobotRequest(msgspec.Struct, frozen=True):
         return f"<RobotRequest {self.job_id}>"
 
 
-def build_request(payload: bytes, callback_url: str, callback_secret: str) -> RobotRequest:
+def build_request(payload: bytes, callback: Callback) -> RobotRequest:
     """Return the request for a submission's bytes. Raises msgspec's errors for bytes that are no submission."""
     submission = _submissions.decode(payload)
     credentials = _credentials.decode(submission.credentials)
     body = {
         "workspaceId": submission.workspaceId,
         "credentials": credentials,
-        "callbackUrl": callback_url,
-        "callbackSecret": callback_secret,
+        "callbackUrl": callback.url,
+        "callbackSecret": callback.secret,
         "jobId": submission.jobId,
         "orders": _orders.decode(submission.orders),
     }
@@ -57,5 +67,5 @@ def build_request(payload: bytes, callback_url: str, callback_secret: str) -> Ro
         job_id=_texts.decode(submission.jobId),
         workspace_id=_texts.decode(submission.workspaceId),
         body=msgspec.json.encode(body),
-        secrets=(_texts.decode(credentials.password), _texts.decode(credentials.username), callback_secret),
+        secrets=(_texts.decode(credentials.password), _texts.decode(credentials.username), callback.secret),
     )

@@ -3,21 +3,18 @@
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime, timedelta
 from statistics import median
 
 from streams.core.deadlines import Deadlines
 from streams.core.job import Job, Source, Status
-from streams.engine.claims import CallSlots, PayloadCache
-from streams.engine.ledger import Ledger, LedgerConfig
-from streams.engine.ports import ChangelogBatch, Reading
-from streams.names import CHANGELOG_TABLE_KEY, Topic
-from streams.telemetry.journal import Journal
-from streams.telemetry.metrics import Metrics
-from streams.wire.records import NewRecord, TopicPartition
-from streams.wire.rows import TABLE_MARK, encode_row, row_key
+from streams.engine.ledger import Ledger
+from streams.names import Topic, changelog_topic
+from streams.wire.records import NewRecord
+from streams.wire.rows import encode_row, row_key
 from tests.benchmarks.report import Row, progress
+from tests.simulation.broker import SimulatedBroker, SimulatedPartitionLog, SimulatedReader
+from tests.support.engine import APP, rules_of, shared_by
 
 ROWS = (1_000, 20_000)
 TICKS = 2_000
@@ -33,37 +30,6 @@ _DEADLINES = Deadlines(
 )
 
 
-class StoredRows:
-    """A changelog partition and a reader that hold rows and take no others."""
-
-    def __init__(self, jobs: Sequence[Job]) -> None:
-        self._jobs = jobs
-
-    async def open(self) -> AsyncGenerator[ChangelogBatch, None]:
-        return self._batches()
-
-    async def _batches(self) -> AsyncGenerator[ChangelogBatch, None]:
-        yield [(CHANGELOG_TABLE_KEY, TABLE_MARK), *((row_key(job.key), encode_row(job)) for job in self._jobs)]
-
-    async def commit(self, records: Sequence[NewRecord]) -> None:
-        raise NotImplementedError(f"{len(records)} records")
-
-    async def close(self) -> None:
-        pass
-
-    async def read(self, topic_partition: TopicPartition, start: int, end: int, limit: int) -> Reading:
-        raise NotImplementedError(f"{topic_partition} [{start}, {end}) {limit}")
-
-    async def end_offsets(self, _topic: str) -> dict[int, int]:
-        return {0: len(self._jobs)}
-
-    async def has_committed(self, _topic_partition: TopicPartition) -> bool:
-        return bool(self._jobs)
-
-    async def committed_offsets(self, _topic: str) -> dict[int, int]:
-        return {0: len(self._jobs)}
-
-
 def ticks() -> list[Row]:
     """Time what a tick asks of a ledger, for few rows and for many."""
     rows = []
@@ -75,19 +41,18 @@ def ticks() -> list[Row]:
 
 async def _tick_seconds(count: int) -> float:
     now = datetime.now(UTC)
-    log = StoredRows([_processing(number, now) for number in range(count)])
-    config = LedgerConfig(
-        app_id="bench",
-        worker_id="bench",
-        partitions=1,
-        jobs_per_workspace=1,
-        deadlines=_DEADLINES,
-        max_bytes={},
-    )
-    journal = Journal(Metrics())
-    ledger = Ledger(0, config, log, log, CallSlots(32), PayloadCache(0), lambda _claim: None, journal)
+    broker = SimulatedBroker(1, lambda: now)
+    for number in range(count):
+        job = _processing(number, now)
+        broker.append(NewRecord(changelog_topic(APP), 0, row_key(job.key), encode_row(job)))
+    shared = shared_by(rules_of(deadlines=_DEADLINES), SimulatedReader(broker, _no_way), lambda _claim: None)
+    ledger = Ledger(0, SimulatedPartitionLog(broker, _no_way, APP, 0), shared)
     await ledger.open(now)
     return median(_timed(ledger, now) for _ in range(REPEATS))
+
+
+async def _no_way() -> None:
+    """Go nowhere: the broker is in this process."""
 
 
 def _timed(ledger: Ledger, now: datetime) -> float:

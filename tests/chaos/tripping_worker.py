@@ -9,17 +9,21 @@ import os
 import signal
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
-from streams.app import Parts, run_worker
+from streams.app import run_worker
 from streams.core.job import Status
 from streams.engine.ports import Answer, ChangelogBatch, PartitionLog, Robot
+from streams.engine.worker import Ports
 from streams.names import OUTCOME_TOPICS, Topic
 from streams.settings import WorkerSettings, load_settings
 from streams.wire.records import NewRecord
 from streams.wire.robot_request import RobotRequest
 from streams.wire.rows import decode_entry
+from streams.worker import running_worker
 
 
 class TripPoint(StrEnum):
@@ -109,8 +113,15 @@ class TrippingRobot:
 def main() -> None:
     """Run the worker."""
     trip = Trip(TripPoint(sys.argv[1]), HOW[sys.argv[2]], int(sys.argv[3]))
-    parts = Parts(wrap_log=lambda log: TrippingLog(log, trip), wrap_robot=lambda robot: TrippingRobot(robot, trip))
-    run_worker(load_settings(WorkerSettings), parts)
+
+    def trip_there(ports: Ports) -> Ports:
+        return replace(
+            ports,
+            log_of=lambda number: TrippingLog(ports.log_of(number), trip),
+            robot=TrippingRobot(ports.robot, trip),
+        )
+
+    run_worker(load_settings(WorkerSettings), partial(running_worker, adapt=trip_there))
 
 
 if __name__ == "__main__":

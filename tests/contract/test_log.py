@@ -17,7 +17,8 @@ from aiokafka.errors import KafkaError
 from streams.engine.clock import Clock
 from streams.engine.ports import FencedError, PartitionLog, UndecidedReader, UnreadableError, until_readable
 from streams.kafka.admin import admin_client
-from streams.kafka.log import KafkaPartitionLog, KafkaReader
+from streams.kafka.partition_log import KafkaPartitionLog
+from streams.kafka.reader import KafkaReader
 from streams.names import changelog_topic
 from streams.telemetry.journal import Journal
 from streams.telemetry.metrics import Metrics
@@ -291,8 +292,8 @@ async def test_a_read_is_bounded_by_its_range_and_its_limit(cluster: Cluster) ->
 async def test_what_lies_at_or_beyond_the_end_of_the_log_is_unreadable(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streams.kafka.log.READ_SECONDS", 0.2)
-    monkeypatch.setattr("streams.kafka.log.READ_TIMEOUT_SECONDS", 1.0)
+    monkeypatch.setattr("streams.kafka.reader.READ_SECONDS", 0.2)
+    monkeypatch.setattr("streams.kafka.reader.READ_TIMEOUT_SECONDS", 1.0)
     for start in (0, 3):
         with pytest.raises(UnreadableError):
             await cluster.reader.read(cluster.source, start, 5, limit=1)
@@ -314,7 +315,7 @@ async def test_what_lies_at_or_beyond_the_end_of_the_log_is_unreadable(
 async def test_a_long_gap_is_read_bit_by_bit_and_others_read_in_between(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streams.kafka.log.READ_SECONDS", 0.0)
+    monkeypatch.setattr("streams.kafka.reader.READ_SECONDS", 0.0)
     aborted, committed = await cluster.begin(), await cluster.begin()
     for _ in range(LONG):
         await aborted.write(bytes(MAX_BYTES - 1_000))

@@ -8,16 +8,20 @@ import os
 import signal
 import sys
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 from enum import StrEnum
+from functools import partial
 
-from streams.app import Parts, run_worker
+from streams.app import run_worker
 from streams.core.job import Status
 from streams.engine.ports import Answer, ChangelogBatch, PartitionLog, Robot
+from streams.engine.worker import Ports
 from streams.names import OUTCOME_TOPICS, Topic
 from streams.settings import WorkerSettings, load_settings
 from streams.wire.records import NewRecord
 from streams.wire.robot_request import RobotRequest
 from streams.wire.rows import decode_entry
+from streams.worker import running_worker
 
 OFFSETS_COMMITTED_SECONDS = 1.0
 
@@ -97,10 +101,15 @@ class DyingRobot:
 def main() -> None:
     """Run the worker."""
     point, job_id = Point(sys.argv[1]), sys.argv[2]
-    parts = Parts(
-        wrap_log=lambda log: DyingLog(log, point, job_id), wrap_robot=lambda robot: DyingRobot(robot, point, job_id)
-    )
-    run_worker(load_settings(WorkerSettings), parts)
+
+    def die_there(ports: Ports) -> Ports:
+        return replace(
+            ports,
+            log_of=lambda number: DyingLog(ports.log_of(number), point, job_id),
+            robot=DyingRobot(ports.robot, point, job_id),
+        )
+
+    run_worker(load_settings(WorkerSettings), partial(running_worker, adapt=die_there))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 import faust
@@ -23,6 +24,7 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer
 from streams.app import OrchestratorApp, build_app
 from streams.engine.claims import Claim
 from streams.engine.holes import HoleCheck
+from streams.engine.worker import Worker
 from streams.faust_hardening import DurableChannel, HardenedApp, HardenedWorker
 from streams.faust_hardening.consumer import HardenedConsumer, HardenedConsumerThread
 from streams.names import SOURCE_TOPICS, Agent
@@ -73,8 +75,13 @@ def _nothing(_app: OrchestratorApp) -> None:
     pass
 
 
-def _around_deliveries(app: OrchestratorApp, change: Callable[[Deliver], Deliver]) -> None:
-    _replace(app.worker.partitions, "deliver", change(app.worker.partitions.deliver))
+def _around_deliveries(change: Callable[[Deliver], Deliver]) -> None:
+    real = Worker.deliver
+
+    async def deliver(worker: Worker, record: SourceRecord, acknowledge: Callable[[], None]) -> None:
+        await change(partial(real, worker))(record, acknowledge)
+
+    _replace(Worker, "deliver", deliver)
 
 
 def _is_marked(record: SourceRecord) -> bool:
@@ -115,7 +122,7 @@ def _rebalances_overlap(app: OrchestratorApp) -> None:
 
     _replace(HardenedConsumer, "perform_seek", slow_seek)
     _replace(GroupCoordinator, "_do_rejoin_group", slow_join)
-    _around_deliveries(app, change)
+    _around_deliveries(change)
 
 
 def _stock_recovery(app: OrchestratorApp) -> None:
@@ -193,7 +200,7 @@ def _stock_seek(_app: OrchestratorApp) -> None:
     _replace(HardenedConsumerThread, "seek_to_committed", stock)
 
 
-def _marked_stay_in_flight(app: OrchestratorApp) -> None:
+def _marked_stay_in_flight(_app: OrchestratorApp) -> None:
     """Work on marked records for ever; the ledger, which would notice that they are missing, does not look."""
     in_flight: list[Callable[[], None]] = []
 
@@ -209,7 +216,7 @@ def _marked_stay_in_flight(app: OrchestratorApp) -> None:
     async def no_look(_self: HoleCheck, _records: Any, _now: datetime) -> bool:
         return True
 
-    _around_deliveries(app, change)
+    _around_deliveries(change)
     _replace(HoleCheck, "check", no_look)
 
 
@@ -241,7 +248,7 @@ def _claims_wait_for_a_rebalance(app: OrchestratorApp) -> None:
     async def dispatch(stream: faust.Stream[Claim]) -> None:
         async for claim in stream:
             await rebalanced.wait()
-            app.worker.dispatcher.start(claim)
+            app.worker.call(claim)
 
     async def completed(_app: Any, **_kwargs: Any) -> None:
         if app.rebalancing_count > 1:
@@ -268,7 +275,7 @@ def _crash_at_marked(app: OrchestratorApp) -> None:
 
         return crashing
 
-    _around_deliveries(app, change)
+    _around_deliveries(change)
 
 
 def _stock_crash(_app: OrchestratorApp) -> None:

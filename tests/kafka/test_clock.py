@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.kafka.log import MAX_CLOCK_SKEW, ClockSkewError, KafkaPartitionLog
+from streams.kafka.partition_log import MAX_CLOCK_SKEW, ClockSkewError, KafkaPartitionLog
 from streams.names import changelog_topic
 from streams.telemetry.journal import Journal
 from streams.telemetry.metrics import Metrics

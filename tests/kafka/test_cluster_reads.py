@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaError
 from streams.dev.kafka import EmbeddedCluster, EmbeddedKafka
 from streams.engine.ports import UnreadableError, until_readable
 from streams.kafka.admin import admin_client
-from streams.kafka.log import KafkaReader
+from streams.kafka.reader import KafkaReader
 from streams.kafka.topics import TopicsError, check_topics, create_topics, topic_specs
 from streams.names import Topic
 from tests.support.settings import settings_of

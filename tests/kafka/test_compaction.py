@@ -12,7 +12,7 @@ from streams.core.job import Job
 from streams.dev.kafka import EmbeddedKafka
 from streams.engine.clock import Clock
 from streams.kafka.admin import admin_client
-from streams.kafka.log import KafkaPartitionLog
+from streams.kafka.partition_log import KafkaPartitionLog
 from streams.kafka.topics import topic_specs
 from streams.names import changelog_topic
 from streams.telemetry.journal import Journal

@@ -23,7 +23,8 @@ from streams.dev.kafka import EmbeddedKafka
 from streams.engine.gaps import Gaps
 from streams.faust_hardening.records import read_any_header_name
 from streams.kafka.admin import admin_client
-from streams.kafka.log import KafkaReader, milliseconds_of
+from streams.kafka.messages import milliseconds_of
+from streams.kafka.reader import KafkaReader
 from streams.names import DLQ_OF, OUTCOME_TOPICS, SOURCE_TOPICS, DeadLetterReason, Topic
 from streams.wire.intake import COMPLETION_MAX_BYTES, SUBMISSION_MAX_BYTES
 from streams.wire.placement import partition_of

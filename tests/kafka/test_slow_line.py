@@ -11,7 +11,7 @@ from aiokafka.admin import NewTopic
 
 from streams.engine.ports import Reading, UnreadableError, until_readable
 from streams.kafka.admin import admin_client
-from streams.kafka.log import KafkaReader
+from streams.kafka.reader import KafkaReader
 from streams.wire.records import TopicPartition
 from tests.chaos.brokers import Brokers
 from tests.chaos.proxy import CHUNK_BYTES
@@ -59,8 +59,8 @@ async def test_what_was_on_its_way_when_a_reader_gave_up_is_not_asked_for_again(
     reader = KafkaReader({"bootstrap_servers": brokers.address(0)}, "group", len(PLACES))
     await reader.start()
     assert await until_readable(partial(reader.end_offsets, TOPIC)) == {0: good + 2, 1: good + 2}
-    monkeypatch.setattr("streams.kafka.log.READ_SECONDS", 0.1)
-    monkeypatch.setattr("streams.kafka.log.READ_TIMEOUT_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr("streams.kafka.reader.READ_SECONDS", 0.1)
+    monkeypatch.setattr("streams.kafka.reader.READ_TIMEOUT_SECONDS", PATIENCE_SECONDS)
     for proxy in brokers.proxies:
         proxy.delay_seconds = CHUNK_BYTES / BYTES_PER_SECOND
     for ask, expected in ((reader.read, [b"good"]), (reader.peek, [*[bytes(RECORD_BYTES)] * RECORDS, b"good"])):

@@ -5,12 +5,15 @@ It says so each time that the watchdog has looked.
 
 import sys
 from datetime import timedelta
+from functools import partial
 
 import structlog
 
-from streams.app import Parts, run_worker
-from streams.engine.watchdog import Limits, Watchdog
+from streams.app import run_worker
+from streams.engine.rules import WatchdogLimits
+from streams.engine.watchdog import Watchdog
 from streams.settings import WorkerSettings, load_settings
+from streams.worker import running_worker
 
 LOOKED = "watchdog_looked"
 
@@ -31,7 +34,7 @@ def main() -> None:
 
     Watchdog.look = look_and_say_so  # type: ignore[method-assign, assignment] # only to be heard from outside
     del sys.argv[1:]
-    run_worker(load_settings(WorkerSettings), Parts(watchdog_limits=Limits(**limits)))
+    run_worker(load_settings(WorkerSettings), partial(running_worker, watchdog=WatchdogLimits(**limits)))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import pytest_asyncio
 from schemas import JobCompleted
 from streams.dev.robot import Fate
 from streams.kafka.access import Operation
-from streams.kafka.log import KafkaReader
+from streams.kafka.reader import KafkaReader
 from streams.names import Topic, changelog_topic
 from streams.settings import KafkaSettings
 from streams.wire.records import TopicPartition

@@ -195,6 +195,10 @@ class SimulatedReader:
         await self._io()
         return place in self._broker.committed_offsets
 
+    async def answers_anew(self) -> bool:
+        """Whether it answers others; see LogReader. This cluster answers everybody, and keeps its addresses."""
+        return False
+
     def _of_every_partition(self, topic: str, offset: Callable[[TopicPartition], int]) -> dict[int, int]:
         return {number: offset(TopicPartition(topic, number)) for number in range(self._broker.partitions)}
 

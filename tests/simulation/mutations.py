@@ -102,7 +102,7 @@ def broken_calls_skip_the_barrier(patch: pytest.MonkeyPatch) -> None:
     """A call that broke fails its job at once, although the robot may have reported the batch by then."""
 
     def answered(self: DeadlineScan, partition: int, event: Any) -> None:
-        self._report(partition, event)
+        self._partitions.report(partition, event)
 
     patch.setattr(DeadlineScan, "answered", answered)
 

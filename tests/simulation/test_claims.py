@@ -95,12 +95,12 @@ def test_a_claim_that_was_not_committed_gives_its_call_slot_back() -> None:
 
     async def scene() -> None:
         worker = SimulatedWorker(world, "worker", concurrency=1)
-        partitions = worker.partitions
+        partitions = worker.worker.partitions
         await partitions.assign({0}, generation=1)
         await world.until(lambda: partitions.ready)
         submit(world)
         (record,) = world.broker.topic(Topic.SUBMITTED)
-        await partitions.deliver(record, lambda: None)
+        partitions.deliver(record, lambda: None)
         await logs[0].held.wait()
         suspended = world.spawn(partitions.suspend())
         await asyncio.sleep(0)
@@ -109,7 +109,7 @@ def test_a_claim_that_was_not_committed_gives_its_call_slot_back() -> None:
         # It slept through a generation: what it had is closed and read again.
         await partitions.assign({0}, generation=3)
         await world.until(lambda: partitions.ready)
-        await partitions.deliver(record, lambda: None)
+        partitions.deliver(record, lambda: None)
         await world.until(lambda: world.robot.posts)
         assert worker.crashed_by is None
 

@@ -13,7 +13,7 @@ def test_a_ledger_is_kept_only_from_one_generation_to_the_next() -> None:
     world = World(0, Plan(partitions=1))
 
     async def scene() -> None:
-        sleeper, other = world.make_worker().partitions, world.make_worker().partitions
+        sleeper, other = world.make_worker().worker.partitions, world.make_worker().worker.partitions
         await sleeper.assign({0}, generation=1)
         await sleeper.suspend()
         await sleeper.assign({0}, generation=2)
@@ -27,7 +27,7 @@ def test_a_ledger_is_kept_only_from_one_generation_to_the_next() -> None:
         await world.until(lambda: other.ready)
         entry = world.broker.append(NewRecord(Topic.SUBMITTED, 0, None, submission(KEY, 1)))
         taken: list[SourceRecord] = []
-        await other.deliver(entry.record, lambda: taken.append(entry.record))
+        other.deliver(entry.record, lambda: taken.append(entry.record))
         await world.until(lambda: taken)
 
         await sleeper.suspend()

@@ -2,21 +2,17 @@
 
 import asyncio
 from collections import defaultdict
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from streams.engine.barrier import DeadlineScan, ReadBarrier
-from streams.engine.calls import Dispatcher
-from streams.engine.claims import CallSlots, PayloadCache
-from streams.engine.ledger import Ledger, LedgerConfig
-from streams.engine.partitions import Partitions
+from streams.engine.claims import Claim
 from streams.engine.ports import Answer, PartitionLog
-from streams.engine.watchdog import Limits, StuckPartitionError, Watchdog
+from streams.engine.rules import Rules
+from streams.engine.worker import Driver, Ports, Worker
 from streams.names import SOURCE_TOPICS
 from streams.telemetry.journal import Journal
 from streams.telemetry.metrics import Metrics
 from streams.wire.records import SourceRecord, TopicPartition
-from streams.wire.robot_request import RobotRequest
+from streams.wire.robot_request import Callback, RobotRequest
 from tests.simulation.broker import SimulatedPartitionLog, SimulatedReader
 
 if TYPE_CHECKING:
@@ -28,11 +24,6 @@ POLL_SECONDS = 0.05
 PAYLOAD_CACHE_BYTES = 2_000
 # Few enough that most looks for a gap take several reads.
 READ_OFFSETS = 3
-
-
-async def never_moved() -> bool:
-    """Return what a cluster says that keeps its addresses."""
-    return False
 
 
 class QuietJournal(Journal):
@@ -103,42 +94,27 @@ class SimulatedWorker:
     def __init__(self, world: "World", name: str, concurrency: int) -> None:
         self.host = Host(world, name)
         self._world = world
-        self._journal = QuietJournal(Metrics())
-        now = world.now
-        self.partitions = Partitions(self._make_ledger, now, self._journal, self._crash)
-        self._slots = CallSlots(concurrency, self.partitions.wake)
-        self._payloads = PayloadCache(PAYLOAD_CACHE_BYTES)
-        self._reader = SimulatedReader(world.broker, self.host.io, READ_OFFSETS)
-        self._scan = DeadlineScan(
-            self.partitions.open_ledgers,
-            self.partitions.report,
-            self.partitions.decide,
-            ReadBarrier(self._reader),
-            now,
-            self._journal,
+        rules = Rules(
+            app_id=world.app_id,
+            worker_id=name,
+            partitions=world.broker.partitions,
+            jobs_per_workspace=world.jobs_per_workspace,
+            call_slots=concurrency,
+            deadlines=world.deadlines,
+            callback=Callback("https://app.example/callback", "callback-secret"),
+            max_bytes=world.max_bytes,
+            payload_cache_bytes=PAYLOAD_CACHE_BYTES,
         )
-        self._dispatcher = Dispatcher(
-            SimulatedRobotClient(self.host),
-            self._slots,
-            world.deadlines,
-            "https://app.example/callback",
-            "callback-secret",
-            now,
-            self._scan.answered,
-            self._journal,
-            self._crash,
+        reader = SimulatedReader(world.broker, self.host.io, READ_OFFSETS)
+        ports = Ports(
+            log_of=self._log_of,
+            reader=reader,
+            barrier_reader=reader,
+            robot=SimulatedRobotClient(self.host),
+            now=world.now,
         )
-        self._watchdog = Watchdog(
-            lambda: self.partitions.ready,
-            timedelta(0),
-            self.partitions.open_ledgers,
-            self._reader,
-            never_moved,
-            now,
-            self._journal,
-            Limits(),
-        )
-        self._deciding: asyncio.Task[None] | None = None
+        driver = Driver(hand_over=self._call, is_member=lambda: True, crash=self._crash)
+        self.worker = Worker(rules, ports, driver, QuietJournal(Metrics()))
         self._generation = -1
         self._fetchers: list[asyncio.Task[None]] = []
         self._unacknowledged: dict[TopicPartition, set[int]] = {}
@@ -159,28 +135,12 @@ class SimulatedWorker:
         self.crashed_by = self.crashed_by or reason
         self.host.die()
 
-    def _make_ledger(self, partition: int) -> tuple[Ledger, PartitionLog]:
+    def _log_of(self, number: int) -> PartitionLog:
         world = self._world
-        log = world.make_log(SimulatedPartitionLog(world.broker, self.host.io, world.app_id, partition))
-        config = LedgerConfig(
-            app_id=world.app_id,
-            worker_id=self.host.name,
-            partitions=world.broker.partitions,
-            jobs_per_workspace=world.jobs_per_workspace,
-            deadlines=world.deadlines,
-            max_bytes=world.max_bytes,
-        )
-        ledger = Ledger(
-            partition,
-            config,
-            log,
-            self._reader,
-            self._slots,
-            self._payloads,
-            self._dispatcher.start,
-            self._journal,
-        )
-        return ledger, log
+        return world.make_log(SimulatedPartitionLog(world.broker, self.host.io, world.app_id, number))
+
+    def _call(self, claim: Claim) -> None:
+        self.worker.call(claim)
 
     def stop(self) -> None:
         """Ask for a clean end, as SIGTERM does."""
@@ -188,7 +148,7 @@ class SimulatedWorker:
 
     async def run(self) -> None:
         """Be a worker."""
-        loops = [asyncio.create_task(loop()) for loop in (self._tick_loop, self._commit_loop, self._watch)]
+        loops = [asyncio.create_task(loop()) for loop in (self._tick_loop, self._commit_loop)]
         try:
             await self._rebalance()
             while not self.gone:
@@ -205,7 +165,7 @@ class SimulatedWorker:
     async def _rebalance(self) -> None:
         """Hand everything back, join, and begin anew with what is given out."""
         await self._hand_back()
-        await self.partitions.suspend()
+        await self.worker.suspend()
         group, name = self._world.group, self.host.name
         group.join(name)
         while (given := group.assignment(name)) is None:
@@ -214,7 +174,7 @@ class SimulatedWorker:
             if group.heartbeat(name):
                 group.join(name)
         self._generation, numbers = given
-        await self.partitions.assign(numbers, self._generation)
+        await self.worker.assign(set(numbers), self._generation)
         self._unacknowledged.clear()
         self._acknowledged.clear()
         self._forgotten.clear()
@@ -236,15 +196,11 @@ class SimulatedWorker:
         await self._commit_offsets()
 
     async def _leave(self) -> None:
-        self.partitions.stop_admitting()
-        give_up = self._world.time() + self._world.drain_seconds
-        while self._world.time() < give_up and not (self._slots.in_flight == 0 and self.partitions.calls_settled):
-            self.partitions.tick(self._world.now())
-            await asyncio.sleep(POLL_SECONDS)
-            await self.host.io()
+        await self.worker.drain(self._world.drain_seconds)
+        await self.host.io()
         await self._hand_back()
         self._world.group.leave(self.host.name)
-        await self.partitions.close()
+        await self.worker.close()
         self.stopped = True
 
     async def _fetch(self, place: TopicPartition) -> None:
@@ -277,7 +233,7 @@ class SimulatedWorker:
             # The client takes what was forgotten before for a gap of the log.
             self._forgotten[place] = {offset for offset in self._forgotten[place] if offset > record.offset}
 
-        await self.partitions.deliver(record, acknowledge)
+        await self.worker.deliver(record, acknowledge)
 
     async def _commit_loop(self) -> None:
         while not self.gone:
@@ -292,17 +248,8 @@ class SimulatedWorker:
             if place in self._acknowledged and self._world.group.may_commit(self.host.name, self._generation, place):
                 self._world.broker.committed_offsets[place] = offset
 
-    async def _watch(self) -> None:
-        try:
-            await self._watchdog.run()
-        except StuckPartitionError as error:
-            self._crash(error)
-
     async def _tick_loop(self) -> None:
         while not self.gone:
             await asyncio.sleep(TICK_SECONDS)
             await self.host.io()
-            now = self._world.now()
-            self.partitions.tick(now)
-            if self._scan.collect(now) and (self._deciding is None or self._deciding.done()):
-                self._deciding = asyncio.create_task(self._scan.decide())
+            self.worker.tick()

@@ -1,11 +1,11 @@
 """The ledgers of all partitions over a simulated log, which takes a record only as aiokafka and a topic would."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
@@ -14,15 +14,17 @@ from streams.core.events import RobotAccepted
 from streams.core.job import JobKey
 from streams.dev.history import History, Post
 from streams.engine.claims import CallSlots, Claim, PayloadCache
-from streams.engine.ledger import Ledger, LedgerConfig
-from streams.engine.ports import PartitionLog
-from streams.kafka.log import MAX_REQUEST_BYTES
+from streams.engine.ledger import Ledger, Shared
+from streams.engine.ports import LogReader, PartitionLog
+from streams.engine.rules import Rules
+from streams.kafka.partition_log import MAX_REQUEST_BYTES
 from streams.kafka.topics import topic_specs
 from streams.names import SOURCE_TOPICS, Topic, changelog_topic
 from streams.telemetry.journal import Journal
 from streams.telemetry.metrics import Metrics
 from streams.wire.records import NewRecord, SourceRecord, TopicPartition
-from streams.wire.robot_request import build_request
+from streams.wire.robot_request import Callback, build_request
+from tests.core.builders import DEADLINES
 from tests.simulation.broker import SimulatedBroker, SimulatedPartitionLog, SimulatedReader
 from tests.support.hostile import Hostile, encode
 from tests.support.settings import settings_of
@@ -43,6 +45,33 @@ def max_bytes() -> dict[str, int]:
     """Return the largest batch that each topic takes as `topics create` makes it."""
     specs = topic_specs(settings_of("nowhere:9092"))
     return {spec.name: int(spec.config.get("max.message.bytes", DEFAULT_MAX_BYTES)) for spec in specs}
+
+
+def rules_of(**changed: Any) -> Rules:
+    """Return what a worker goes by, some of it changed."""
+    rules = Rules(
+        app_id=APP,
+        worker_id="worker-1",
+        partitions=1,
+        jobs_per_workspace=1,
+        call_slots=32,
+        deadlines=DEADLINES,
+        callback=Callback("https://app.example/api/webhooks/robot-callback", "callback-secret"),
+        max_bytes=max_bytes(),
+    )
+    return replace(rules, **changed)
+
+
+def shared_by(rules: Rules, reader: LogReader, hand_over: Callable[[Claim], None]) -> Shared:
+    """Return what the ledgers of a worker share, as a worker makes it."""
+    return Shared(
+        rules=rules,
+        reader=reader,
+        slots=CallSlots(rules.call_slots),
+        payloads=PayloadCache(rules.payload_cache_bytes),
+        hand_over=hand_over,
+        journal=Journal(Metrics()),
+    )
 
 
 def batch_of(record: Written) -> bytes:
@@ -100,25 +129,19 @@ class Engine:
         self.posts: list[Post] = []
         self._delivered: dict[TopicPartition, int] = defaultdict(int)
         self.ledgers: list[Ledger] = []
-        config = LedgerConfig(
-            app_id=APP,
-            worker_id="w" * 264,
-            partitions=partitions,
-            jobs_per_workspace=0,
-            deadlines=deadlines,
-            max_bytes=max_bytes(),
+        self._rules = rules_of(
+            worker_id="w" * 264, partitions=partitions, jobs_per_workspace=0, call_slots=10**9, deadlines=deadlines
         )
-        slots, payloads, journal = CallSlots(10**9), PayloadCache(10**6), Journal(Metrics())
+        shared = shared_by(self._rules, SimulatedReader(self.broker, self._io), self._call)
         for number in range(partitions):
             log = _CheckedLog(SimulatedPartitionLog(self.broker, self._io, APP, number))
-            reader = SimulatedReader(self.broker, self._io)
-            self.ledgers.append(Ledger(number, config, log, reader, slots, payloads, self._call, journal))
+            self.ledgers.append(Ledger(number, log, shared))
 
     async def _io(self) -> None:
         pass
 
     def _call(self, claim: Claim) -> None:
-        request = build_request(claim.payload, "https://app.example/api/webhooks/robot-callback", "secret")
+        request = build_request(claim.payload, self._rules.callback)
         assert len(request.body) <= ROBOT_MAX_BODY_BYTES
         assert (request.workspace_id, request.job_id) == claim.job.key
         self.posts.append(Post(claim.job.key, self._now))

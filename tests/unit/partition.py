@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from streams.core.events import CallFailed, RobotAccepted
 from streams.core.job import FailureReason, Job, JobKey
 from streams.engine.claims import CallSlots, Claim, PayloadCache
-from streams.engine.ledger import Ledger, LedgerConfig
+from streams.engine.ledger import Ledger, Shared
 from streams.engine.ports import ChangelogBatch, PartitionLog, UnreadableError
 from streams.names import Topic, changelog_topic
 from streams.telemetry.journal import Journal
@@ -18,7 +18,7 @@ from streams.wire.records import NewRecord
 from streams.wire.rows import encode_row, row_key
 from tests.core.builders import DEADLINES, NOW
 from tests.simulation.broker import Entry, SimulatedBroker, SimulatedPartitionLog, SimulatedReader
-from tests.support.engine import APP, max_bytes
+from tests.support.engine import APP, rules_of
 from tests.unit.builders import completion, encoded
 
 PAUSE = DEADLINES.workspace_pause
@@ -64,6 +64,8 @@ class Partition:
     def __init__(self, *, payload_bytes: int = ROOM_FOR_ALL, slots: int = 10) -> None:
         self.now = NOW
         self.readable = True
+        # How many more reads of the log are answered.
+        self.answers = ROOM_FOR_ALL
         # What a read of the log takes, and what it waits for.
         self.read_takes = timedelta(0)
         self.held: asyncio.Event | None = None
@@ -81,23 +83,23 @@ class Partition:
 
     def over(self, log: PartitionLog, *, number: int = HERE, partitions: int = PARTITIONS) -> Ledger:
         """Return the ledger of a partition over a log."""
-        config = LedgerConfig(
-            app_id=APP,
-            worker_id="worker-1",
-            partitions=partitions,
-            jobs_per_workspace=1,
-            deadlines=DEADLINES,
-            max_bytes=max_bytes(),
+        shared = Shared(
+            rules=rules_of(partitions=partitions),
+            reader=SimulatedReader(self.broker, self._ask),
+            slots=self.slots,
+            payloads=self.payloads,
+            hand_over=self.claims.append,
+            journal=Journal(self.metrics),
         )
-        reader = SimulatedReader(self.broker, self._ask)
-        return Ledger(number, config, log, reader, self.slots, self.payloads, self.claims.append, Journal(self.metrics))
+        return Ledger(number, log, shared)
 
     async def _write(self) -> None:
         return
 
     async def _ask(self) -> None:
         self.now += self.read_takes
-        if not self.readable:
+        self.answers -= 1
+        if not self.readable or self.answers < 0:
             raise UnreadableError("no broker")
         if self.held is not None:
             await self.held.wait()

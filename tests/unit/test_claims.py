@@ -49,7 +49,7 @@ class Line:
 def serve(slots: CallSlots, lines: Sequence[Line], times: int) -> list[int]:
     """Give the one slot away so many times, to whoever it is offered."""
     for _ in range(times):
-        (line,) = [line for line in lines if slots.share(line)]
+        (line,) = [line for line in lines if slots.share(line, line.rounds)]
         line.take()
         slots.release()
     return [line.served for line in lines]
@@ -58,11 +58,11 @@ def serve(slots: CallSlots, lines: Sequence[Line], times: int) -> list[int]:
 def test_slots_can_be_taken_up_to_their_limit() -> None:
     slots = CallSlots(2)
     line = Line(slots, 5)
-    assert (slots.share(line), slots.in_flight) == (2, 0)
+    assert (slots.share(line, line.rounds), slots.in_flight) == (2, 0)
     line.take()
-    assert (slots.share(line), slots.in_flight) == (1, 1)
+    assert (slots.share(line, line.rounds), slots.in_flight) == (1, 1)
     line.take()
-    assert (slots.share(line), slots.in_flight) == (0, 2)
+    assert (slots.share(line, line.rounds), slots.in_flight) == (0, 2)
 
 
 def test_a_slot_that_is_not_free_cannot_be_taken() -> None:
@@ -110,7 +110,7 @@ def test_every_workspace_has_as_many_turns_as_the_next_one_in_whichever_partitio
 def test_free_slots_are_shared_as_if_they_were_taken_one_after_the_other() -> None:
     slots = CallSlots(10)
     lines = [Line(slots, ready) for ready in (1, 2, 17)]
-    assert [slots.share(line) for line in lines] == [1, 2, 7]
+    assert [slots.share(line, line.rounds) for line in lines] == [1, 2, 7]
 
 
 def test_who_had_nothing_to_call_for_long_is_not_owed_the_turns_of_that_time() -> None:
@@ -138,7 +138,7 @@ def test_a_partition_that_moved_away_has_no_share() -> None:
     slots = CallSlots(1)
     gone, here = Line(slots, 5), Line(slots, 5)
     slots.leave(gone)
-    assert (slots.share(gone), slots.share(here)) == (0, 1)
+    assert (slots.share(gone, gone.rounds), slots.share(here, here.rounds)) == (0, 1)
 
 
 def test_a_payload_is_kept_up_to_exactly_the_bound() -> None:

@@ -13,6 +13,7 @@ from streams.core.job import FailureReason, JobKey
 from streams.engine.barrier import DeadlineScan, ReadBarrier
 from streams.engine.ledger import Ledger
 from streams.engine.ports import OpenTransaction, Reading, UnreadableError
+from streams.engine.runtime import Runtime, Supervisor
 from streams.names import Topic
 from streams.telemetry.journal import Journal
 from streams.telemetry.metrics import Metrics
@@ -55,15 +56,17 @@ class Scene:
 
     def __post_init__(self) -> None:
         self.broker = SimulatedBroker(2, lambda: NOW)
-        ledger = cast(Ledger, self)
-        self.scan = DeadlineScan(
-            lambda: [ledger],
-            lambda _partition, event: self.reported.append(event),
-            lambda _ledger, event: self.decided.append(event),
-            ReadBarrier(Reader(self.broker, self._happen)),
-            lambda: self.now,
-            Journal(Metrics()),
-        )
+        runtime = Runtime(lambda: self.now, Journal(Metrics()), Supervisor(self.reported.append))
+        self.scan = DeadlineScan(self, ReadBarrier(Reader(self.broker, self._happen)), runtime)
+
+    def open_ledgers(self) -> list[Ledger]:
+        return [cast(Ledger, self)]
+
+    def report(self, _number: int, event: Any) -> None:
+        self.reported.append(event)
+
+    def decide(self, _ledger: Ledger, event: Any) -> None:
+        self.decided.append(event)
 
     def _happen(self) -> None:
         meanwhile, self.meanwhile = self.meanwhile, lambda _scene: None

@@ -40,7 +40,7 @@ from streams.telemetry.metrics import Metrics
 from streams.version import version
 from streams.wire.intake import COMPLETION_MAX_BYTES, SUBMISSION_MAX_BYTES
 from streams.wire.outcomes import outcome_record
-from streams.wire.robot_request import build_request
+from streams.wire.robot_request import Callback, build_request
 from streams.wire.rows import ROW_VERSION
 from tests.core.builders import DEADLINES, NOW
 from tests.core.test_transition import EVENTS, JOBS
@@ -289,7 +289,7 @@ def test_the_call_in_the_readme_is_that_of_the_submission_above_it() -> None:
     body = json.loads(posted.text)
     urls = dict(re.findall(r"(ROBOT_COORDINADORA_URL|NEXT_PUBLIC_APP_URL)=(\S+)", README.section("Run it")))
     settings = WorkerSettings(**urls, ROBOT_CALLBACK_SECRET=body["callbackSecret"])
-    request = build_request(submitted.text.encode(), settings.callback_url, body["callbackSecret"])
+    request = build_request(submitted.text.encode(), Callback(settings.callback_url, body["callbackSecret"]))
     assert json.loads(request.body) == body
     assert list(json.loads(request.body)) == list(body)
     assert f"`POST {settings.robot_endpoint}`" in README.text

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.faust_hardening.records import read_any_header_name
-from streams.kafka.log import instant_of, milliseconds_of
+from streams.kafka.messages import instant_of, milliseconds_of
 from streams.wire.records import Headers
 from tests.core.builders import NOW
 from tests.support.hostile import RawName

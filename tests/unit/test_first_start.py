@@ -34,6 +34,9 @@ class Log:
     async def has_committed(self, topic_partition: TopicPartition) -> bool:
         return self.committed[topic_partition.partition] > 0
 
+    async def answers_anew(self) -> bool:
+        return self.readable
+
 
 def log(*, opened: int = 0, committed: int = 0, readable: bool = True) -> Log:
     ends = {changelog_topic("mine"): {0: 0, 1: opened}, Topic.SUBMITTED: {0: 3, 1: 4}}

@@ -12,7 +12,8 @@ from schemas import ERROR_MAX_LENGTH, ID_MAX_LENGTH
 from streams.core.job import Job, JobKey
 from streams.dev.history import position
 from streams.dev.history_check import check
-from streams.kafka.log import MAX_BATCH_BYTES, instant_of
+from streams.kafka.messages import instant_of
+from streams.kafka.partition_log import MAX_BATCH_BYTES
 from streams.names import DLQ_OF, SOURCE_TOPICS, DeadLetterReason, Topic, changelog_topic
 from streams.wire.dead_letters import dead_letter
 from streams.wire.outcomes import outcome_record

@@ -17,6 +17,7 @@ FLOORS = (
     {"engine", "faust_hardening"},
     {"kafka", "robot"},
     {"operate", "dev"},
+    {"worker"},
     {"app"},
     {"cli"},
 )
@@ -56,5 +57,5 @@ def test_a_room_imports_only_from_the_floors_below_it(room: str) -> None:
 
 
 def test_the_check_finds_every_way_to_import() -> None:
-    source = "from streams import app\nfrom streams.kafka.log import x\nimport streams.dev.stack\nimport os\n"
+    source = "from streams import app\nfrom streams.kafka.reader import x\nimport streams.dev.stack\nimport os\n"
     assert list(rooms_imported(source)) == ["app", "kafka", "dev"]

@@ -16,7 +16,18 @@ from tests.core.builders import COMPLETED, DEADLINES, ENDED_AT, NOW
 from tests.simulation.broker import State
 from tests.support.engine import APP
 from tests.unit.builders import encoded
-from tests.unit.partition import FAR, HERE, MOMENT, NEIGHBOURS, PAUSE, STRANGER, Partition, key_of, opened
+from tests.unit.partition import (
+    FAR,
+    HERE,
+    MOMENT,
+    NEIGHBOURS,
+    PAUSE,
+    ROOM_FOR_ALL,
+    STRANGER,
+    Partition,
+    key_of,
+    opened,
+)
 
 # Turns
 
@@ -268,7 +279,7 @@ async def test_payloads_of_a_partition_that_moved_away_make_room_and_others_stay
     partition.payloads.offer(other, b"payload")
     partition.submit("called", "waits")
     await partition.work()
-    partition.ledger.close()
+    await partition.ledger.close()
     assert partition.payloads.get(key_of("waits")) is None
     assert partition.payloads.get(other) == b"payload"
 
@@ -287,6 +298,21 @@ async def test_a_payload_that_cannot_be_read_now_leaves_the_slot_free_and_the_jo
     await partition.work()
     assert partition.called == ["job"]
     assert partition.slots.in_flight == 1
+
+
+async def test_the_payloads_that_could_be_read_before_one_that_could_not_are_called() -> None:
+    partition = await opened(payload_bytes=0)
+    partition.ledger.admitting = False
+    for workspace in ("workspace-1", *NEIGHBOURS):
+        partition.write(Topic.SUBMITTED, encoded(workspaceId=workspace))
+    await partition.work()
+    partition.ledger.admitting = True
+    partition.answers = 1
+    assert not await partition.ledger.step(partition.clock)
+    assert len(partition.claims) == 1
+    partition.answers = ROOM_FOR_ALL
+    await partition.work()
+    assert len(partition.claims) == 3
 
 
 async def test_a_payload_that_is_gone_leaves_the_slot_to_the_next_job() -> None:
@@ -332,7 +358,7 @@ async def test_a_partition_that_moved_away_is_owed_no_slot() -> None:
     for workspace in ("workspace-1", *NEIGHBOURS):
         partition.write(Topic.SUBMITTED, encoded(workspaceId=workspace))
     await partition.work()
-    partition.ledger.close()
+    await partition.ledger.close()
     await partition.move()
     for claimed in (2, 3):
         partition.slots.release()

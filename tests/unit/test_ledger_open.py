@@ -1,15 +1,12 @@
 """What a ledger does at its beginning when the log does not answer."""
 
-from streams.engine.claims import CallSlots, PayloadCache
-from streams.engine.ledger import Ledger, LedgerConfig
+from streams.engine.ledger import Ledger
 from streams.engine.ports import UnreadableError
 from streams.names import SOURCE_TOPICS
-from streams.telemetry.journal import Journal
-from streams.telemetry.metrics import Metrics
-from tests.core.builders import DEADLINES, NOW
+from tests.core.builders import NOW
 from tests.simulation.broker import SimulatedBroker, SimulatedPartitionLog, SimulatedReader
 from tests.simulation.loop import VirtualTimeLoop
-from tests.support.engine import APP, max_bytes
+from tests.support.engine import APP, rules_of, shared_by
 
 REFUSALS = 3
 
@@ -33,12 +30,7 @@ def test_a_ledger_asks_for_the_group_s_offsets_until_it_is_told() -> None:
         """There is no way to go."""
 
     reader = ReluctantReader(broker, io)
-    config = LedgerConfig(
-        app_id=APP, worker_id="w", partitions=1, jobs_per_workspace=1, deadlines=DEADLINES, max_bytes=max_bytes()
-    )
-    log = SimulatedPartitionLog(broker, io, APP, 0)
-    journal = Journal(Metrics())
-    ledger = Ledger(0, config, log, reader, CallSlots(1), PayloadCache(0), lambda _claim: None, journal)
+    ledger = Ledger(0, SimulatedPartitionLog(broker, io, APP, 0), shared_by(rules_of(), reader, lambda _claim: None))
     loop = VirtualTimeLoop()
     loop.run_until_complete(ledger.open(NOW))
     loop.close()

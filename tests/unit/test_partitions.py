@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from streams.engine.partitions import Partitions
+from streams.engine.runtime import Runtime, Supervisor
 from streams.telemetry.journal import Journal
 from streams.telemetry.metrics import Metrics
 from streams.wire.records import SourceRecord
@@ -36,7 +37,7 @@ class SlowLedger:
     def has_work(self, _now: object) -> bool:
         return False
 
-    def close(self) -> None:
+    async def close(self) -> None:
         self.closed = True
 
 
@@ -46,17 +47,13 @@ class Scene:
     def __init__(self) -> None:
         self.made: list[SlowLedger] = []
         self.crashes: list[BaseException] = []
-        self.partitions = Partitions(self._make, lambda: NOW, Journal(Metrics()), self.crashes.append)
+        runtime = Runtime(lambda: NOW, Journal(Metrics()), Supervisor(self.crashes.append))
+        self.partitions = Partitions(self._make, runtime)
 
     def _make(self, number: int) -> Any:
         ledger = SlowLedger(number)
         self.made.append(ledger)
-        return ledger, cast(Any, _Log())
-
-
-class _Log:
-    async def close(self) -> None:
-        return
+        return ledger
 
 
 async def turn() -> None:
@@ -102,8 +99,8 @@ async def test_a_record_of_a_partition_that_has_moved_away_is_left_to_its_owner(
     await scene.partitions.assign({0, 1}, generation=1)
     await scene.partitions.suspend()
     await scene.partitions.assign({1}, generation=2)
-    await scene.partitions.deliver(record(b"moved", partition=0), lambda: None)
-    await scene.partitions.deliver(record(b"here", partition=1), lambda: None)
+    scene.partitions.deliver(record(b"moved", partition=0), lambda: None)
+    scene.partitions.deliver(record(b"here", partition=1), lambda: None)
     assert [each.value for ledger in scene.made for each in ledger.delivered] == [b"here"]
 
 

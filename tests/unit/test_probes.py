@@ -19,7 +19,7 @@ REQUIRED = {
 async def test_by_default_only_this_machine_can_ask(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ROBOT_ORCHESTRATOR_PROBE_HOST", raising=False)
     host = WorkerSettings(**cast(Any, REQUIRED)).probe_host
-    probes = Probes(host, 0, lambda: {"live": True}, lambda: {"ready": True}, Metrics())
+    probes = Probes(host, 0, Metrics())
     await probes.start()
     try:
         _, writer = await asyncio.open_connection("127.0.0.1", probes.port)

@@ -24,7 +24,7 @@ from streams.wire.dead_letters import dead_letter
 from streams.wire.intake import Apply, Refuse, RefuseAndFail, interpret, read_submission
 from streams.wire.outcomes import outcome_record
 from streams.wire.placement import partition_of
-from streams.wire.robot_request import build_request
+from streams.wire.robot_request import Callback, build_request
 from streams.wire.rows import decode_row, encode_row
 from tests.core.builders import DEADLINES, NOW
 from tests.unit.builders import PASSWORD, encoded, record
@@ -71,7 +71,7 @@ def test_a_good_submission_shows_no_secret_from_its_record_to_its_outcome() -> N
     claimed, effects, _ = transition(pending, Admitted(pending.key, "worker"), NOW, DEADLINES)
     assert claimed is not None
     claim = Claim(claimed, encoded())
-    request = build_request(claim.payload, "https://app.example", CALLBACK_SECRET)
+    request = build_request(claim.payload, Callback("https://app.example", CALLBACK_SECRET))
     failed, ended, _ = transition(
         claimed, event_of(claimed.key, Rejected(400, "Robot service error 400: ***"), NOW), NOW, DEADLINES
     )
@@ -108,6 +108,6 @@ def test_what_is_said_about_a_broken_submission_quotes_nothing_of_it(value: byte
         parse_submission(value)
     check(refused.value, *traceback.format_exception_only(refused.value))
     try:
-        check(build_request(value, "https://app.example", CALLBACK_SECRET))
+        check(build_request(value, Callback("https://app.example", CALLBACK_SECRET)))
     except msgspec.MsgspecError as error:
         check(error, *traceback.format_exception_only(error))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.wire.intake import read_submission
-from streams.wire.robot_request import RobotRequest, build_request
+from streams.wire.robot_request import Callback, RobotRequest, build_request
 from tests.unit.builders import PASSWORD, encoded, payload, with_pedido
 
 CALLBACK_URL = "https://app.example.com/api/webhooks/robot-callback"
@@ -28,7 +28,7 @@ objects = st.dictionaries(
 
 
 def request(value: bytes) -> RobotRequest:
-    return build_request(value, CALLBACK_URL, CALLBACK_SECRET)
+    return build_request(value, Callback(CALLBACK_URL, CALLBACK_SECRET))
 
 
 def body(value: bytes) -> Any:

@@ -8,17 +8,20 @@ import pytest
 
 from streams.engine.ledger import Ledger
 from streams.engine.ports import Reading, UnreadableError
-from streams.engine.watchdog import Limits, LostMembershipError, MovedBrokersError, StuckPartitionError, Watchdog
+from streams.engine.rules import WatchdogLimits
+from streams.engine.runtime import Runtime, Supervisor
+from streams.engine.watchdog import LostMembershipError, MovedBrokersError, StuckPartitionError, Watchdog
 from streams.names import Topic
 from streams.telemetry.journal import Journal
 from streams.telemetry.metrics import Metrics
 from streams.wire.records import SourceRecord, TopicPartition
 from tests.core.builders import NOW
+from tests.support.engine import rules_of
 from tests.unit.builders import record
 
 MOMENT = timedelta(seconds=1)
 PATIENCE = timedelta(seconds=20)
-LIMITS = Limits()
+LIMITS = WatchdogLimits()
 
 
 @dataclass(eq=False)
@@ -40,20 +43,13 @@ class Worker:
     now: datetime = NOW
     partition: int = 0
     reads: int = 0
+    crashes: list[BaseException] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         me = cast(Any, self)
-        journal = Journal(Metrics())
-        self.watchdog = Watchdog(
-            lambda: self.joined,
-            PATIENCE,
-            lambda: [cast(Ledger, self)],
-            me,
-            self.answers_anew,
-            lambda: self.now,
-            journal,
-            LIMITS,
-        )
+        runtime = Runtime(lambda: self.now, Journal(Metrics()), Supervisor(self.crashes.append))
+        rules = rules_of(watchdog=LIMITS, session_timeout=PATIENCE / 2)
+        self.watchdog = Watchdog(lambda: self.joined, lambda: [cast(Ledger, self)], me, rules, runtime)
 
     def processed(self, _topic: str) -> int:
         return self.done

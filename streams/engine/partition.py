@@ -1,0 +1,110 @@
+"""One partition from the assignment to its end: the ledger, and the task that opens and drives it."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+
+from streams.core.events import CallFailed, DeadlinePassed, RobotAccepted
+from streams.engine.ledger import Ledger
+from streams.engine.ports import FencedError
+from streams.engine.runtime import Runtime
+from streams.names import LogEvent
+from streams.wire.records import SourceRecord
+
+# A transaction costs the same for one job as for many: while there is more to do, let it gather this long.
+GATHER_SECONDS = 0.01
+# How long to wait before a step that the log could not serve is tried again.
+RETRY_SECONDS = 0.25
+
+
+class Partition:
+    """A ledger that is opened, driven, suspended and closed. It begins to run when it is resumed for the first time."""
+
+    def __init__(self, ledger: Ledger, runtime: Runtime) -> None:
+        self.ledger = ledger
+        self.opened = False
+        # Whether another worker has opened the partition while this one held it.
+        self.fenced = False
+        self._runtime = runtime
+        self._wake = asyncio.Event()
+        self._stepping = asyncio.Lock()
+        self._may_step = asyncio.Event()
+        self._task = runtime.supervisor.start(self._run())
+
+    @property
+    def number(self) -> int:
+        """The partition's number."""
+        return self.ledger.partition
+
+    @property
+    def calls_settled(self) -> bool:
+        """Whether every call that was made here is back, and what came of it committed."""
+        return not (self.ledger.calls_under_way or self._stepping.locked())
+
+    def deliver(self, record: SourceRecord, acknowledge: Callable[[], None]) -> None:
+        """Take a record of this partition."""
+        self.ledger.deliver(record, acknowledge)
+        self._wake.set()
+
+    def tell(self, event: RobotAccepted | CallFailed | DeadlinePassed) -> None:
+        """Take something that the worker itself found out."""
+        self.ledger.tell(event)
+        # Nothing waits for an acceptance: it rides in the next transaction, at the latest after the next tick.
+        if not isinstance(event, RobotAccepted):
+            self._wake.set()
+
+    def wake(self) -> None:
+        """Let it go on: there may be something to do."""
+        self._wake.set()
+
+    def tick(self, now: datetime) -> None:
+        """Let it go on if something has become due by the passing of time."""
+        if self.opened and self.ledger.has_work(now):
+            self._wake.set()
+
+    def resume(self) -> None:
+        """Begin, or go on."""
+        self._may_step.set()
+
+    def suspend(self) -> None:
+        """Start no transaction until it is resumed."""
+        self._may_step.clear()
+
+    async def finish_step(self) -> None:
+        """Return when the transaction that is under way has ended, if there is one."""
+        async with self._stepping:
+            pass
+
+    async def close(self) -> None:
+        """End; what is queued is left to the next owner."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        await self.ledger.close()
+        self._runtime.journal.info(LogEvent.PARTITION_CLOSED, partition=self.number)
+
+    async def _run(self) -> None:
+        try:
+            await self._may_step.wait()
+            await self.ledger.open(self._runtime.now())
+            self.opened = True
+            self._runtime.journal.info(
+                LogEvent.PARTITION_OPENED, partition=self.number, jobs=sum(self.ledger.jobs_by_status.values())
+            )
+            self._wake.set()
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                await self._drive()
+        except FencedError:
+            self.fenced = True
+            # In a rebalance it may have been given to another worker, as the next assignment will say.
+            if self._may_step.is_set():
+                raise
+
+    async def _drive(self) -> None:
+        while self.ledger.has_work(self._runtime.now()):
+            while not self._may_step.is_set():
+                await self._may_step.wait()
+            async with self._stepping:
+                served = await self.ledger.step(self._runtime.now)
+            await asyncio.sleep(GATHER_SECONDS if served else RETRY_SECONDS)

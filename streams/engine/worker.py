@@ -1,0 +1,134 @@
+"""A whole worker above its ports: what it owns, what it calls, what it decides, and who watches over it."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from streams.core.job import Status
+from streams.engine.barrier import DeadlineScan, ReadBarrier
+from streams.engine.calls import Dispatcher
+from streams.engine.claims import CallSlots, Claim, PayloadCache
+from streams.engine.ledger import Ledger, Shared
+from streams.engine.partitions import Partitions
+from streams.engine.ports import LogReader, PartitionLog, Robot, UndecidedReader
+from streams.engine.rules import Rules
+from streams.engine.runtime import Runtime, Supervisor
+from streams.engine.watchdog import Watchdog
+from streams.names import LogEvent
+from streams.telemetry.journal import Journal
+from streams.wire.records import SourceRecord
+
+DRAIN_POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """A worker's whole world. `log_of` returns the log of a partition, not opened yet; `now` is aware UTC.
+
+    `barrier_reader` is one of its own: a completion in an open transaction keeps it waiting, and nobody else.
+    """
+
+    log_of: Callable[[int], PartitionLog]
+    reader: LogReader
+    barrier_reader: UndecidedReader
+    robot: Robot
+    now: Callable[[], datetime]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Driver:
+    """What drives a worker. `hand_over` sees to it that `Worker.call` is called once with each claim that it is given.
+
+    `is_member` says whether the group counts on this worker; `crash` ends the process.
+    """
+
+    hand_over: Callable[[Claim], None]
+    is_member: Callable[[], bool]
+    crash: Callable[[BaseException], None]
+
+
+class Worker:
+    """Takes records and assignments from its driver, which also calls `tick` several times a second."""
+
+    def __init__(self, rules: Rules, ports: Ports, driver: Driver, journal: Journal) -> None:
+        self._rules = rules
+        self._ports = ports
+        self._driver = driver
+        self._journal = journal
+        self._runtime = Runtime(ports.now, journal, Supervisor(driver.crash))
+        self.partitions = Partitions(self._make_ledger, self._runtime)
+        self._slots = CallSlots(rules.call_slots, self.partitions.wake)
+        self._payloads = PayloadCache(rules.payload_cache_bytes)
+        self._scan = DeadlineScan(self.partitions, ReadBarrier(ports.barrier_reader), self._runtime)
+        self._deciding: asyncio.Task[None] | None = None
+        self._dispatcher = Dispatcher(ports.robot, rules, self._slots, self._scan.answered, self._runtime)
+        self.watchdog = Watchdog(
+            self._has_joined, self.partitions.open_ledgers, ports.barrier_reader, rules, self._runtime
+        )
+        self._watching = self._runtime.supervisor.start(self.watchdog.run())
+
+    async def assign(self, numbers: set[int], generation: int) -> None:
+        """Take over the partitions that a generation of the group has given us."""
+        await self.partitions.assign(numbers, generation)
+        self._journal.info(LogEvent.REBALANCE_COMPLETED, partitions=sorted(numbers), generation=generation)
+
+    async def suspend(self) -> None:
+        """Stand still while the group is rebalancing."""
+        self._journal.info(LogEvent.REBALANCE_STARTED, partitions=self.partitions.numbers)
+        await self.partitions.suspend()
+
+    async def deliver(self, record: SourceRecord, acknowledge: Callable[[], None]) -> None:
+        """Take a record; `acknowledge` is called once all that follows from it is committed."""
+        self.partitions.deliver(record, acknowledge)
+
+    def call(self, claim: Claim) -> None:
+        """Begin the call of a claim."""
+        self._dispatcher.start(claim)
+
+    def tick(self) -> None:
+        """Do what the passing of time asks for: deadlines, pauses that are over, figures."""
+        now = self._ports.now()
+        self.partitions.tick(now)
+        if self._scan.collect(now) and (self._deciding is None or self._deciding.done()):
+            self._deciding = self._runtime.supervisor.start(self._scan.decide())
+        self._show_figures()
+
+    async def drain(self, within_seconds: float) -> None:
+        """Make no more claims, and wait until the calls in flight are back and written down, bounded."""
+        self.partitions.stop_admitting()
+        self._journal.info(LogEvent.DRAINING, calls_in_flight=self._slots.in_flight)
+        time = asyncio.get_running_loop().time
+        give_up = time() + within_seconds
+        while time() < give_up and not (self._slots.in_flight == 0 and self.partitions.calls_settled):
+            self.partitions.tick(self._ports.now())
+            await asyncio.sleep(DRAIN_POLL_SECONDS)
+
+    async def close(self) -> None:
+        """End; what is not committed is left to the next owner."""
+        self._watching.cancel()
+        if self._deciding is not None:
+            self._deciding.cancel()
+        await self.partitions.close()
+        self._runtime.supervisor.close()
+
+    def _make_ledger(self, number: int) -> Ledger:
+        shared = Shared(
+            rules=self._rules,
+            reader=self._ports.reader,
+            slots=self._slots,
+            payloads=self._payloads,
+            hand_over=self._driver.hand_over,
+            journal=self._journal,
+        )
+        return Ledger(number, self._ports.log_of(number), shared)
+
+    def _has_joined(self) -> bool:
+        return self._driver.is_member() and (self.partitions.ready or self.partitions.has_loaded_more())
+
+    def _show_figures(self) -> None:
+        ledgers, metrics = self.partitions.open_ledgers(), self._journal.metrics
+        for status in Status:
+            metrics.jobs.labels(status.value).set(sum(ledger.jobs_by_status[status] for ledger in ledgers))
+        metrics.calls_in_flight.set(self._slots.in_flight)
+        metrics.workspaces_waiting.set(sum(ledger.workspaces_waiting for ledger in ledgers))
