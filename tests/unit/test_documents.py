@@ -6,7 +6,7 @@ import re
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -92,7 +92,7 @@ def default_of(name: str) -> str:
 
 
 def test_every_setting_is_documented_with_its_default() -> None:
-    documented = {}
+    documented: dict[str, str] = {}
     for cell, default, _ in OPERATING.table("variable"):
         names = codes(cell)
         defaults = default.split(", ") if default else [""] * len(names)
@@ -126,17 +126,14 @@ def test_the_worker_that_the_readme_runs_has_the_settings_that_a_worker_needs() 
 
 def test_every_topic_is_documented_with_its_direction() -> None:
     documented = {name: row[1] for row in RECORDS.table("topic") for name in codes(row[0])}
-    assert documented == {
-        **dict.fromkeys(SOURCE_TOPICS, "in"),
-        **dict.fromkeys((*OUTCOME_TOPICS, *DLQ_OF.values()), "out"),
-        changelog_topic(DEFAULT_APP_ID): "own",
-    }
+    declared: dict[str, str] = dict.fromkeys(SOURCE_TOPICS, "in")
+    declared |= dict.fromkeys((*OUTCOME_TOPICS, *DLQ_OF.values()), "out")
+    assert documented == declared | {changelog_topic(DEFAULT_APP_ID): "own"}
     (own,) = (row for row in RECORDS.table("topic") if row[1] == "own")
     assert {mark.decode() for mark in CHANGELOG_MARKS} <= set(codes(own[3]))
 
 
 def test_every_topic_name_in_a_document_is_one() -> None:
-    # And the topic that an outcome's type is made of.
     known = {*Topic, changelog_topic(DEFAULT_APP_ID)}
     for document in DOCUMENTS:
         for name in re.findall(r"`((?:dlq\.)?robot\.(?:job|order)\.[\w.]+)`", document.text):
@@ -233,7 +230,7 @@ def test_the_changelog_has_the_version() -> None:
 
 def commands() -> dict[str, Any]:
     """Return the commands of the command line by their whole names."""
-    found = {}
+    found: dict[str, Any] = {}
     for name, command in COMMANDS.commands.items():  # type: ignore[attr-defined] # it is a group
         parts = getattr(command, "commands", None)
         found |= {f"{name} {part}": below for part, below in parts.items()} if parts else {name: command}
@@ -288,8 +285,9 @@ def test_the_call_in_the_readme_is_that_of_the_submission_above_it() -> None:
     submitted, posted, _ = README.blocks("json")
     body = json.loads(posted.text)
     urls = dict(re.findall(r"(ROBOT_COORDINADORA_URL|NEXT_PUBLIC_APP_URL)=(\S+)", README.section("Run it")))
-    settings = WorkerSettings(**urls, ROBOT_CALLBACK_SECRET=body["callbackSecret"])
-    request = build_request(submitted.text.encode(), Callback(settings.callback_url, body["callbackSecret"]))
+    secret = body["callbackSecret"]
+    settings = WorkerSettings(**cast(Any, urls | {"ROBOT_CALLBACK_SECRET": secret}))
+    request = build_request(submitted.text.encode(), Callback(settings.callback_url, secret))
     assert json.loads(request.body) == body
     assert list(json.loads(request.body)) == list(body)
     assert f"`POST {settings.robot_endpoint}`" in README.text
