@@ -12,12 +12,13 @@ from schemas.dead_letter import DeadLetterHeaders
 from schemas.job_completed import JobCompleted
 from schemas.job_failed import ERROR_MAX_LENGTH, JobFailed
 from schemas.job_submitted import ORDERS_MAX, Credentials, JobSubmitted, Order
+from streams.names import Topic
 
 VALUE_MODELS: Final[dict[str, type[Record]]] = {
-    "robot.job.submitted": JobSubmitted,
-    "robot.job.batch_completed": BatchCompleted,
-    "robot.job.completed": JobCompleted,
-    "robot.job.failed": JobFailed,
+    Topic.SUBMITTED.value: JobSubmitted,
+    Topic.BATCH_COMPLETED.value: BatchCompleted,
+    Topic.COMPLETED.value: JobCompleted,
+    Topic.FAILED.value: JobFailed,
 }
 """The model of each topic's values. Dead letters have none: theirs are the source record's bytes."""
 

@@ -2,24 +2,12 @@
 
 import re
 from collections.abc import Iterable
-from typing import Annotated, Final, Self
+from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from schemas._base import Record
-
-KNOWN_REASONS: Final = (
-    "malformed",
-    "invalid",
-    "too_large",
-    "future_timestamp",
-    "submission_expired",
-    "conflict",
-    "unknown_job",
-    "not_dispatched",
-    "late_completion",
-    "duplicate_mismatch",
-)
+from streams.names import DeadLetterReason, Header
 
 # 19 digits hold any 64-bit offset.
 _DECIMAL = re.compile(r"[0-9]{1,19}")
@@ -29,6 +17,7 @@ def _parse_decimal(value: object) -> object:
     return int(value) if isinstance(value, str) and _DECIMAL.fullmatch(value) else value
 
 
+_REASONS = [reason.value for reason in DeadLetterReason]
 Decimal = Annotated[
     int,
     Field(ge=0, le=2**63 - 1),
@@ -40,25 +29,25 @@ Decimal = Annotated[
 class DeadLetterHeaders(Record):
     """Where a dead letter comes from and why it is one. On the wire all are UTF-8 text, numbers decimal."""
 
-    topic: Annotated[str, Field(alias="__streams.errors.topic")]
+    topic: Annotated[str, Field(alias=Header.ERROR_TOPIC.value)]
     """Topic the record was read from."""
-    partition: Annotated[Decimal, Field(alias="__streams.errors.partition")]
+    partition: Annotated[Decimal, Field(alias=Header.ERROR_PARTITION.value)]
     """Partition it was read from."""
-    offset: Annotated[Decimal, Field(alias="__streams.errors.offset")]
+    offset: Annotated[Decimal, Field(alias=Header.ERROR_OFFSET.value)]
     """Offset it had there."""
-    exception: Annotated[str, Field(alias="__streams.errors.exception")]
+    exception: Annotated[str, Field(alias=Header.ERROR_EXCEPTION.value)]
     """Class of the error; the reason again where no exception but a rule rejected the record."""
-    message: Annotated[str, Field(alias="__streams.errors.message")]
+    message: Annotated[str, Field(alias=Header.ERROR_MESSAGE.value)]
     """Text of the error; never quotes the record."""
-    stacktrace: Annotated[str, Field(alias="__streams.errors.stacktrace")]
+    stacktrace: Annotated[str, Field(alias=Header.ERROR_STACKTRACE.value)]
     """Where the error was raised, cut to a bound; empty where there was no exception."""
-    reason: Annotated[str, Field(alias="robot.dlq.reason", min_length=1, examples=list(KNOWN_REASONS))]
+    reason: Annotated[str, Field(alias=Header.DLQ_REASON.value, min_length=1, examples=_REASONS)]
     """Why the record is here, as a code. The list may grow."""
-    letter_id: Annotated[str, Field(alias="robot.dlq.id", min_length=1)]
+    letter_id: Annotated[str, Field(alias=Header.DLQ_ID.value, min_length=1)]
     """Name of this letter, for people and commands."""
-    redrive_count: Annotated[Decimal, Field(alias="robot.dlq.redrive.count")]
+    redrive_count: Annotated[Decimal, Field(alias=Header.DLQ_REDRIVE_COUNT.value)]
     """How often the record had been sent back to its topic before."""
-    original_topic: Annotated[str, Field(alias="kafka_dlt-original-topic")]
+    original_topic: Annotated[str, Field(alias=Header.ORIGINAL_TOPIC.value)]
     """The topic again, under the name that redrive tools look for."""
 
     @classmethod

@@ -5,26 +5,16 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from schemas._outcome import Outcome
+from streams.core.job import FailureReason
 
 ERROR_MAX_LENGTH: Final = 2048
-
-KNOWN_REASONS: Final = (
-    "timeout",
-    "robot_rejected",
-    "robot_unreachable",
-    "dispatch_unknown",
-    "not_dispatched",
-    "invalid_submission",
-    "submission_expired",
-    "internal_error",
-)
 
 
 class JobFailed(Outcome):
     """The job is not tried again. Look at robotMayHaveReceived before you submit its orders anew."""
 
     status: Literal["failed"]
-    reason: Annotated[str, Field(min_length=1, examples=list(KNOWN_REASONS))]
+    reason: Annotated[str, Field(min_length=1, examples=[reason.value for reason in FailureReason])]
     """Why, as a code. The list may grow: take an unknown one as a plain failure."""
     error: Annotated[str, Field(max_length=ERROR_MAX_LENGTH)]
     """Why, for people: bounded and scrubbed of secrets."""

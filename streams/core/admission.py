@@ -81,10 +81,6 @@ class Admission:
                     del self._held[key.workspace_id]
                 self._refresh(key.workspace_id)
 
-    def next_release(self) -> datetime | None:
-        """Return the earliest instant at which `advance` may have something to do."""
-        return self._releases[0][0] if self._releases else None
-
     @property
     def rounds(self) -> Mapping[int, int]:
         """How many workspaces of each round have a job that waits and a free place for it."""

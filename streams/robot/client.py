@@ -8,13 +8,14 @@ import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
+from schemas import ERROR_MAX_LENGTH
 from streams.engine.ports import Accepted, Answer, Rejected, Unknown, Unreachable
 from streams.robot.scrub import longest_form, scrub
 from streams.settings import WorkerSettings
 from streams.wire.robot_request import RobotRequest
 
-# What an outcome keeps of an error text, in characters.
-ERROR_MAX_LENGTH = 2048
+# The client takes any three digits.
+LEAST_STATUS = 100
 # What is read of an answer, so that an endless one costs nothing.
 ANSWER_MAX_BYTES = 16_384
 # A connection that was idle longer may be closed by the robot just as we write: no answer, and nobody
@@ -93,6 +94,8 @@ class HttpRobot:
 def _answered(status: int, body: bytes, request: RobotRequest, *, whole: bool) -> Answer:
     if 200 <= status < 300:
         return Accepted()
+    if status < LEAST_STATUS:
+        return Unknown(f"The robot answered {status}, which is no HTTP status")
     if not whole:
         # The cut may run through a secret: nothing that could be its beginning is kept.
         body = body[: max(0, min(len(body), ANSWER_MAX_BYTES) - longest_form(request.secrets))]

@@ -2,26 +2,14 @@
 
 import msgspec
 
+from schemas.dead_letter import DeadLetterHeaders
 from streams.names import DLQ_OF, DeadLetterReason, Header, Topic
 from streams.wire.records import NewRecord, SourceRecord
 
 # A record's own framing in a batch (varints, attributes, batch header), rounded up.
 RECORD_OVERHEAD = 512
 
-_OWN_HEADERS = frozenset(
-    {
-        Header.ERROR_TOPIC,
-        Header.ERROR_PARTITION,
-        Header.ERROR_OFFSET,
-        Header.ERROR_EXCEPTION,
-        Header.ERROR_MESSAGE,
-        Header.ERROR_STACKTRACE,
-        Header.ORIGINAL_TOPIC,
-        Header.DLQ_REASON,
-        Header.DLQ_ID,
-        Header.DLQ_REDRIVE_COUNT,
-    }
-)
+_OWN_HEADERS = frozenset(field.alias for field in DeadLetterHeaders.model_fields.values())
 
 
 def record_size(record: SourceRecord | NewRecord) -> int:

@@ -59,3 +59,35 @@ def test_a_room_imports_only_from_the_floors_below_it(room: str) -> None:
 def test_the_check_finds_every_way_to_import() -> None:
     source = "from streams import app\nfrom streams.kafka.reader import x\nimport streams.dev.stack\nimport os\n"
     assert list(rooms_imported(source)) == ["app", "kafka", "dev"]
+
+
+def sources() -> list[Path]:
+    return sorted(STREAMS.rglob("*.py"))
+
+
+def test_constructors_take_at_most_five_arguments() -> None:
+    """What belongs together is a value of its own; a dataclass is one."""
+    long = [
+        f"{path.name}: {len(arguments)}"
+        for path in sources()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef) and node.name == "__init__"
+        if len(arguments := [*node.args.args, *node.args.kwonlyargs]) > 1 + 5
+    ]
+    assert long == []
+
+
+# The libraries have no public way to them. What is patched in Faust is its own business, in one folder.
+LIBRARIES_PRIVATE = {"_exit", "_send_request"}
+
+
+def test_nobody_reaches_into_what_is_private_to_another() -> None:
+    reached = [
+        f"{path.name}:{node.lineno} {ast.unparse(node)}"
+        for path in sources()
+        if path.parent.name != "faust_hardening"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__")
+        if node.attr not in LIBRARIES_PRIVATE and ast.unparse(node.value) not in ("self", "cls")
+    ]
+    assert reached == []
