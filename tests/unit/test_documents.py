@@ -329,7 +329,7 @@ def test_an_outcome_in_a_document_is_what_a_job_ends_in(document: Any, topic: To
     outcome = json.loads(document.block("json", topic).text)
     record = outcome_record(job_of(outcome), 0, DEFAULT_APP_ID)
     assert record.topic == topic
-    assert json.dumps(json.loads(record.value or b"")) == json.dumps(outcome)
+    assert list(json.loads(record.value or b"").items()) == list(outcome.items())
 
 
 def test_the_three_examples_are_of_one_job() -> None:
