@@ -1,1 +1,1 @@
-"""The worker side of robot-orchestrator; see app.py for how the parts meet."""
+"""The worker side of robot-orchestrator; worker.py says how its parts meet."""

@@ -118,8 +118,8 @@ def _run(current: KafkaSettings, work: Coroutine[Any, Any, T]) -> T:
 
 
 @contextlib.contextmanager
-def _parts() -> Iterator[None]:
-    """Let SIGTERM end a command's parts as Ctrl-C does; what goes wrong with one is said in a line."""
+def _services() -> Iterator[None]:
+    """Let SIGTERM end what a command runs as Ctrl-C does; what goes wrong there is said in a line."""
     from streams.dev.kafka_jars import EmbeddedKafkaError
     from streams.dev.stack import StackError
     from streams.kafka.access import AccessError
@@ -255,7 +255,7 @@ def dev(
     if port and bootstrap_servers:
         _fail("--port is of the Kafka that dev starts, and --bootstrap-servers says that it starts none", 2)
     robot = RobotOptions(order_seconds, robot_delay, 0.5, fates=fates)
-    with _parts():
+    with _services():
         run_sandbox(make_console(), robot, workers, bootstrap_servers=bootstrap_servers, port=port)
 
 
@@ -265,7 +265,7 @@ def demo() -> None:
     from streams.dev.demo import run_demo
     from streams.dev.table import make_console
 
-    with _parts():
+    with _services():
         raise typer.Exit(run_demo(make_console()))
 
 

@@ -15,13 +15,13 @@ class Topic(StrEnum):
     DLQ_BATCH_COMPLETED = "dlq.robot.job.batch_completed"
 
 
-SOURCE_TOPICS = (Topic.SUBMITTED, Topic.BATCH_COMPLETED)
-OUTCOME_TOPICS = (Topic.COMPLETED, Topic.FAILED)
+# Where records come from, each with its dead-letter topic. What else differs between them is in wire/intake.py.
 DLQ_OF = {
     Topic.SUBMITTED: Topic.DLQ_SUBMITTED,
     Topic.BATCH_COMPLETED: Topic.DLQ_BATCH_COMPLETED,
 }
-
+SOURCE_TOPICS = tuple(DLQ_OF)
+OUTCOME_TOPICS = (Topic.COMPLETED, Topic.FAILED)
 
 # By it the job tables of other applications are known.
 CHANGELOG_SUFFIX = "-jobs-changelog"

@@ -1,6 +1,6 @@
-"""The parts of a whole environment on one machine: Kafka, its topics, the simulated robot and workers.
+"""The services of a whole environment on one machine: Kafka, its topics, the simulated robot and workers.
 
-Each part is a child process with a log file of its own, and ends with this process. Only what was started here is
+Each is a child process with a log file of its own, and ends with this process. Only what was started here is
 ended here, by its process id.
 """
 
@@ -37,7 +37,7 @@ Environment = Mapping[str, str]
 
 
 class StackError(Exception):
-    """The environment cannot come up; where a part does not, the text ends with what that said last."""
+    """The environment cannot come up; where a service does not, the text ends with what that said last."""
 
 
 @contextlib.contextmanager
@@ -56,7 +56,7 @@ def environment(changes: Environment, without: tuple[str, ...] = ()) -> Iterator
 
 
 @dataclass
-class Part:
+class Service:
     """A child process with an HTTP address that tells when it is ready."""
 
     name: str
@@ -186,7 +186,7 @@ class Stack:
             self._broker = EmbeddedKafka(folder / "kafka", port=port, log_file=self.logs / "kafka.log")
         self.bootstrap_servers = self._broker.bootstrap_servers if self._broker else bootstrap_servers or ""
         self.robot = self._robot(plan.robot)
-        self.workers: list[Part] = []
+        self.workers: list[Service] = []
         # What a worker must have set to belong here.
         self.variables = dict(plan.variables) | {
             "ROBOT_COORDINADORA_URL": self.robot.url,
@@ -211,7 +211,7 @@ class Stack:
         with environment(self.variables):
             return load_settings(WorkerSettings)
 
-    def add_worker(self) -> Part:
+    def add_worker(self) -> Service:
         """Start one more worker without waiting for it."""
         port = free_port()
         name = f"worker-{len(self.workers) + 1}"
@@ -219,7 +219,7 @@ class Stack:
             "ROBOT_ORCHESTRATOR_PROBE_PORT": str(port),
             "ROBOT_ORCHESTRATOR_LOG_FORMAT": "json",
         }
-        worker = Part(name, ("streams.cli", "worker"), port, "/readyz", self.logs / f"{name}.log", variables)
+        worker = Service(name, ("streams.cli", "worker"), port, "/readyz", self.logs / f"{name}.log", variables)
         self.workers.append(worker)
         worker.start()
         return worker
@@ -252,8 +252,8 @@ class Stack:
         for part in (self.robot, *self.workers):
             part.wait_until_ready()
 
-    def _robot(self, options: RobotOptions) -> Part:
+    def _robot(self, options: RobotOptions) -> Service:
         port = free_port()
         where = ("--port", str(port), "--log", str(self.posts_file), "--bootstrap-servers", self.bootstrap_servers)
         command = ("streams.dev.robot", *where, *options.arguments())
-        return Part("robot", command, port, HEALTH_PATH, self.logs / "robot.log")
+        return Service("robot", command, port, HEALTH_PATH, self.logs / "robot.log")

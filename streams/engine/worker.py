@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from streams.core.job import Status
-from streams.engine.barrier import DeadlineScan, ReadBarrier
+from streams.engine.barrier import ReadBarrier
 from streams.engine.calls import Dispatcher
 from streams.engine.claims import CallSlots, Claim, PayloadCache
+from streams.engine.deadline_scan import DeadlineScan
 from streams.engine.ledger import Ledger, Shared
 from streams.engine.partitions import Partitions
 from streams.engine.ports import LogReader, PartitionLog, Robot, UndecidedReader
@@ -62,7 +63,7 @@ class Worker:
         self._payloads = PayloadCache(rules.payload_cache_bytes)
         self._scan = DeadlineScan(self.partitions, ReadBarrier(ports.barrier_reader), self._runtime)
         self._deciding: asyncio.Task[None] | None = None
-        self._dispatcher = Dispatcher(ports.robot, rules, self._slots, self._scan.answered, self._runtime)
+        self._dispatcher = Dispatcher(ports.robot, rules, self._slots, self._scan.take_answer, self._runtime)
         self.watchdog = Watchdog(
             self._has_joined, self.partitions.open_ledgers, ports.barrier_reader, rules, self._runtime
         )

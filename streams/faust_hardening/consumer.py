@@ -62,7 +62,7 @@ class HardenedConsumerThread(AIOKafkaConsumerThread):
         found: dict[TP, list[Any]] = {}
         room = cast(HardenedConsumer, self.consumer).room
         fetcher = consumer._fetcher
-        # One by one would do, but takes its time where they are small.
+        # Taken in portions: one record at a time would be slow where records are small.
         while True:
             try:
                 records = await super()._fetch_records(

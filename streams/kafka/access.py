@@ -25,7 +25,7 @@ from streams.settings import KafkaSettings, variable_of
 
 # One more attempt to connect, only to learn why the others failed.
 ATTEMPT_TIMEOUT_MS = 5_000
-# What a broker answers that was not asked, or has nobody to ask, who may do what.
+# In the place of the allowed operations: the broker was not asked for them, or it has no ACLs.
 UNKNOWN_OPERATIONS = -(2**31)
 _TEXT = String("utf-8")
 

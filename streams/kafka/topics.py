@@ -148,7 +148,6 @@ async def create_topics(
             f"(topics create --replication-factor {ENOUGH_REPLICAS}, or 1 where nothing need outlive a broker)"
         )
     async with admin_client(**settings.kafka_client_options()) as admin:
-        created = []
         specs = topic_specs(settings)
         names = [spec.name for spec in specs]
         existing = await describe_topics(admin, names)
@@ -162,23 +161,10 @@ async def create_topics(
                 raise TopicsError(f"{line} (topics create --beside-others makes a table all the same)")
         if replication_factor < 0:
             replication_factor = _useful_factor((await visible_cluster(admin)).brokers)
-        # One broker may be down.
-        in_sync = {MIN_IN_SYNC: str(max(1, replication_factor - 1))}
+        created = [spec.name for spec in specs if spec.name not in existing]
         for spec in specs:
-            if spec.name in existing:
-                continue
-            error, message = await _create(admin, spec.name, partitions, replication_factor, {**spec.config, **in_sync})
-            if error is TopicAuthorizationFailedError:
-                raise AccessError((Operation.CREATE, _resource(spec.name)))
-            if error is InvalidReplicationFactorError:
-                brokers = (await visible_cluster(admin)).brokers
-                raise TopicsError(
-                    f"{spec.name}: a replication factor of {replication_factor} needs as many brokers, "
-                    f"and the cluster has {brokers} (topics create --replication-factor {_useful_factor(brokers)})"
-                )
-            if error.errno and error is not TopicAlreadyExistsError:
-                raise error(f"{spec.name}: {message}")
-            created.append(spec.name)
+            if spec.name in created:
+                await _create(admin, spec, partitions, replication_factor)
         # The broker answers before every part of it knows: a worker started now would miss them.
         missing = set(created)
         while missing:
@@ -191,18 +177,32 @@ def _useful_factor(brokers: int) -> int:
     return ENOUGH_REPLICAS if brokers >= ENOUGH_REPLICAS else 1
 
 
-async def _create(
-    admin: AIOKafkaAdminClient, name: str, partitions: int, replication_factor: int, config: Mapping[str, str]
-) -> tuple[type[BrokerResponseError], str]:
-    """Create a topic; return what the broker answers."""
-    topic = NewTopic(name, partitions, replication_factor, topic_configs=dict(config))
+async def _create(admin: AIOKafkaAdminClient, spec: TopicSpec, partitions: int, replication_factor: int) -> None:
+    """Create a topic. Raises AccessError, TopicsError or a KafkaError if the broker does not."""
+    # One broker may be down.
+    config = {**spec.config, MIN_IN_SYNC: str(max(1, replication_factor - 1))}
+    error, message = await _ask_for(admin, NewTopic(spec.name, partitions, replication_factor, topic_configs=config))
+    if error is TopicAuthorizationFailedError:
+        raise AccessError((Operation.CREATE, _resource(spec.name)))
+    if error is InvalidReplicationFactorError:
+        brokers = (await visible_cluster(admin)).brokers
+        raise TopicsError(
+            f"{spec.name}: a replication factor of {replication_factor} needs as many brokers, "
+            f"and the cluster has {brokers} (topics create --replication-factor {_useful_factor(brokers)})"
+        )
+    if error.errno and error is not TopicAlreadyExistsError:
+        raise error(f"{spec.name}: {message}")
+
+
+async def _ask_for(admin: AIOKafkaAdminClient, topic: NewTopic) -> tuple[type[BrokerResponseError], str]:
+    """Ask for a topic; return what the broker answers."""
     ((_, code, *message),) = (await admin.create_topics([topic])).topic_errors
     error, text = for_code(code), " ".join(filter(None, message))
-    if error is InvalidConfigurationError and MAX_AGE in config and MAX_AGE in text:
+    if error is InvalidConfigurationError and MAX_AGE in topic.topic_configs and MAX_AGE in text:
         # A broker of before 3.6.
-        older = {setting: value for setting, value in config.items() if setting != MAX_AGE}
-        older[MAX_DIFFERENCE] = NO_LIMIT
-        return await _create(admin, name, partitions, replication_factor, older)
+        del topic.topic_configs[MAX_AGE]
+        topic.topic_configs[MAX_DIFFERENCE] = NO_LIMIT
+        return await _ask_for(admin, topic)
     return error, text
 
 

@@ -9,7 +9,7 @@ from typing import Any, Self, cast
 
 from streams.dev.loopback import HOST, free_port
 from streams.dev.robot import HEALTH_PATH
-from streams.dev.stack import Part
+from streams.dev.stack import Service
 from streams.settings import WorkerSettings
 from tests.chaos.brokers import Brokers
 from tests.chaos.load import CALLBACK_SECRET, Load, Producers
@@ -79,14 +79,14 @@ class World:
             await proxy.start()
             stack.push_async_callback(proxy.stop)
 
-    def _robot(self) -> Part:
+    def _robot(self) -> Service:
         port = free_port()
         where = ("--port", str(port), "--log", str(self.posts_file))
         kafka = ("--bootstrap-servers", self.kafka.bootstrap_servers)
         # Everything else about it comes from the plan.
         options = replace(self.plan.robot).arguments()
         command = ("streams.dev.robot", *where, *kafka, *options)
-        return Part("robot", command, port, HEALTH_PATH, self.folder / "robot.log")
+        return Service("robot", command, port, HEALTH_PATH, self.folder / "robot.log")
 
     def _variables_of(self, number: int) -> dict[str, str]:
         robot_port = self.robot_links[0].port if self.robot_links else self.robot.port

@@ -22,8 +22,8 @@ MODULES = (
         f"streams/wire/{name}.py"
         for name in ("dead_letters", "intake", "outcomes", "placement", "robot_request", "rows")
     ),
-    *(f"streams/engine/{name}.py" for name in ("barrier", "calls", "claims", "gaps", "holes", "ledger")),
-    *(f"streams/engine/{name}.py" for name in ("partitions", "ports", "watchdog")),
+    *(f"streams/engine/{name}.py" for name in ("barrier", "calls", "claims", "deadline_scan", "gaps", "holes")),
+    *(f"streams/engine/{name}.py" for name in ("ledger", "partition", "partitions", "ports", "watchdog", "worker")),
 )
 
 

@@ -14,7 +14,8 @@ from streams.core.events import JobSubmitted
 from streams.core.job import JobKey
 from streams.core.transition import State
 from streams.dev.history_check import ViolationKind as Kind
-from streams.engine.barrier import DeadlineScan, ReadBarrier
+from streams.engine.barrier import ReadBarrier
+from streams.engine.deadline_scan import DeadlineScan
 from streams.engine.holes import HoleCheck
 from streams.engine.watchdog import Watchdog
 from streams.wire import intake
@@ -101,10 +102,10 @@ def names_not_looked_at(patch: pytest.MonkeyPatch) -> None:
 def broken_calls_skip_the_barrier(patch: pytest.MonkeyPatch) -> None:
     """A call that broke fails its job at once, although the robot may have reported the batch by then."""
 
-    def answered(self: DeadlineScan, partition: int, event: Any) -> None:
+    def take_answer(self: DeadlineScan, partition: int, event: Any) -> None:
         self._partitions.report(partition, event)
 
-    patch.setattr(DeadlineScan, "answered", answered)
+    patch.setattr(DeadlineScan, "take_answer", take_answer)
 
 
 def ends_read_as_committed(patch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from streams.core.events import CallFailed, RobotAccepted
 from streams.core.job import FailureReason, JobKey
-from streams.engine.barrier import DeadlineScan, ReadBarrier
+from streams.engine.barrier import ReadBarrier
+from streams.engine.deadline_scan import DeadlineScan
 from streams.engine.ledger import Ledger
 from streams.engine.ports import OpenTransaction, Reading, UnreadableError
 from streams.engine.runtime import Runtime, Supervisor
@@ -100,7 +101,7 @@ async def still_waits(work: Awaitable[None]) -> "asyncio.Future[None]":
 async def test_what_was_forwarded_since_the_ends_were_read_is_waited_for() -> None:
     scene = Scene(meanwhile=Scene.forward)
     scene.write(ELSEWHERE)
-    scene.scan.answered(HOME, BROKE)
+    scene.scan.take_answer(HOME, BROKE)
     deciding = await still_waits(scene.scan.decide())
     assert scene.decided == []
     scene.applied = 1
@@ -111,7 +112,7 @@ async def test_what_was_forwarded_since_the_ends_were_read_is_waited_for() -> No
 async def test_a_call_that_broke_fails_its_job_only_behind_what_lies_in_the_log() -> None:
     scene = Scene()
     scene.write(HOME)
-    scene.scan.answered(HOME, BROKE)
+    scene.scan.take_answer(HOME, BROKE)
     deciding = await still_waits(scene.scan.decide())
     assert (scene.reported, scene.decided) == ([], [])
     scene.applied = 1
@@ -123,7 +124,7 @@ async def test_a_broken_call_that_is_held_past_its_job_s_deadline_looks_at_the_l
     """A completion that came before the deadline counts, also one that came after the call was seen to fail."""
     scene = Scene()
     scene.write(HOME)
-    scene.scan.answered(HOME, BROKE)
+    scene.scan.take_answer(HOME, BROKE)
     deciding = await still_waits(scene.scan.decide())
     scene.write(HOME)
     scene.now = scene.deadline
@@ -163,6 +164,6 @@ async def test_an_answer_that_cannot_have_been_reported_yet_does_not_wait() -> N
     scene = Scene()
     refused = CallFailed(KEY, FailureReason.ROBOT_REJECTED, "no", robot_may_have_received=False)
     for answer in (RobotAccepted(KEY, NOW), refused):
-        scene.scan.answered(HOME, answer)
+        scene.scan.take_answer(HOME, answer)
     assert scene.reported == [RobotAccepted(KEY, NOW), refused]
     assert not scene.scan.collect(NOW)

@@ -15,12 +15,16 @@ from typer.main import get_command
 
 import schemas
 from schemas import VALUE_MODELS
+from schemas.job_submitted import ID_MAX_LENGTH, ORDERS_MAX
 from streams.cli import cli
+from streams.core.deadlines import CLAIM_WINDOW
 from streams.core.effects import CallRobot
 from streams.core.job import FailureReason, Job, JobKey, Source, Status
 from streams.core.transition import TABLE, State, transition
 from streams.engine.calls import event_of
-from streams.engine.ports import Rejected
+from streams.engine.ledger import STEP_MAX_BYTES, STEP_MAX_ITEMS
+from streams.engine.ports import Answer, Rejected
+from streams.engine.rules import PAYLOAD_CACHE_BYTES, WatchdogLimits
 from streams.faust_hardening.app import CRASH_EXIT_CODE
 from streams.kafka import topic_rules
 from streams.kafka.topics import CONFIG_EXIT_CODE
@@ -36,6 +40,7 @@ from streams.names import (
     changelog_topic,
 )
 from streams.settings import DRAIN_MARGIN_SECONDS, SECRETS_DIR_VARIABLE, WorkerSettings, variable_of
+from streams.telemetry.journal import SKEW_WARNING_SECONDS
 from streams.telemetry.metrics import Metrics
 from streams.version import version
 from streams.wire.intake import COMPLETION_MAX_BYTES, SUBMISSION_MAX_BYTES
@@ -175,6 +180,18 @@ def test_every_log_event_is_documented() -> None:
     assert sorted(code for row in OPERATING.table("`event`") for code in codes(row[0])) == sorted(LogEvent)
 
 
+def test_a_log_event_is_documented_with_the_level_at_which_it_is_written() -> None:
+    written: dict[str, set[str]] = {}
+    for path in (ROOT / "streams").rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        for level, name in re.findall(r"\b(info|warning|critical)(?:\(|,)\s*LogEvent\.(\w+)", text):
+            written.setdefault(LogEvent[name], set()).add(level)
+    for row in OPERATING.table("`event`"):
+        (event,) = codes(row[0])
+        others = {level for level in ("info", "warning", "critical") if f"a {level}" in row[2]}
+        assert {row[1]} | others == written[event], event
+
+
 def test_every_metric_is_documented_with_its_type_and_labels() -> None:
     documented = {codes(row[0])[0]: (row[1], codes(row[2])) for row in OPERATING.table("metric")}
     declared = {}
@@ -183,6 +200,16 @@ def test_every_metric_is_documented_with_its_type_and_labels() -> None:
             name = f"{metric._name}_total" if metric._type == "counter" else metric._name
             declared[name] = (metric._type, list(metric._labelnames))
     assert documented == declared
+
+
+def test_the_values_that_a_label_is_given_are_documented() -> None:
+    text = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "streams").rglob("*.py"))
+    given = set(re.findall(r"metrics\.(\w+)\.labels\(\"(\w+)\"", text))
+    given |= {("dispatches", answer.__name__.lower()) for answer in get_args(Answer)}
+    assert {name for name, _ in given} >= {"submissions", "dispatches", "transactions"}
+    for name, value in given:
+        (row,) = (row for row in OPERATING.table("metric") if row[0] == f"`robot_orchestrator_{name}_total`")
+        assert value in codes(row[3]), (name, value)
 
 
 def test_every_metric_that_a_document_names_is_one() -> None:
@@ -223,6 +250,21 @@ def test_the_version_of_the_rows_that_are_written_is_documented() -> None:
 
 def test_the_changelog_has_the_version() -> None:
     assert f"\n## {version()} - " in CHANGELOG.text
+
+
+@pytest.mark.parametrize(
+    ("text", "document"),
+    [
+        (f"a claim older than {CLAIM_WINDOW.total_seconds():g} s", DESIGN),
+        (f"up to {STEP_MAX_ITEMS} queued records and events, or {STEP_MAX_BYTES / 1e6:g} MB", DESIGN),
+        (f"{PAYLOAD_CACHE_BYTES / 1e6:g} MB of payloads of jobs that wait for their call", OPERATING),
+        (f"stands still for {WatchdogLimits().stuck_after.total_seconds():g} s", OPERATING),
+        (f"a skew of over {SKEW_WARNING_SECONDS:g} s", OPERATING),
+        (f"Ids have 1 to {ID_MAX_LENGTH} characters, a job has 1 to {ORDERS_MAX:,} orders", RECORDS),
+    ],
+)
+def test_a_bound_that_a_document_names_is_the_codes(text: str, document: Any) -> None:
+    assert text in " ".join(document.text.split())
 
 
 # Commands

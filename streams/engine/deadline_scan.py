@@ -1,0 +1,236 @@
+"""Deadlines and calls that broke: the jobs that are due, and their way through the barrier."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from streams.core.events import CallFailed, DeadlinePassed, RobotAccepted
+from streams.engine.barrier import BehindError, ReadBarrier
+from streams.engine.ledger import Ledger
+from streams.engine.ports import OpenTransaction, UnreadableError
+from streams.engine.runtime import Runtime
+from streams.names import LogEvent, Topic
+from streams.wire.rows import utc_text
+
+# The group's offsets are committed every quarter of a second; asking more often tells nothing new.
+RETRY_SECONDS = 0.1
+# From then on what stands still is worth a log line, and is asked less often.
+HELD_WARNING_SECONDS = 10.0
+HELD_RETRY_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """A failure to decide, and since when it is one."""
+
+    event: DeadlinePassed | CallFailed
+    since: datetime
+
+
+@dataclass(slots=True)
+class _Pass:
+    """Failures of one partition on their way through the barrier, which was built up after they came."""
+
+    due: list[_Due]
+    ends: Mapping[int, int] | None = None
+    ends_read_at: datetime | None = None
+    # That of the own partition, read again when nothing lies elsewhere.
+    end: int | None = None
+
+
+class OpenPartitions(Protocol):
+    """The partitions that are here and loaded, as far as failures concern them."""
+
+    def open_ledgers(self) -> Sequence[Ledger]:
+        """Return their ledgers."""
+
+    def report(self, number: int, event: RobotAccepted | CallFailed) -> None:
+        """Take the robot's answer to a partition."""
+
+    def decide(self, ledger: Ledger, event: DeadlinePassed | CallFailed) -> None:
+        """Take a failure that has been decided to a ledger."""
+
+
+class DeadlineScan:
+    """Finds the jobs that are due, takes those whose call broke, and fails them, many behind one reading of the log."""
+
+    def __init__(self, partitions: OpenPartitions, barrier: ReadBarrier, runtime: Runtime) -> None:
+        self._partitions = partitions
+        self._barrier = barrier
+        self._now = runtime.now
+        self._journal = runtime.journal
+        self._due: dict[Ledger, list[_Due]] = {}
+        self._passes: dict[Ledger, _Pass] = {}
+        # The completions partitions that keep a decision waiting, None for Kafka itself; those that were told of.
+        self._behind_since: dict[int | None, datetime] = {}
+        self._told: set[int | None] = set()
+
+    def take_answer(self, partition: int, event: RobotAccepted | CallFailed) -> None:
+        """Hand over the robot's answer to a call.
+
+        A robot that may have the batch may have reported it too: the job then fails only behind the barrier.
+        """
+        if isinstance(event, RobotAccepted) or not event.robot_may_have_received:
+            self._partitions.report(partition, event)
+            return
+        for ledger in self._partitions.open_ledgers():
+            if ledger.partition == partition:
+                self._due.setdefault(ledger, []).append(_Due(event, self._now()))
+
+    def collect(self, now: datetime) -> bool:
+        """Take the jobs that have become due; return whether any waits for a decision."""
+        for ledger in self._partitions.open_ledgers():
+            if keys := ledger.take_due(now):
+                self._due.setdefault(ledger, []).extend(_Due(DeadlinePassed(key), now) for key in keys)
+        return bool(self._due)
+
+    async def decide(self) -> None:
+        """Decide the jobs that were collected, each as soon as the log allows it; return when none waits."""
+        while True:
+            self._drop_what_is_gone()
+            if not self._due and not self._passes:
+                await self._show_behind({})
+                return
+            behind = await self._go_on()
+            held = self._show_held()
+            await self._show_behind(behind)
+            if self._due or self._passes:
+                await asyncio.sleep(RETRY_SECONDS if held < HELD_WARNING_SECONDS else HELD_RETRY_SECONDS)
+
+    def _drop_what_is_gone(self) -> None:
+        """Leave partitions that have moved away to their new owners."""
+        here = set(self._partitions.open_ledgers())
+        for waiting in (self._due, self._passes):
+            for ledger in [ledger for ledger in waiting if ledger not in here]:
+                waiting.pop(ledger)
+                self._journal.metrics.deadlines_held.labels(ledger.partition).set(0)
+
+    async def _go_on(self) -> dict[int | None, str]:
+        """Take every pass as far as the log allows it now; return which completions partitions are in the way."""
+        behind: dict[int | None, str] = {}
+        try:
+            await self._begin_passes()
+            await self._look_elsewhere(behind)
+        except UnreadableError as error:
+            behind[None] = str(error)
+            return behind
+        for ledger, one in list(self._passes.items()):
+            if one.end is None:
+                continue
+            try:
+                await self._barrier.check_applied(ledger, one.end)
+            except (BehindError, UnreadableError) as error:
+                behind[ledger.partition] = str(error)
+                continue
+            del self._passes[ledger]
+            if ledger in self._partitions.open_ledgers():
+                self._decide_all(ledger, one)
+        return behind
+
+    def _decide_all(self, ledger: Ledger, one: _Pass) -> None:
+        """Decide the failures of a pass; those that began before their jobs' deadlines and end behind them begin anew.
+
+        A completion that came before the deadline counts, also one that came after the call was seen to fail.
+        """
+        now = self._now()
+        for due in one.due:
+            deadline = ledger.deadline_of(due.event.key)
+            if deadline is not None and one.ends_read_at is not None and one.ends_read_at < deadline <= now:
+                self._due.setdefault(ledger, []).append(due)
+            else:
+                self._partitions.decide(ledger, due.event)
+
+    async def _begin_passes(self) -> None:
+        """Read the ends for what waits: whatever comes after this has to wait for the next pass."""
+        for ledger in [ledger for ledger in self._due if ledger not in self._passes]:
+            self._passes[ledger] = _Pass(self._due.pop(ledger))
+        beginning = [one for one in self._passes.values() if one.ends is None]
+        if beginning:
+            read_at, ends = self._now(), await self._barrier.ends()
+            for one in beginning:
+                one.ends, one.ends_read_at = ends, read_at
+
+    async def _look_elsewhere(self, behind: dict[int | None, str]) -> None:
+        """Let those jobs go on that nothing in another partition may complete; the others begin anew."""
+        looking = {ledger: one for ledger, one in self._passes.items() if one.end is None}
+        if not looking:
+            return
+        committed = await self._barrier.committed()
+        clear = []
+        for ledger, one in looking.items():
+            keys = {due.event.key for due in one.due}
+            try:
+                found = await self._barrier.find_elsewhere(ledger.partition, keys, one.ends or {}, committed)
+            except BehindError as error:
+                behind |= dict.fromkeys(error.partitions, str(error))
+                continue
+            behind |= dict.fromkeys(found.values(), "it names a job that is due")
+            named = [due for due in one.due if due.event.key in found]
+            one.due = [due for due in one.due if due.event.key not in found]
+            if named:
+                self._due[ledger] = named + self._due.get(ledger, [])
+            if one.due:
+                clear.append((ledger, one))
+            else:
+                del self._passes[ledger]
+        if clear:
+            # Read again: what was forwarded lies above the ends of the first reading.
+            ends = await self._barrier.ends()
+            for ledger, one in clear:
+                one.end = ends[ledger.partition]
+
+    def _show_held(self) -> float:
+        """Show for how long each partition's jobs have waited; return the longest."""
+        now, longest = self._now(), 0.0
+        for ledger in self._partitions.open_ledgers():
+            waiting = [*self._due.get(ledger, ()), *(self._passes[ledger].due if ledger in self._passes else ())]
+            held = max(((now - due.since).total_seconds() for due in waiting), default=0.0)
+            self._journal.metrics.deadlines_held.labels(ledger.partition).set(held)
+            longest = max(longest, held)
+        return longest
+
+    async def _show_behind(self, behind: Mapping[int | None, str]) -> None:
+        """Show which completions partitions keep decisions waiting, and tell once of each what is known."""
+        now = self._now()
+        for number in self._behind_since.keys() - behind.keys():
+            del self._behind_since[number]
+            self._told.discard(number)
+            if number is not None:
+                self._journal.metrics.completions_behind.labels(number).set(0)
+        for number, reason in behind.items():
+            held = (now - self._behind_since.setdefault(number, now)).total_seconds()
+            if number is not None:
+                self._journal.metrics.completions_behind.labels(number).set(held)
+            if held > HELD_WARNING_SECONDS and number not in self._told:
+                self._told.add(number)
+                await self._tell(number, held, reason)
+
+    async def _tell(self, number: int | None, held: float, reason: str) -> None:
+        open_transactions = []
+        if number is not None:
+            try:
+                open_transactions = await self._barrier.open_transactions(number)
+            except UnreadableError as error:
+                reason = f"{reason}; whether a transaction is open there is not known: {error}"
+        self._journal.warning(
+            LogEvent.DEADLINES_HELD,
+            held_seconds=round(held, 1),
+            topic=Topic.BATCH_COMPLETED.value,
+            partition=number,
+            error=reason,
+            open_transactions=[_described(transaction) for transaction in open_transactions],
+        )
+
+
+def _described(transaction: OpenTransaction) -> dict[str, object]:
+    """Return what an operator needs to know of a transaction, and what ends it."""
+    topic, partition = transaction.place
+    return {
+        "producer_id": transaction.producer_id,
+        "start_offset": transaction.start_offset,
+        "last_written_at": utc_text(transaction.last_written_at),
+        "abort_with": "kafka-transactions.sh --bootstrap-server ... abort "
+        f"--topic {topic} --partition {partition} --start-offset {transaction.start_offset}",
+    }
