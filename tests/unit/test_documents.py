@@ -204,7 +204,7 @@ def test_every_metric_is_documented_with_its_type_and_labels() -> None:
 
 def test_the_values_that_a_label_is_given_are_documented() -> None:
     text = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "streams").rglob("*.py"))
-    given = set(re.findall(r"metrics\.(\w+)\.labels\(\"(\w+)\"", text))
+    given = set(re.findall(r"metrics\.(\w+)\.labels\([\"'](\w+)[\"']", text))
     given |= {("dispatches", answer.__name__.lower()) for answer in get_args(Answer)}
     assert {name for name, _ in given} >= {"submissions", "dispatches", "transactions"}
     for name, value in given:
@@ -289,7 +289,9 @@ def command_lines() -> list[Any]:
     for document in DOCUMENTS:
         texts = [*document.code_spans(), *(line for block in document.blocks("") for line in block.text.splitlines())]
         parts = (part.strip() for text in texts for part in re.split(r"[|#]|&&", text))
-        found = (re.fullmatch(r"(?:\.venv/bin/)?robot-orchestrator ([a-z].*)", part) for part in parts)
+        found = (
+            re.fullmatch(r"(?:(?:\.venv/bin/)?robot-orchestrator |(?=topics |dev -))([a-z].*)", part) for part in parts
+        )
         lines += [pytest.param(line[1].split(), id=f"{document.path}: {line[1]}") for line in found if line]
     return lines
 
