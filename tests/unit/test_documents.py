@@ -53,6 +53,8 @@ from tests.support.documents import CHANGELOG, DESIGN, DOCUMENTS, EVIDENCE, OPER
 
 DEFAULT_APP_ID = "robot-orchestrator"
 COMMANDS = get_command(cli)
+# Within the text a command may stand without the program's name.
+COMMAND_LINE = r"(?:(?:\.venv/bin/)?robot-orchestrator |(?=topics |dev -))([a-z].*)"
 
 
 # The life of a job
