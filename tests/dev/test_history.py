@@ -175,7 +175,7 @@ def test_a_submission_turned_away_for_its_age_needs_no_outcome(reason: DeadLette
 def test_a_second_outcome_is_found() -> None:
     log = Log()
     job = log.end(log.submit())
-    log.tell(replace(job, status=Status.FAILED, reason=FailureReason.INTERNAL_ERROR))
+    log.tell(replace(job, status=Status.FAILED, reason=FailureReason.INTERNAL_ERROR, error="a bug"))
     assert log.violations(KEY) == [ViolationKind.SEVERAL_OUTCOMES]
 
 
