@@ -18,8 +18,8 @@ from schemas import JobCompleted, JobFailed
 from streams.dev.robot import SimulatedRobot
 from streams.names import Topic
 from streams.wire.placement import partition_of
+from tests.security.documented_acls import documented_acls
 from tests.security.programs import run
-from tests.security.readme_acls import readme_acls
 from tests.support import secure_kafka
 from tests.support.builders import submission
 from tests.support.saboteur import How, Point, command
@@ -173,9 +173,9 @@ async def scene(secure: SecureKafka, tmp_path_factory: pytest.TempPathFactory) -
     login = secure.login("worker")
     async with Scene(secure.bootstrap_servers, folder, DEBUG, robot_class=EchoingRobot) as scene:
         scene.variables |= login
-        await secure.allow_only("worker", readme_acls("worker", scene.app_id))
+        await secure.allow_only("worker", documented_acls("worker", scene.app_id))
         for user, program in (("submit", "submit"), ("topics-check", "topics check")):
-            await secure.allow_only(user, readme_acls(program, scene.app_id))
+            await secure.allow_only(user, documented_acls(program, scene.app_id))
         yield scene
 
 
