@@ -4,7 +4,7 @@ MINUTES ?= 5
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo dev test lint bench chaos mutants lock clean
+.PHONY: setup demo dev test quick hardening lint bench chaos mutants lock clean
 
 setup: $(VENV)/installed  ## builds .venv; the command is then .venv/bin/robot-orchestrator
 
@@ -23,8 +23,17 @@ demo: setup  ## about 25 jobs with every fate, on a real Kafka, checked at the e
 dev: setup  ## a broker, a simulated robot, a worker and a live table of jobs
 	$(BIN)/robot-orchestrator dev
 
+# Several processes, which share the tests out among themselves as tests/conftest.py says.
+PYTEST := $(BIN)/pytest -n auto --no-loadscope-reorder
+
 test: setup  ## everything, on a real Kafka
-	$(BIN)/pytest
+	$(PYTEST)
+
+quick: setup  ## what needs no Kafka, with fewer simulated worlds: the rules, the engine, the simulation
+	SIMULATION_SEEDS=100 $(PYTEST) -m "not thorough" tests/core tests/unit tests/simulation
+
+hardening: setup  ## both halves of tests/hardening: what the patches mend, and that stock Faust and aiokafka still need it
+	$(PYTEST) -m "stock or not stock" tests/hardening
 
 lint: setup  ## ruff and mypy --strict
 	$(BIN)/ruff check .

@@ -1,13 +1,19 @@
 """Ports on this machine, and who answers there."""
 
 import io
-import secrets
+import itertools
+import random
 import socket
+from collections.abc import Iterator
+from functools import cache
 
 HOST = "127.0.0.1"
 # Below the ports that systems give to clients (from 32768 or 49152 up). While a broker is down, a client that
 # keeps dialling a port of that range can be given that very port as its own end, and keep the broker from it.
 PORTS = range(20_000, 32_000)
+# A process takes so many for itself. It uses them in turn, so that the port of a server that is down for a while is
+# not given to another one.
+SHARE = 200
 
 
 def is_free(port: int) -> bool:
@@ -23,10 +29,29 @@ def is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """Return a port of `PORTS` at which nobody listens now."""
-    while not is_free(port := PORTS[secrets.randbelow(len(PORTS))]):
-        pass
-    return port
+    """Return a port of this process's own share at which nobody listens now."""
+    return next(port for port in _own_ports() if is_free(port))
+
+
+@cache
+def _own_ports() -> Iterator[int]:
+    """Take a share of `PORTS` that no other process has, for as long as this process lives; yield from it for ever.
+
+    Some time passes between the choice of a port and a server's listening there. Two processes that chose from the
+    same ports would now and then choose the same one.
+    """
+    for first in random.sample(PORTS[::SHARE], len(PORTS[::SHARE])):
+        claim = socket.socket()
+        try:
+            # Without SO_REUSEADDR, so that it fails where another process has done the same.
+            claim.bind((HOST, first))
+        except OSError:
+            claim.close()
+            continue
+        # Stays open to the end of the process: it tells the others that the share is taken.
+        claim.detach()
+        return itertools.cycle(range(first + 1, first + SHARE))
+    raise OSError(f"every share of the ports {PORTS.start} to {PORTS.stop - 1} is taken by another process")
 
 
 def live_brokers(port: int) -> set[int]:

@@ -15,6 +15,7 @@ from streams.kafka.topics import create_topics
 from streams.names import SOURCE_TOPICS, Topic, changelog_topic
 from streams.settings import KafkaSettings
 from tests.benchmarks.children import Child, MeasuredWorker
+from tests.support.builders import worker_variables
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,8 @@ class Application:
         async with contextlib.AsyncExitStack() as on_failure:
             self.robot = await on_failure.enter_async_context(Child("tests.benchmarks.robot", *arguments))
             self.variables = {
-                "ROBOT_COORDINADORA_URL": (await self.robot.read())["url"],
-                "ROBOT_CALLBACK_SECRET": "callback-secret",
-                "NEXT_PUBLIC_APP_URL": "https://app.example",
-                "KAFKA_BOOTSTRAP_SERVERS": servers,
+                **worker_variables(servers, (await self.robot.read())["url"]),
                 "ROBOT_ORCHESTRATOR_APP_ID": self.app_id,
-                "ROBOT_ORCHESTRATOR_LOG_FORMAT": "json",
             }
             settings = KafkaSettings(**cast(Any, self.variables))
             await create_topics(settings, self.cluster.partitions, 1)

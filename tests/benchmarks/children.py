@@ -71,12 +71,12 @@ class MeasuredWorker(WorkerProcess):
     def cpu_seconds(self) -> float:
         """Return what it has used so far, in user and system mode, all threads together; in steps of 10 ms."""
         # Behind the command's name, which may hold anything, the third field comes first.
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS_A_SECOND
 
     def rss_bytes(self) -> int:
         """Return the memory that it has resident now."""
-        fields = Path(f"/proc/{self._process.pid}/statm").read_text().split()
+        fields = Path(f"/proc/{self.pid}/statm").read_text().split()
         return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
 
     async def metric(self, name: str, **labels: str) -> float:

@@ -10,7 +10,8 @@ from statistics import median
 
 from streams.wire.placement import partition_of
 from tests.benchmarks.report import Row, progress
-from tests.support.scene import PARTITIONS, Scene, submission
+from tests.support.builders import submission
+from tests.support.scene import PARTITIONS, Scene
 
 RATE = 40.0
 # What the group may take for a worker's silence; the prototype's figures are for the same.

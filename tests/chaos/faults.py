@@ -11,13 +11,12 @@ from aiokafka.errors import KafkaError
 from streams.names import SOURCE_TOPICS, Topic
 from tests.chaos import disturbances
 from tests.chaos.brokers import PARTITIONS, RESET_SECONDS
-from tests.chaos.load import Record, completion, placed, submission
-from tests.chaos.tripping_worker import TripPoint
+from tests.chaos.load import Record, drawn_submission, odd_completion, placed
 from tests.chaos.workers import Slot
 from tests.chaos.world import World
+from tests.support.saboteur import How, Point, command
 
 Run = Callable[[World], Awaitable[None]]
-TRIPPING = ("-m", "tests.chaos.tripping_worker")
 STEPPING = ("-m", "tests.chaos.stepping_worker")
 UNRELATED_COMPLETIONS = 20_000
 RETRY_SECONDS = 0.5
@@ -65,20 +64,20 @@ async def kill_all_workers(world: World) -> None:
 
 async def kill_at_point(world: World) -> None:
     """Kill -9 at a named point of the code, at a random passing."""
-    await _trip(world, "kill")
+    await _trip(world, How.KILL)
 
 
 async def stop_at_point(world: World) -> None:
     """SIGSTOP at a named point for longer than the session: the sleeper goes on from there when it wakes up."""
     world.fleet.sleep_seconds = world.plan.session_seconds + world.rng.uniform(1, 4)
-    await _trip(world, "stop")
+    await _trip(world, How.STOP)
 
 
-async def _trip(world: World, how: str) -> None:
-    point = world.rng.choice(list(TripPoint))
-    nth = 1 if point is TripPoint.DURING_RECOVERY else world.rng.randint(1, 12)
-    slot = await _replace(world, *TRIPPING, point.value, how, str(nth))
-    slot.stops_itself = how == "stop"
+async def _trip(world: World, how: How) -> None:
+    point = world.rng.choice(list(Point))
+    nth = 1 if point is Point.DURING_RECOVERY else world.rng.randint(1, 12)
+    slot = await _replace(world, *command(point, how, nth=nth))
+    slot.stops_itself = how is How.STOP
 
 
 async def _replace(world: World, *command: str) -> Slot:
@@ -225,7 +224,7 @@ async def down_past_deadline(world: World) -> None:
     async with world.fleet_lock:
         await _all_down_from_work(world)
         for number in range(UNRELATED_COMPLETIONS):
-            world.producers.publish(completion(f"nobody-{number}", f"nowhere-{number}", number % PARTITIONS))
+            world.producers.publish(odd_completion(f"nobody-{number}", f"nowhere-{number}", number % PARTITIONS))
         # The longest batch has three orders.
         await asyncio.sleep(world.plan.base_seconds + 2)
         await world.fleet.release()
@@ -240,7 +239,7 @@ async def broker_moves(world: World) -> None:
 async def transaction_held(world: World) -> None:
     """A foreign producer keeps a transaction with completions open for longer than the jobs' deadlines, and ends it."""
     await world.producers.hold_transaction(
-        [completion(f"held-{number}", "nowhere", number % PARTITIONS) for number in range(world.rng.randint(1, 5))],
+        [odd_completion(f"held-{number}", "nowhere", number % PARTITIONS) for number in range(world.rng.randint(1, 5))],
         seconds=world.rng.uniform(5, 20),
         commit=world.rng.random() < 0.5,
     )
@@ -249,7 +248,7 @@ async def transaction_held(world: World) -> None:
 async def large_submissions(world: World) -> None:
     """Jobs of megabytes come all at once, more than a worker may hold in memory."""
     for number in range(LARGE_JOBS):
-        payload = submission(world.rng, f"large-{number}-{world.rng.getrandbits(32):08x}", f"large-{number % 8}")
+        payload = drawn_submission(world.rng, f"large-{number}-{world.rng.getrandbits(32):08x}", f"large-{number % 8}")
         payload["orders"][0]["pedidoInput"]["referencia"] = "x" * LARGE_JOB_BYTES
         world.producers.publish(placed(Topic.SUBMITTED, payload, payload["workspaceId"]))
     await asyncio.sleep(LARGE_SECONDS)

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -17,13 +16,9 @@ from aiokafka.errors import KafkaError
 from streams.names import Topic
 from streams.wire.placement import partition_of
 from tests.chaos.brokers import PARTITIONS
+from tests.support.builders import Fields, completion, submission
 
 log = logging.getLogger(__name__)
-
-PASSWORD = "pa$$-wörd/7"
-USERNAME = "the-courier-user"
-CALLBACK_SECRET = "callback-s3cret"
-SECRETS = (PASSWORD, USERNAME, CALLBACK_SECRET)
 
 # Per record, in this order of drawing; the rest is published as it should be.
 DUPLICATE, CONFLICT, MISPLACED, POISON, ABORTED, ODD_COMPLETION = 0.04, 0.02, 0.08, 0.03, 0.03, 0.03
@@ -58,19 +53,10 @@ class Record:
     aborted: bool = False
 
 
-def submission(rng: Random, job_id: str, workspace_id: str) -> dict[str, Any]:
-    """Return a valid submission."""
-    orders = [
-        {
-            "itemId": str(uuid.UUID(int=rng.getrandbits(128))),
-            "orderId": f"{job_id}-order-{number}",
-            "pedidoInput": {"nombres": "Ñáñez", "ciudad": "MANIZALES (CDAS)", "peso": 0.5, "orden": number},
-        }
-        for number in range(rng.randint(1, 3))
-    ]
-    credentials = {"username": USERNAME, "password": PASSWORD}
-    ids = {"jobId": job_id, "workspaceId": workspace_id}
-    return {**ids, "carrier": "coordinadora", "credentials": credentials, "orders": orders}
+def drawn_submission(rng: Random, job_id: str, workspace_id: str) -> Fields:
+    """Return a submission that is the same whenever the same is drawn."""
+    orders = rng.randint(1, 3)
+    return submission(job_id, workspace_id, orders, item_id=lambda: str(uuid.UUID(int=rng.getrandbits(128))))
 
 
 class Load:
@@ -88,10 +74,10 @@ class Load:
         published: list[Record] = []
         for number in range(self._jobs):
             workspace_id = rng.choice(self._workspaces)
-            payload = submission(rng, f"job-{number}-{rng.getrandbits(32):08x}", workspace_id)
+            payload = drawn_submission(rng, f"job-{number}-{rng.getrandbits(32):08x}", workspace_id)
             yield from self._around(payload, workspace_id, published)
 
-    def _around(self, payload: dict[str, Any], workspace_id: str, published: list[Record]) -> Iterator[Record]:
+    def _around(self, payload: Fields, workspace_id: str, published: list[Record]) -> Iterator[Record]:
         rng = self._rng
         record = placed(Topic.SUBMITTED, payload, workspace_id)
         if rng.random() < MISPLACED:
@@ -126,7 +112,7 @@ class Load:
             self.sent["odd completions"] += 1
             aborted = rng.random() < 0.3
             job_id = payload["jobId"] if aborted else "unknown"
-            yield completion(job_id, workspace_id, rng.randrange(PARTITIONS), aborted=aborted)
+            yield odd_completion(job_id, workspace_id, rng.randrange(PARTITIONS), aborted=aborted)
 
 
 def placed(topic: Topic, value: object, workspace_id: str) -> Record:
@@ -135,10 +121,9 @@ def placed(topic: Topic, value: object, workspace_id: str) -> Record:
     return Record(topic, data, partition_of(workspace_id, PARTITIONS), workspace_id.encode())
 
 
-def completion(job_id: str, workspace_id: str, partition: int, *, aborted: bool = False) -> Record:
+def odd_completion(job_id: str, workspace_id: str, partition: int, *, aborted: bool = False) -> Record:
     """Return a completion that no robot has sent, with counts that no robot would send."""
-    counts = dict(zip(("successCount", "errorCount"), ODD_COUNTS, strict=True))
-    value = json.dumps({"jobId": job_id, "workspaceId": workspace_id, **counts}).encode()
+    value = json.dumps(completion({"jobId": job_id, "workspaceId": workspace_id}, *ODD_COUNTS)).encode()
     return Record(Topic.BATCH_COMPLETED, value, partition, None, aborted)
 
 

@@ -81,6 +81,6 @@ async def _stop_cleanly(world: World) -> list[str]:
         process = slot.process
         with contextlib.suppress(TimeoutError):
             await slot.ended()
-        if process is not None and process.poll() is None:
+        if process is not None and process.running:
             problems.append(f"worker {slot.number} does not stop on SIGTERM")
     return problems

@@ -18,8 +18,9 @@ from streams.dev.history_check import ViolationKind, check
 from streams.names import OUTCOME_TOPICS, Topic, changelog_topic
 from streams.wire.placement import partition_of
 from tests.chaos.brokers import PARTITIONS
-from tests.chaos.load import ODD_COUNTS, SECRETS
+from tests.chaos.load import ODD_COUNTS
 from tests.chaos.world import World
+from tests.support.builders import SECRETS
 
 # What a round that has not come to rest looks like.
 UNFINISHED = (ViolationKind.NO_OUTCOME, ViolationKind.UNACCOUNTED)

@@ -1,11 +1,7 @@
 """The workers of a round: real processes under a supervisor that starts them again, as production has one."""
 
 import asyncio
-import contextlib
-import json
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -14,17 +10,9 @@ from pathlib import Path
 from random import Random
 from typing import Self
 
-import aiohttp
+from tests.support.worker import PRODUCTION, READY_SECONDS, WorkerProcess
 
-from streams.dev.child import spawn
-from streams.dev.loopback import HOST, free_port
-from streams.dev.stack import environment
-from streams.names import LogEvent
-from tests.support.worker import peak_bytes
-
-PRODUCTION = ("-m", "streams.cli", "worker")
 POLL_SECONDS = 0.1
-READY_SECONDS = 60.0
 # Longer than any drain: what has not ended by then does not end.
 STOP_SECONDS = 60.0
 
@@ -40,60 +28,37 @@ class Slot:
     starts: int = 0
     start_at: float = 0.0
     stopped_at: float | None = None
-    port: int = 0
-    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    process: WorkerProcess | None = field(default=None, repr=False)
     next_command: Sequence[str] = PRODUCTION
     stops_itself: bool = False
 
     @property
     def running(self) -> bool:
         """Whether there is a process."""
-        return self.process is not None and self.process.poll() is None
-
-    @property
-    def log_file(self) -> Path:
-        """The log of the process; each has one of its own."""
-        return self.folder / f"worker-{self.number}-{self.starts:02d}.log"
+        return self.process is not None and self.process.running
 
     def start(self) -> None:
-        """Start a process, with the next command if there is a special one."""
+        """Start a process with a log of its own, with the next command if there is a special one."""
         self.starts += 1
-        self.port = free_port()
         command, self.next_command = self.next_command, PRODUCTION
-        with environment({**self.variables, "ROBOT_ORCHESTRATOR_PROBE_PORT": str(self.port)}):
-            self.process = spawn([sys.executable, *command], self.log_file)
+        log = self.folder / f"worker-{self.number}-{self.starts:02d}.log"
+        self.process = WorkerProcess(self.variables, log, command)
         self.stopped_at = None
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to this very process, if it is there."""
         if self.process is not None and self.running:
-            self.process.send_signal(number)
-
-    def is_stopped(self) -> bool:
-        """Whether the process stands still after a SIGSTOP."""
-        if self.process is None or not self.running:
-            return False
-        with contextlib.suppress(OSError):
-            return Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(") ")[2].startswith("T")
-        return False
+            self.process.signal(number)
 
     def peak_bytes(self) -> int:
         """Return the most memory that the process has taken, 0 if it is not there."""
-        return peak_bytes(self.process.pid) if self.process is not None and self.running else 0
+        return self.process.peak_bytes() if self.process is not None and self.running else 0
 
     async def ended(self) -> None:
         """Return when the process has ended. Raises TimeoutError if it does not."""
         async with asyncio.timeout(STOP_SECONDS):
             while self.running:
                 await asyncio.sleep(POLL_SECONDS)
-
-    def last_words(self) -> str:
-        """Return the error of the line with which it exited; without one, the event of the last line of all."""
-        lines = [line for line in self.log_file.read_bytes().splitlines() if line.startswith(b"{")]
-        for line in reversed(lines):
-            if LogEvent.WORKER_EXIT.encode() in line:
-                return str(json.loads(line).get("error", ""))
-        return str(json.loads(lines[-1])["event"]) if lines else ""
 
 
 class Fleet:
@@ -141,13 +106,10 @@ class Fleet:
     async def ready(self, slot: Slot) -> bool:
         """Whether a worker says so, before long."""
         give_up = time.monotonic() + READY_SECONDS
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(2)) as session:
-            while time.monotonic() < give_up:
-                with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-                    async with session.get(f"http://{HOST}:{slot.port}/readyz") as response:
-                        if response.status == 200:
-                            return True
-                await asyncio.sleep(POLL_SECONDS)
+        while time.monotonic() < give_up:
+            if slot.process is not None and await slot.process.is_ready():
+                return True
+            await asyncio.sleep(POLL_SECONDS)
         return False
 
     async def all_down(self, number: signal.Signals) -> None:
@@ -175,16 +137,16 @@ class Fleet:
             await asyncio.sleep(POLL_SECONDS)
 
     def _note_end(self, slot: Slot, now: float) -> None:
-        if slot.process is None or (code := slot.process.poll()) is None:
+        if slot.process is None or (code := slot.process.exit_code) is None:
             return
         names = {0: "clean", -signal.SIGKILL: "kill -9"}
-        self.exits[names.get(code) or f"{code} {slot.last_words()[:120]}".strip()] += 1
+        self.exits[names.get(code) or f"{code} {slot.process.last_words()[:120]}".strip()] += 1
         slot.process, slot.stopped_at, slot.stops_itself = None, None, False
         slot.start_at = now + self._rng.uniform(0.1, 2.5)
 
     def _wake(self, slot: Slot, now: float) -> None:
         """Let a worker that has stopped itself go on after a while."""
-        if not slot.stops_itself or not slot.is_stopped():
+        if not slot.stops_itself or slot.process is None or not slot.process.is_frozen():
             return
         if slot.stopped_at is None:
             slot.stopped_at = now

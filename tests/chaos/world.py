@@ -12,10 +12,11 @@ from streams.dev.robot import HEALTH_PATH
 from streams.dev.stack import Service
 from streams.settings import WorkerSettings
 from tests.chaos.brokers import Brokers
-from tests.chaos.load import CALLBACK_SECRET, Load, Producers
+from tests.chaos.load import Load, Producers
 from tests.chaos.plan import Plan
 from tests.chaos.proxy import Proxy
 from tests.chaos.workers import Fleet, Slot
+from tests.support.builders import worker_variables
 
 APP_ID = "chaos"
 MAX_WORKERS = 4
@@ -92,12 +93,8 @@ class World:
         robot_port = self.robot_links[0].port if self.robot_links else self.robot.port
         return {
             **self.plan.variables(),
-            "ROBOT_COORDINADORA_URL": f"http://{HOST}:{robot_port}",
-            "ROBOT_CALLBACK_SECRET": CALLBACK_SECRET,
-            "NEXT_PUBLIC_APP_URL": "https://app.example/base",
-            "KAFKA_BOOTSTRAP_SERVERS": self.kafka.address(number),
+            **worker_variables(self.kafka.address(number), f"http://{HOST}:{robot_port}"),
             "ROBOT_ORCHESTRATOR_APP_ID": APP_ID,
-            "ROBOT_ORCHESTRATOR_LOG_FORMAT": "json",
         }
 
     def _direct(self) -> dict[str, str]:

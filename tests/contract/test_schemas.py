@@ -26,6 +26,7 @@ from schemas import (
     generate,
 )
 from streams.names import OUTCOME_TOPICS, SOURCE_TOPICS, Header, Topic
+from tests.support.builders import contract_example
 
 ROOT = Path(schemas.__file__).parent
 EXAMPLES = ROOT / "examples"
@@ -43,10 +44,6 @@ def load(path: Path) -> Any:
 
 def json_schema(topic: str) -> Any:
     return load(ROOT / "json" / f"{topic}-value.json")
-
-
-def submission() -> Any:
-    return load(EXAMPLES / Topic.SUBMITTED / "valid" / "contract.json")
 
 
 def headers() -> list[tuple[str, bytes | None]]:
@@ -120,7 +117,7 @@ def test_half_a_surrogate_pair_is_refused_by_the_model_alone() -> None:
 
 @pytest.mark.parametrize(("count", "taken"), [(ORDERS_MAX, True), (ORDERS_MAX + 1, False)])
 def test_the_number_of_orders_is_bounded(count: int, taken: bool) -> None:
-    value = submission()
+    value = contract_example()
     value["orders"] = value["orders"][:1] * count
     assert Draft202012Validator(json_schema(Topic.SUBMITTED)).is_valid(value) is taken
     if taken:
@@ -131,21 +128,21 @@ def test_the_number_of_orders_is_bounded(count: int, taken: bool) -> None:
 
 
 def test_unknown_fields_are_dropped() -> None:
-    record = JobSubmitted.model_validate(submission() | {"priority": "high"})
-    assert record == JobSubmitted.model_validate(submission())
+    record = JobSubmitted.model_validate(contract_example() | {"priority": "high"})
+    assert record == JobSubmitted.model_validate(contract_example())
     assert "priority" not in record.model_dump()
 
 
 def test_secrets_and_orders_show_in_no_repr_and_no_plain_dump() -> None:
-    record = JobSubmitted.model_validate(submission())
+    record = JobSubmitted.model_validate(contract_example())
     shown = f"{record} {record!r} {record.credentials!r} {record.model_dump()} {record.model_dump_json()}"
     assert not [secret for secret in SECRETS if secret in shown]
     assert "Peñuela" not in f"{record} {record!r}"
 
 
 def test_the_wire_form_carries_the_credentials_and_reads_back_equal() -> None:
-    record = JobSubmitted.model_validate(submission())
-    assert json.loads(record.to_wire()) == submission()
+    record = JobSubmitted.model_validate(contract_example())
+    assert json.loads(record.to_wire()) == contract_example()
     assert JobSubmitted.model_validate_json(record.to_wire()) == record
 
 
@@ -157,7 +154,7 @@ def test_an_error_about_broken_json_quotes_nothing_of_it(value: bytes) -> None:
 
 
 def test_explain_says_where_and_what_in_one_line() -> None:
-    value = submission() | {"jobId": 1}
+    value = contract_example() | {"jobId": 1}
     del value["credentials"]["username"]
     with pytest.raises(ValidationError) as caught:
         JobSubmitted.model_validate(value)
@@ -166,7 +163,7 @@ def test_explain_says_where_and_what_in_one_line() -> None:
 
 def test_explain_shows_three_errors_and_counts_the_others() -> None:
     with pytest.raises(ValidationError) as caught:
-        JobSubmitted.model_validate(submission() | {"orders": [None] * 1000})
+        JobSubmitted.model_validate(contract_example() | {"orders": [None] * 1000})
     assert explain(caught.value).endswith("; and 997 more")
     assert explain(caught.value).startswith("orders.0: ")
 

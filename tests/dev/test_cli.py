@@ -11,14 +11,9 @@ from streams.cli import cli
 from streams.core.job import JobKey
 from streams.dev.demo_jobs import example_submission
 from streams.settings import SECRETS_DIR_VARIABLE, WorkerSettings, variable_of
+from tests.support.builders import NOWHERE, worker_variables
 
-NOWHERE = "127.0.0.1:9"
 NO_CONNECTION = f"robot-orchestrator: no connection to Kafka at {NOWHERE}: "
-WORKER = {
-    "ROBOT_COORDINADORA_URL": "http://robot.example.com",
-    "ROBOT_CALLBACK_SECRET": "made up",
-    "NEXT_PUBLIC_APP_URL": "https://app.example.com",
-}
 ANY_TEXT = ("sasl_username", "sasl_password", "ssl_ca_file", "ssl_cert_file", "ssl_key_file", "probe_host")
 OF_KAFKA = (["topics", "check"], ["topics", "create"], ["topics", "adopt", "--yes"], ["submit", "-"])
 
@@ -100,7 +95,7 @@ def test_settings_prints_what_it_can_and_marks_what_a_worker_lacks_or_cannot_use
 
 
 def test_settings_that_do_not_go_together_are_printed_all_the_same(environment: pytest.MonkeyPatch) -> None:
-    for name, value in WORKER.items():
+    for name, value in worker_variables().items():
         environment.setenv(name, value)
     environment.setenv("KAFKA_SECURITY_PROTOCOL", "SASL_SSL")
     result = run(["settings"])
@@ -138,7 +133,7 @@ def test_secrets_that_cannot_be_read_are_one_line(
 
 
 def test_settings_of_a_worker_that_can_start_end_well(environment: pytest.MonkeyPatch) -> None:
-    for name, value in WORKER.items():
+    for name, value in worker_variables().items():
         environment.setenv(name, value)
     result = run(["settings"])
     assert (result.exit_code, result.stderr) == (0, "")

@@ -17,7 +17,7 @@ import yaml
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import NewTopic
 
-from streams.dev.kafka import SERVER_CONFIG, EmbeddedCluster, EmbeddedKafka, replication
+from streams.dev.kafka import SERVER_CONFIG, EmbeddedKafka, replication
 from streams.dev.kafka_jars import EmbeddedKafkaError, kafka_jars
 from streams.dev.loopback import HOST, free_port, live_brokers
 from streams.kafka.admin import admin_client
@@ -26,16 +26,24 @@ from tests.support.kafka import Kafka, as_environment
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[EmbeddedKafka]:
-    with EmbeddedKafka(tmp_path) as broker:
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
+    with EmbeddedKafka(tmp_path_factory.mktemp("embedded")) as broker:
         yield broker
 
 
-async def create_topic(bootstrap_servers: str, *, copies: int = 1) -> str:
+@pytest.fixture
+def broker(started: EmbeddedKafka) -> EmbeddedKafka:
+    """Return a running broker, whatever the test before has done to it."""
+    if not started.running:
+        started.start()
+    return started
+
+
+async def create_topic(bootstrap_servers: str) -> str:
     topic = f"embedded-{uuid4()}"
     async with admin_client(bootstrap_servers=bootstrap_servers) as admin:
-        await admin.create_topics([NewTopic(topic, num_partitions=1, replication_factor=copies)])
+        await admin.create_topics([NewTopic(topic, num_partitions=1, replication_factor=1)])
     return topic
 
 
@@ -91,27 +99,6 @@ async def test_a_committed_record_survives_a_kill_and_a_restart(broker: Embedded
     assert await first_committed(address, topic) == b"yes"
 
 
-def test_stop_ends_the_process_and_the_port_is_free_again(tmp_path: Path) -> None:
-    broker = EmbeddedKafka(tmp_path)
-    broker.start()
-    pid = broker.pid
-    broker.stop()
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
-    with pytest.raises(OSError, match="refused"):
-        live_brokers(broker.port)
-    with pytest.raises(EmbeddedKafkaError, match="not running"):
-        _ = broker.pid
-
-
-def test_stop_ends_also_a_broker_that_cannot_answer(broker: EmbeddedKafka) -> None:
-    pid = broker.pid
-    os.kill(pid, signal.SIGSTOP)
-    broker.stop(within_seconds=0.1)
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
-
-
 def test_the_broker_dies_with_its_parent(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from streams.dev.kafka import EmbeddedKafka\n"
@@ -126,15 +113,22 @@ def test_the_broker_dies_with_its_parent(tmp_path: Path) -> None:
     wait_for_the_end_of(pid)
 
 
-def test_the_broker_outlives_the_thread_that_started_it(tmp_path: Path) -> None:
+def test_the_broker_outlives_the_thread_that_started_it_and_stop_ends_it(tmp_path: Path) -> None:
     broker = EmbeddedKafka(tmp_path)
     thread = threading.Thread(target=broker.start)
     thread.start()
     thread.join()
     try:
         assert live_brokers(broker.port) == {1}
+        pid = broker.pid
     finally:
         broker.stop()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    with pytest.raises(OSError, match="refused"):
+        live_brokers(broker.port)
+    with pytest.raises(EmbeddedKafkaError, match="not running"):
+        _ = broker.pid
 
 
 def test_another_process_on_the_port_is_not_taken_for_the_broker(tmp_path: Path, broker: EmbeddedKafka) -> None:
@@ -149,9 +143,9 @@ def test_a_broker_that_ends_while_starting_says_why(tmp_path: Path) -> None:
         EmbeddedKafka(tmp_path).start()
 
 
-def test_a_second_broker_on_the_same_data_is_refused(tmp_path: Path, broker: EmbeddedKafka) -> None:
+def test_a_second_broker_on_the_same_data_is_refused(broker: EmbeddedKafka) -> None:
     with pytest.raises(EmbeddedKafkaError, match="in use by another broker"):
-        EmbeddedKafka(tmp_path).start()
+        EmbeddedKafka(broker.data_dir).start()
     assert broker.running
 
 
@@ -160,17 +154,17 @@ def test_a_second_start_is_refused(broker: EmbeddedKafka) -> None:
         broker.start()
 
 
+def test_stop_ends_also_a_broker_that_cannot_answer(broker: EmbeddedKafka) -> None:
+    pid = broker.pid
+    os.kill(pid, signal.SIGSTOP)
+    broker.stop(within_seconds=0.1)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
 def test_settings_that_kafka_refuses_are_named(tmp_path: Path) -> None:
     with pytest.raises(EmbeddedKafkaError, match=r"(?s)cannot format the storage.*num\.io\.threads"):
         EmbeddedKafka(tmp_path, config={"num.io.threads": "none"}).start()
-
-
-async def test_any_broker_of_three_may_be_killed(tmp_path: Path) -> None:
-    with EmbeddedCluster(tmp_path) as cluster:
-        topic = await create_topic(cluster.bootstrap_servers, copies=3)
-        cluster.brokers[0].kill()
-        await write_in_transactions(cluster.bootstrap_servers, topic, aborted=b"no", kept=b"yes")
-        assert await first_committed(cluster.bootstrap_servers, topic) == b"yes"
 
 
 def test_an_unreachable_maven_central_is_one_clear_line_and_leaves_nothing(tmp_path: Path) -> None:

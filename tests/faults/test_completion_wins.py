@@ -12,14 +12,15 @@ from schemas import JobCompleted, JobFailed
 from streams.dev.robot import Fate
 from streams.names import Topic
 from streams.wire.placement import partition_of
-from tests.support.scene import PARTITIONS, WAIT_SECONDS, Scene, submission
+from tests.support.builders import completion, submission
+from tests.support.scene import PARTITIONS, WAIT_SECONDS, Scene
 
 SHORT = {
     "ROBOT_ORCHESTRATOR_TIMEOUT_PER_ORDER_SECONDS": "0",
     "ROBOT_ORCHESTRATOR_TIMEOUT_BASE_SECONDS": "3",
     "ROBOT_ORCHESTRATOR_ROBOT_TIMEOUT_SECONDS": "2",
 }
-UNRELATED = 20_000
+UNRELATED = 5_000
 
 
 @pytest.mark.parametrize("misplaced", [False, True], ids=["in its own partition", "in another partition"])
@@ -36,11 +37,10 @@ async def test_a_completion_behind_thousands_of_others_counts_although_everybody
         assert row.deadline is not None
         await worker.kill()
         place = (partition_of(completed["workspaceId"], PARTITIONS) + misplaced) % PARTITIONS
-        noise = json.dumps({"jobId": "nobody", "workspaceId": "nobody", "successCount": 1, "errorCount": 0}).encode()
+        noise = json.dumps(completion({"jobId": "nobody", "workspaceId": "nobody"})).encode()
         for _ in range(UNRELATED):
             await scene.producer.send(Topic.BATCH_COMPLETED, noise, partition=place)
-        ids = {name: completed[name] for name in ("jobId", "workspaceId")}
-        value = json.dumps({**ids, "successCount": 2, "errorCount": 0}).encode()
+        value = json.dumps(completion(completed)).encode()
         await scene.write(Topic.BATCH_COMPLETED, value, place)
         await scene.until(row.deadline)
         await scene.worker()
@@ -62,12 +62,8 @@ async def test_an_open_transaction_keeps_those_waiting_that_it_names_and_the_log
             await scene.submit(payload, Fate.LOSE)
         async with AIOKafkaProducer(bootstrap_servers=kafka_bootstrap, transactional_id=scene.app_id) as other:
             await other.begin_transaction()
-            completion = {
-                **{name: named[name] for name in ("jobId", "workspaceId")},
-                "successCount": 2,
-                "errorCount": 0,
-            }
-            where = await other.send_and_wait(Topic.BATCH_COMPLETED, json.dumps(completion).encode(), partition=place)
+            value = json.dumps(completion(named)).encode()
+            where = await other.send_and_wait(Topic.BATCH_COMPLETED, value, partition=place)
             outcome = await scene.outcome(unnamed["jobId"])
             assert isinstance(outcome, JobFailed)
             assert outcome.reason == "timeout"

@@ -1,23 +1,14 @@
 """Kafkas of one partition: with two workers, one has nothing to do."""
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from streams.dev.kafka import EmbeddedKafka
-from tests.hardening.halves import Halves
+from tests.hardening.side import Side
+from tests.hardening.stock_worker import Half
 from tests.support.scene import Scene
-
-
-@asynccontextmanager
-async def both_halves(bootstrap_servers: str, folder: Path) -> AsyncIterator[Halves]:
-    async with (
-        Scene(bootstrap_servers, folder, partitions=1) as patched,
-        Scene(bootstrap_servers, folder, partitions=1) as stock,
-    ):
-        yield Halves(patched, stock)
 
 
 @pytest.fixture(scope="package")
@@ -26,15 +17,21 @@ def one_partition(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield broker.bootstrap_servers
 
 
-@pytest.fixture
-async def halves(one_partition: str, tmp_path: Path) -> AsyncIterator[Halves]:
-    async with both_halves(one_partition, tmp_path) as halves:
-        yield halves
+@pytest.fixture(params=[Half.PATCHED, pytest.param(Half.STOCK, marks=pytest.mark.stock)])
+def half(request: pytest.FixtureRequest) -> Half:
+    """Return the half that a test is about: the stock one only if `make hardening` asks for it."""
+    return Half(request.param)
 
 
 @pytest.fixture
-async def fresh_halves(tmp_path: Path) -> AsyncIterator[Halves]:
+async def side(half: Half, one_partition: str, tmp_path: Path) -> AsyncIterator[Side]:
+    async with Scene(one_partition, tmp_path, partitions=1) as scene:
+        yield Side(half, scene)
+
+
+@pytest.fixture
+async def fresh_side(half: Half, tmp_path: Path) -> AsyncIterator[Side]:
     """On a Kafka where nothing was ever written: the offsets begin at 0."""
     with EmbeddedKafka(tmp_path / "kafka") as broker:
-        async with both_halves(broker.bootstrap_servers, tmp_path) as halves:
-            yield halves
+        async with Scene(broker.bootstrap_servers, tmp_path, partitions=1) as scene:
+            yield Side(half, scene)

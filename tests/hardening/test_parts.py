@@ -18,8 +18,9 @@ from streams.faust_hardening.events import hide_values
 from streams.faust_hardening.transactions import shorten_transaction_backoff
 from streams.names import Topic
 from streams.settings import WorkerSettings
-from tests.hardening.halves import eventually
-from tests.support.scene import PASSWORD, Scene
+from tests.hardening.side import eventually
+from tests.support.builders import PASSWORD
+from tests.support.scene import Scene
 
 
 def as_installed(name: str) -> Any:

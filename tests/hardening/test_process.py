@@ -4,27 +4,28 @@ import signal
 from pathlib import Path
 
 from streams.faust_hardening.versions import TESTED
-from tests.hardening.halves import Halves, eventually
+from tests.hardening.side import Side, eventually
 from tests.hardening.stock_worker import WORKING_FOLDER, Patch
 from tests.support.scene import Scene
 
 
-async def test_a_worker_makes_no_folder_and_ignores_the_debugger_s_signal(halves: Halves, tmp_path: Path) -> None:
+async def test_a_worker_makes_no_folder_and_ignores_the_debugger_s_signal(side: Side, tmp_path: Path) -> None:
     """Stock Faust makes a data folder, and stops everything for a debugger."""
-    folders = {}
-    for scene in (halves.patched, halves.stock):
-        folders[scene.app_id] = tmp_path / scene.app_id
-        folders[scene.app_id].mkdir()
-        scene.variables[WORKING_FOLDER] = str(folders[scene.app_id])
-    patched, stock = await halves.workers(Patch.DIRECTORIES, Patch.SIGUSR2)
-    assert list(folders[halves.patched.app_id].iterdir()) == []
-    assert [path.name for path in folders[halves.stock.app_id].iterdir()] == [f"{halves.stock.app_id}-data"]
-    for worker in (patched, stock):
-        worker.signal(signal.SIGUSR2)
-    await eventually(lambda: "(Pdb)" in stock.log_path.read_text())
-    await halves.submit()
-    await halves.all_called(halves.patched)
-    assert halves.stock.robot.calls == []
+    folder = tmp_path / "working-folder"
+    folder.mkdir()
+    side.scene.variables[WORKING_FOLDER] = str(folder)
+    worker = await side.worker(Patch.DIRECTORIES, Patch.SIGUSR2)
+    made = [path.name for path in folder.iterdir()]
+    worker.signal(signal.SIGUSR2)
+    if side.stock:
+        assert made == [f"{side.scene.app_id}-data"]
+        await eventually(lambda: "(Pdb)" in worker.log_path.read_text())
+        await side.submit()
+        await side.nothing_is_called()
+    else:
+        assert made == []
+        await side.submit()
+        await side.all_called()
 
 
 async def test_a_worker_refuses_libraries_that_were_not_tested(one_partition: str, tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from importlib import metadata
 from pathlib import Path
 
 from tests.install.locks import ENVIRONMENTS, ROOT, read_lock
-from tests.support.scene import Scene, submission
+from tests.support.builders import submission
+from tests.support.scene import Scene
 
 
 def install_production(folder: Path) -> None:

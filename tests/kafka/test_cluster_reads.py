@@ -1,4 +1,4 @@
-"""What the reader believes of three brokers when one of them knows less than the others."""
+"""What three brokers take and tell when one of them is away, or knows less than the others."""
 
 import asyncio
 import os
@@ -51,7 +51,7 @@ class Place:
     async def has_new_leader(self) -> bool:
         """Whether the other brokers have put another one in the leader's place."""
         try:
-            async with asyncio.timeout(5), _admin(self.others) as admin:
+            async with asyncio.timeout(5), _admin(self.others, request_timeout_ms=2_000) as admin:
                 (topic,) = await admin.describe_topics([self.topic])
         except (KafkaError, TimeoutError):
             return False
@@ -65,8 +65,10 @@ def _servers(brokers: Iterable[EmbeddedKafka]) -> str:
     return ",".join(broker.bootstrap_servers for broker in brokers)
 
 
-def _admin(brokers: Iterable[EmbeddedKafka]) -> AbstractAsyncContextManager[AIOKafkaAdminClient]:
-    return admin_client(bootstrap_servers=_servers(brokers), request_timeout_ms=2_000)
+def _admin(
+    brokers: Iterable[EmbeddedKafka], request_timeout_ms: int = 40_000
+) -> AbstractAsyncContextManager[AIOKafkaAdminClient]:
+    return admin_client(bootstrap_servers=_servers(brokers), request_timeout_ms=request_timeout_ms)
 
 
 @pytest.fixture
@@ -189,3 +191,19 @@ async def test_topics_that_do_not_outlive_a_broker_are_told_and_not_created(
         "robot.job.batch_completed: replicas is 2, should be 3: with one broker down no deadline is decided",
         "robot.job.completed: replicas is 1, should be 3: with one lost disk its records are lost",
     ]
+
+
+async def test_any_broker_of_three_may_be_killed(place: Place, cluster: EmbeddedCluster) -> None:
+    killed = cluster.brokers[0]
+    killed.kill()
+    servers = {"bootstrap_servers": cluster.bootstrap_servers}
+    async with AIOKafkaProducer(**servers, transactional_id=place.topic) as producer:
+        await producer.begin_transaction()
+        await producer.send_and_wait(place.topic, b"no", partition=0)
+        await producer.abort_transaction()
+        async with producer.transaction():
+            await producer.send_and_wait(place.topic, b"yes", partition=0)
+    consumer = AIOKafkaConsumer(place.topic, **servers, auto_offset_reset="earliest", isolation_level="read_committed")
+    async with consumer:
+        assert (await consumer.getone()).value == b"yes"
+    killed.launch()

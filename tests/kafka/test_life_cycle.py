@@ -11,7 +11,8 @@ from schemas import JobCompleted, JobFailed
 from streams.dev.robot import Fate, RobotBehaviour
 from streams.names import Topic, changelog_topic
 from streams.wire.placement import partition_of
-from tests.support.scene import CALLBACK_SECRET, PARTITIONS, PASSWORD, SECRETS, USERNAME, Scene, submission
+from tests.support.builders import CALLBACK_SECRET, PASSWORD, SECRETS, USERNAME, completion, submission
+from tests.support.scene import PARTITIONS, Scene
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -112,11 +113,7 @@ async def test_a_lost_job_times_out_and_its_late_completion_changes_nothing(scen
     assert outcome.acceptedAt is not None
     # 2 orders x 0.5 s + 1 s, never early.
     assert (outcome.endedAt - outcome.acceptedAt).total_seconds() >= 2
-    late = await scene.publish(
-        Topic.BATCH_COMPLETED,
-        {"jobId": payload["jobId"], "workspaceId": payload["workspaceId"], "successCount": 2, "errorCount": 0},
-        payload["workspaceId"],
-    )
+    late = await scene.publish(Topic.BATCH_COMPLETED, completion(payload), payload["workspaceId"])
     letter = await scene.dead_letter(Topic.BATCH_COMPLETED, late)
     assert dict(letter.headers)["robot.dlq.reason"] == b"late_completion"
     assert len(await scene.outcomes_of(payload["jobId"])) == 1
@@ -141,15 +138,14 @@ async def test_the_same_submission_again_changes_nothing_and_another_payload_is_
 async def test_odd_completions_change_nothing_and_say_why(scene: Scene) -> None:
     payload = submission()
     await scene.outcome(await scene.submit(payload))
-    ids = {"jobId": payload["jobId"], "workspaceId": payload["workspaceId"]}
     foreign = submission()["workspaceId"]
-    same = {**ids, "successCount": 2, "errorCount": 0}
+    same = completion(payload)
     await scene.publish(Topic.BATCH_COMPLETED, same, payload["workspaceId"])
     for value, reason in (
-        ({**ids, "successCount": 1, "errorCount": 1}, b"duplicate_mismatch"),
+        (completion(payload, 1, 1), b"duplicate_mismatch"),
         ({**same, "workspaceId": foreign}, b"unknown_job"),
         ({**same, "jobId": "nobody"}, b"unknown_job"),
-        ({**same, "successCount": -1}, b"invalid"),
+        (completion(payload, -1), b"invalid"),
     ):
         where = await scene.publish(Topic.BATCH_COMPLETED, value, value["workspaceId"])
         letter = await scene.dead_letter(Topic.BATCH_COMPLETED, where)
@@ -203,8 +199,8 @@ async def test_records_of_any_partitioner_reach_their_partition_unchanged(scene:
     await scene.write(Topic.SUBMITTED, json.dumps(payload).encode(), wrong)
     row = await scene.row(payload["jobId"], lambda row: row.accepted_at is not None)
     assert row.source.partition == home
-    completion = {"jobId": payload["jobId"], "workspaceId": payload["workspaceId"], "successCount": 2, "errorCount": 0}
-    await scene.write(Topic.BATCH_COMPLETED, json.dumps(completion).encode(), (home + 2) % PARTITIONS, b"other key")
+    value = json.dumps(completion(payload)).encode()
+    await scene.write(Topic.BATCH_COMPLETED, value, (home + 2) % PARTITIONS, b"other key")
     assert isinstance(await scene.outcome(payload["jobId"]), JobCompleted)
     assert scene.posts(payload["jobId"]) == 1
 

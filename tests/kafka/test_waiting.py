@@ -14,7 +14,8 @@ from streams.dev.robot import Fate, RobotBehaviour, SimulatedRobot
 from streams.kafka.admin import admin_client
 from streams.names import DLQ_OF, Topic
 from streams.wire.placement import partition_of
-from tests.support.scene import PARTITIONS, Scene, submission
+from tests.support.builders import submission
+from tests.support.scene import PARTITIONS, Scene
 
 HOUR_MS = 3_600_000
 

@@ -18,7 +18,8 @@ from streams.names import Topic
 from streams.wire.placement import partition_of
 from tests.chaos.proxy import Proxy
 from tests.kafka.watched_worker import LOOKED, command
-from tests.support.scene import PARTITIONS, WAIT_SECONDS, Scene, submission
+from tests.support.builders import completion, submission
+from tests.support.scene import PARTITIONS, WAIT_SECONDS, Scene
 from tests.support.worker import WorkerProcess
 
 LOOK_SECONDS = 0.2
@@ -61,8 +62,7 @@ async def test_an_idle_worker_is_alive_whatever_lies_at_the_end_of_its_partition
     assert isinstance(await scene.outcome(forwarded["jobId"]), JobCompleted)
     await scene.submit(completed, Fate.LOSE)
     await scene.row(completed["jobId"], lambda row: row.accepted_at is not None)
-    ids = {name: completed[name] for name in ("jobId", "workspaceId")}
-    value = json.dumps({**ids, "successCount": 2, "errorCount": 0}).encode()
+    value = json.dumps(completion(completed)).encode()
     transactional_id = uuid.uuid4().hex
     async with AIOKafkaProducer(bootstrap_servers=scene.bootstrap_servers, transactional_id=transactional_id) as other:
         async with other.transaction():

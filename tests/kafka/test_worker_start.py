@@ -23,17 +23,11 @@ from streams.kafka.topic_rules import NO_LIMIT
 from streams.kafka.topics import create_topics
 from streams.names import Topic, changelog_topic
 from streams.settings import KafkaSettings
-from tests.support.scene import PARTITIONS, Scene, submission
+from tests.support.builders import CALLBACK_SECRET, NOWHERE, submission, worker_variables
+from tests.support.scene import PARTITIONS, Scene
 from tests.support.worker import WorkerProcess
 
 COMMANDS = [("-m", "streams.cli", "worker"), ("-m", "faust", "-A", "streams.app", "worker")]
-REQUIRED = {
-    "ROBOT_COORDINADORA_URL": "http://robot.example.com",
-    "ROBOT_CALLBACK_SECRET": "callback-s3cret",  # made up
-    "NEXT_PUBLIC_APP_URL": "https://app.example.com",
-    "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9",
-    "ROBOT_ORCHESTRATOR_LOG_FORMAT": "json",
-}
 
 
 @pytest.fixture
@@ -87,11 +81,22 @@ async def test_a_row_of_a_newer_release_is_one_line_and_no_internal_failure(scen
     assert "Traceback" not in worker.log_path.read_text()
 
 
+@pytest.fixture(scope="module")
+def own_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
+    """Run a Kafka whose topics no other test uses."""
+    with EmbeddedKafka(tmp_path_factory.mktemp("own-kafka")) as broker:
+        yield broker
+
+
 @pytest.fixture
-async def own_topics(tmp_path: Path) -> AsyncIterator[Scene]:
-    with EmbeddedKafka(tmp_path / "kafka") as broker:
-        async with Scene(broker.bootstrap_servers, tmp_path, new=True) as scene:
-            yield scene
+async def own_topics(own_kafka: EmbeddedKafka, tmp_path: Path) -> AsyncIterator[Scene]:
+    """Return an application on topics that are as if nobody had ever used them; afterwards they are gone."""
+    async with Scene(own_kafka.bootstrap_servers, tmp_path, new=True) as scene:
+        yield scene
+    async with admin_client(bootstrap_servers=own_kafka.bootstrap_servers) as admin:
+        await admin.delete_topics([*Topic, changelog_topic(scene.app_id)])
+        while set(Topic) & set(await admin.list_topics()):
+            await asyncio.sleep(0.05)
 
 
 async def test_a_partition_count_that_was_raised_is_refused(own_topics: Scene) -> None:
@@ -195,7 +200,7 @@ def alone(tmp_path: Path) -> Iterator[Callable[..., WorkerProcess]]:
     workers = []
 
     def start(command: tuple[str, ...], **variables: str) -> WorkerProcess:
-        workers.append(WorkerProcess(REQUIRED | variables, tmp_path / "worker.log", command))
+        workers.append(WorkerProcess(worker_variables(**variables), tmp_path / "worker.log", command))
         return workers[-1]
 
     yield start
@@ -227,20 +232,20 @@ async def test_a_worker_begins_with_its_version_and_the_settings_that_are_not_th
     first = (await lines_until_it_waits(worker))[0]
     assert (first["event"], first["version"]) == ("worker_started", metadata.version("robot-orchestrator"))
     assert first["settings"] == {
-        "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9",
+        "KAFKA_BOOTSTRAP_SERVERS": NOWHERE,
         "KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
         "KAFKA_SASL_MECHANISM": "PLAIN",
         "KAFKA_SASL_USERNAME": "user",
         "KAFKA_SASL_PASSWORD": "**********",
         "ROBOT_COORDINADORA_URL": "http://robot.example.com/",
         "ROBOT_CALLBACK_SECRET": "**********",
-        "NEXT_PUBLIC_APP_URL": "https://app.example.com/",
+        "NEXT_PUBLIC_APP_URL": "https://app.example/base",
         "ROBOT_ORCHESTRATOR_ROBOT_TIMEOUT_SECONDS": "20.0",
         "ROBOT_ORCHESTRATOR_PROBE_PORT": str(worker.probe_port),
         "ROBOT_ORCHESTRATOR_LOG_FORMAT": "json",
     }
     assert "br0ker-pass" not in worker.log_path.read_text()
-    assert REQUIRED["ROBOT_CALLBACK_SECRET"] not in worker.log_path.read_text()
+    assert CALLBACK_SECRET not in worker.log_path.read_text()
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -20,7 +20,8 @@ import pytest
 from tests.mutants.mutate import Mutant
 from tests.mutants.selection import lots_for
 
-PARTS = ("streams", "schemas", "tests", "README.md", "Makefile", "pyproject.toml")
+DOCUMENTS = ("docs", "README.md", "CHANGELOG.md", "CONTRIBUTING.md")
+PARTS = ("streams", "schemas", "tests", *DOCUMENTS, "Makefile", "pyproject.toml")
 # Imported before any fork: together they take longer than most mutants.
 LIBRARIES = (
     *("aiohttp", "aiokafka", "hypothesis.stateful", "httpx", "msgspec", "prometheus_client", "pydantic"),

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.security.documented_acls import documented_acls
 from tests.security.programs import CREATE_TOPICS, run
-from tests.security.readme_acls import readme_acls
 from tests.support.secure_kafka import SecureKafka, secure_kafka
 
 Cluster = tuple[SecureKafka, "subprocess.CompletedProcess[str]"]
@@ -17,7 +17,7 @@ Cluster = tuple[SecureKafka, "subprocess.CompletedProcess[str]"]
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Run a Kafka with TLS, SASL and ACLs, on which `topics create` was the first program."""
     with secure_kafka(tmp_path_factory.mktemp("secure")) as running:
-        asyncio.run(running.allow_only("topics-create", readme_acls("topics create")))
+        asyncio.run(running.allow_only("topics-create", documented_acls("topics create")))
         yield running, run(CREATE_TOPICS, running.login("topics-create"))
 
 

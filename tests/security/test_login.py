@@ -10,9 +10,10 @@ import pytest
 import pytest_asyncio
 
 from schemas import JobCompleted
+from tests.security.documented_acls import documented_acls
 from tests.security.programs import run
-from tests.security.readme_acls import readme_acls
-from tests.support.scene import Scene, submission
+from tests.support.builders import submission
+from tests.support.scene import Scene
 from tests.support.secure_kafka import PASSWORD, SecureKafka
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -52,7 +53,7 @@ RIGHT: dict[str, Callable[[SecureKafka], Variables]] = {
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def scene(secure: SecureKafka, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
     async with Scene(secure.bootstrap_servers, tmp_path_factory.mktemp("login")) as scene:
-        await secure.allow_only("worker", readme_acls("worker", scene.app_id))
+        await secure.allow_only("worker", documented_acls("worker", scene.app_id))
         yield scene
 
 

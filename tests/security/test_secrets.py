@@ -18,10 +18,12 @@ from schemas import JobCompleted, JobFailed
 from streams.dev.robot import SimulatedRobot
 from streams.names import Topic
 from streams.wire.placement import partition_of
+from tests.security.documented_acls import documented_acls
 from tests.security.programs import run
-from tests.security.readme_acls import readme_acls
 from tests.support import secure_kafka
-from tests.support.scene import PARTITIONS, Scene, submission
+from tests.support.builders import submission
+from tests.support.saboteur import How, Point, command
+from tests.support.scene import PARTITIONS, Scene
 from tests.support.secure_kafka import SecureKafka
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -171,9 +173,9 @@ async def scene(secure: SecureKafka, tmp_path_factory: pytest.TempPathFactory) -
     login = secure.login("worker")
     async with Scene(secure.bootstrap_servers, folder, DEBUG, robot_class=EchoingRobot) as scene:
         scene.variables |= login
-        await secure.allow_only("worker", readme_acls("worker", scene.app_id))
+        await secure.allow_only("worker", documented_acls("worker", scene.app_id))
         for user, program in (("submit", "submit"), ("topics-check", "topics check")):
-            await secure.allow_only(user, readme_acls(program, scene.app_id))
+            await secure.allow_only(user, documented_acls(program, scene.app_id))
         yield scene
 
 
@@ -259,11 +261,11 @@ async def _records_that_are_no_use(scene: Scene) -> None:
 async def _crash(scene: Scene) -> None:
     """A worker that breaks with a request in its hands, and one that finds the job afterwards."""
     payload = secret_submission()
-    crashing = await scene.worker(("-m", "tests.security.crashing_worker"))
+    crashing = await scene.worker(command(Point.BEFORE_POST, How.RAISE))
     await scene.submit(payload)
     assert await crashing.wait_ended() == 70
     last = crashing.log_lines()[-1]
-    assert last["error"] == f"RuntimeError: no call for <RobotRequest {payload['jobId']}>"
+    assert last["error"] == f"RuntimeError: sabotaged with <RobotRequest {payload['jobId']}>"
     assert "Traceback" in last["exception"]
 
 

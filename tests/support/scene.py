@@ -24,36 +24,15 @@ from streams.names import DLQ_OF, OUTCOME_TOPICS, SOURCE_TOPICS, Topic, changelo
 from streams.settings import KafkaSettings
 from streams.wire.placement import partition_of
 from streams.wire.rows import decode_entry
+from tests.support.builders import completion, worker_variables
 from tests.support.worker import PRODUCTION, WorkerProcess
 
 PARTITIONS = 4
 WAIT_SECONDS = 60.0
-PASSWORD = "pa$$-wörd/7"
-USERNAME = "the-courier-user"
-CALLBACK_SECRET = "callback-s3cret"
-SECRETS = (PASSWORD, USERNAME, CALLBACK_SECRET)
 
 T = TypeVar("T")
 
 _numbers = itertools.count()
-
-
-def submission(job_id: str | None = None, workspace_id: str | None = None, orders: int = 2) -> dict[str, Any]:
-    """Return a submission with fresh ids."""
-    return {
-        "jobId": job_id or str(uuid.uuid4()),
-        "workspaceId": workspace_id or str(uuid.uuid4()),
-        "carrier": "coordinadora",
-        "credentials": {"username": USERNAME, "password": PASSWORD},
-        "orders": [
-            {
-                "itemId": str(uuid.uuid4()),
-                "orderId": str(uuid.uuid4()),
-                "pedidoInput": {"nombres": "Ñáñez", "ciudad": "MANIZALES (CDAS)", "peso": 0.5, "orden": number},
-            }
-            for number in range(orders)
-        ],
-    }
 
 
 @dataclass
@@ -85,14 +64,10 @@ class Scene:
         )
         await self._stack.enter_async_context(self.robot)
         self.variables = {
-            "ROBOT_COORDINADORA_URL": self.robot.url,
-            "ROBOT_CALLBACK_SECRET": CALLBACK_SECRET,
-            "NEXT_PUBLIC_APP_URL": "https://app.example/base",
-            "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap_servers,
+            **worker_variables(self.bootstrap_servers, self.robot.url),
             "ROBOT_ORCHESTRATOR_APP_ID": self.app_id,
             "ROBOT_ORCHESTRATOR_SESSION_TIMEOUT_SECONDS": "3",
             "ROBOT_ORCHESTRATOR_WORKSPACE_PAUSE_SECONDS": "0.2",
-            "ROBOT_ORCHESTRATOR_LOG_FORMAT": "json",
             **self.environment,
         }
         settings = KafkaSettings(**cast(Any, self.variables))
@@ -140,9 +115,7 @@ class Scene:
 
     async def complete(self, payload: Mapping[str, Any], success: int, error: int) -> None:
         """Publish a completion as the callback bridge should."""
-        ids = {name: payload[name] for name in ("jobId", "workspaceId")}
-        completion = {**ids, "successCount": success, "errorCount": error}
-        await self.publish(Topic.BATCH_COMPLETED, completion, payload["workspaceId"])
+        await self.publish(Topic.BATCH_COMPLETED, completion(payload, success, error), payload["workspaceId"])
 
     async def publish(self, topic: Topic, value: object, workspace_id: str) -> ConsumerRecord:
         """Write a JSON value where its workspace belongs."""

@@ -1,11 +1,11 @@
 """A worker in a process of its own, as production runs it."""
 
 import asyncio
+import contextlib
 import json
 import os
 import re
 import signal
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,11 +13,16 @@ from typing import Any
 
 import aiohttp
 
-from streams.dev.loopback import free_port
+from streams.dev.child import spawn
+from streams.dev.loopback import HOST, free_port
+from streams.dev.stack import environment
+from streams.names import LogEvent
 
 PRODUCTION = ("-m", "streams.cli", "worker")
 READY_SECONDS = 60.0
 POLL_SECONDS = 0.05
+# One that stands still takes a connection and never answers.
+ANSWER_TIMEOUT = aiohttp.ClientTimeout(10)
 
 
 def freeze(pid: int) -> None:
@@ -26,36 +31,35 @@ def freeze(pid: int) -> None:
     os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)
 
 
-def peak_bytes(pid: int) -> int:
-    """Return the most memory that a process has had resident (Linux: from /proc)."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024
-
-
 class WorkerProcess:
-    """A worker process with a log file; ended by pid, never by name."""
+    """A worker process with a log file, which ends with this process; ended by pid, never by name."""
 
     def __init__(
         self,
-        environment: Mapping[str, str],
+        variables: Mapping[str, str],
         log_path: Path,
         command: Sequence[str] = PRODUCTION,
         python: str = sys.executable,
     ) -> None:
         self.log_path = log_path
         self.probe_port = free_port()
-        self._log = log_path.open("ab")
-        self._process = subprocess.Popen(
-            [python, *command],
-            env={**os.environ, **environment, "ROBOT_ORCHESTRATOR_PROBE_PORT": str(self.probe_port)},
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
-        )
+        with environment({**variables, "ROBOT_ORCHESTRATOR_PROBE_PORT": str(self.probe_port)}):
+            self._process = spawn([python, *command], log_path)
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """What it ended with, None while it runs."""
+        return self._process.poll()
 
     @property
     def running(self) -> bool:
         """Whether the process has not ended."""
-        return self._process.poll() is None
+        return self.exit_code is None
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to this very process."""
@@ -63,25 +67,31 @@ class WorkerProcess:
 
     def freeze(self) -> None:
         """Let it stand still until a SIGCONT."""
-        freeze(self._process.pid)
+        freeze(self.pid)
+
+    def is_frozen(self) -> bool:
+        """Whether it stands still after a SIGSTOP, its own or another's (Linux: from /proc)."""
+        with contextlib.suppress(OSError):
+            return Path(f"/proc/{self.pid}/stat").read_text().rpartition(") ")[2].startswith("T")
+        return False
+
+    async def is_ready(self) -> bool:
+        """Whether /readyz says so now."""
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+            return (await self.get("/readyz"))[0] == 200
+        return False
 
     async def wait_ready(self) -> None:
         """Return when /readyz says so."""
-        async with aiohttp.ClientSession() as session, asyncio.timeout(READY_SECONDS):
-            while True:
+        async with asyncio.timeout(READY_SECONDS):
+            while not await self.is_ready():
                 assert self.running, f"the worker ended:\n{self.log_tail()}"
-                try:
-                    async with session.get(f"http://127.0.0.1:{self.probe_port}/readyz") as response:
-                        if response.status == 200:
-                            return
-                except aiohttp.ClientConnectionError:
-                    pass
                 await asyncio.sleep(POLL_SECONDS)
 
     async def get(self, path: str) -> tuple[int, str]:
         """Return status and text of a path of the probe listener."""
-        url = f"http://127.0.0.1:{self.probe_port}{path}"
-        async with aiohttp.ClientSession() as session, session.get(url) as response:
+        url = f"http://{HOST}:{self.probe_port}{path}"
+        async with aiohttp.ClientSession(timeout=ANSWER_TIMEOUT) as session, session.get(url) as response:
             return response.status, await response.text()
 
     async def wait_ended(self, within_seconds: float = 60) -> int:
@@ -106,11 +116,11 @@ class WorkerProcess:
         if self.running:
             self.signal(signal.SIGKILL)
         self._process.wait()
-        self._log.close()
 
     def peak_bytes(self) -> int:
-        """Return the most memory that it has had resident."""
-        return peak_bytes(self._process.pid)
+        """Return the most memory that it has had resident (Linux: from /proc)."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024
 
     def log_lines(self) -> list[dict[str, Any]]:
         """Return the log lines that it has written."""
@@ -119,3 +129,11 @@ class WorkerProcess:
     def log_tail(self) -> str:
         """Return the end of the log."""
         return "\n".join(self.log_path.read_text().splitlines()[-15:])
+
+    def last_words(self) -> str:
+        """Return the error of the line with which it exited; without one, the event of the last line of all."""
+        lines = self.log_lines()
+        for line in reversed(lines):
+            if line["event"] == LogEvent.WORKER_EXIT:
+                return str(line.get("error", ""))
+        return str(lines[-1]["event"]) if lines else ""

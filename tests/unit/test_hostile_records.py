@@ -83,7 +83,7 @@ async def test_every_hostile_record_meets_its_fate(capsys: pytest.CaptureFixture
         value = encoded(jobId=key.job_id, workspaceId=key.workspace_id, orders=batch)
         engine.broker.append(NewRecord(Topic.SUBMITTED, 0, None, value))
     await engine.work_off()
-    places = [(hostile, written(engine, hostile)) for hostile in hostile_records(7, 1500, 4, NOW, settled)]
+    places = [(hostile, written(engine, hostile)) for hostile in hostile_records(7, 10_000, 4, NOW, settled)]
     await engine.work_off()
     fates, problems = account(places, engine.history(), engine.posts)
     assert problems == []

@@ -1,10 +1,10 @@
-"""The README's table of the least ACLs, as ACLs."""
+"""The documented table of the least ACLs, as ACLs."""
 
 import re
 
 from streams.kafka.access import Operation
 from streams.names import Topic, changelog_topic
-from tests.support.readme import table
+from tests.support.documents import OPERATING
 from tests.support.secure_kafka import Acl, Pattern, Resource
 
 DEFAULT_APP_ID = "robot-orchestrator"
@@ -18,10 +18,10 @@ _KINDS = {
 }
 
 
-def readme_acls(program: str, app_id: str = DEFAULT_APP_ID) -> list[Acl]:
-    """Return what the README lets a program do, for an application."""
+def documented_acls(program: str, app_id: str = DEFAULT_APP_ID) -> list[Acl]:
+    """Return what docs/operating.md lets a program do, for an application."""
     acls = []
-    for name, resource, operations in table("program")[2:]:
+    for name, resource, operations in OPERATING.table("program"):
         if name != f"`{program}`":
             continue
         everything = resource == "all these topics"

@@ -1,4 +1,4 @@
-"""The two halves of a scenario, side by side on one Kafka: with the patch, and with the stock part back."""
+"""One side of a scenario: an application with the patch, or one with the stock part back in its place."""
 
 import asyncio
 import contextlib
@@ -12,11 +12,14 @@ from streams.dev.robot import Fate
 from streams.kafka.admin import admin_client
 from streams.names import Topic
 from tests.hardening.stock_worker import Half, Patch
-from tests.support.scene import Scene, submission
+from tests.support.builders import submission
+from tests.support.scene import Scene
 from tests.support.worker import WorkerProcess
 
 WAIT_SECONDS = 60.0
 PAUSE_SECONDS = 0.05
+# What the patched worker does within seconds, the stock one has not done after this time.
+NEVER_SECONDS = 10.0
 
 T = TypeVar("T")
 
@@ -30,30 +33,26 @@ async def eventually(look: Callable[[], T | None]) -> T:
 
 
 @dataclass
-class Halves:
-    """Two applications that read the same topics, each with a robot of its own: a call tells whose worker made it."""
+class Side:
+    """An application of its own; both sides go through the same scenario, and a test asks each for its end of it."""
 
-    patched: Scene
-    stock: Scene
+    half: Half
+    scene: Scene
     jobs: list[str] = field(default_factory=list)
 
-    async def workers(self, *patches: Patch, ready: bool = True) -> tuple[WorkerProcess, WorkerProcess]:
-        """Start a worker of each, with the window of these patches open in both."""
-        command = ("-m", "tests.hardening.stock_worker")
-        return await asyncio.gather(
-            self.patched.worker((*command, Half.PATCHED, *patches), ready=ready),
-            self.stock.worker((*command, Half.STOCK, *patches), ready=ready),
-        )
+    @property
+    def stock(self) -> bool:
+        """Whether the stock part is back."""
+        return self.half is Half.STOCK
 
-    async def plain_workers(self, *, ready: bool = True) -> tuple[WorkerProcess, WorkerProcess]:
-        """Start a worker of each as production runs it."""
-        return await asyncio.gather(self.patched.worker(ready=ready), self.stock.worker(ready=ready))
+    async def worker(self, *patches: Patch, ready: bool = True) -> WorkerProcess:
+        """Start a worker with the window of these patches open."""
+        command = ("-m", "tests.hardening.stock_worker")
+        return await self.scene.worker((*command, self.half, *patches), ready=ready)
 
     async def submit(self, job_id: str | None = None, fate: Fate = Fate.LOSE) -> str:
-        """Publish a job for both; unless another fate is given, its completion never comes."""
-        payload = submission(job_id)
-        self.stock.fates[payload["jobId"]] = fate
-        self.jobs.append(await self.patched.submit(payload, fate))
+        """Publish a job; unless another fate is given, its completion never comes."""
+        self.jobs.append(await self.scene.submit(submission(job_id), fate))
         return self.jobs[-1]
 
     @contextlib.asynccontextmanager
@@ -72,10 +71,23 @@ class Halves:
             publishing.cancel()
             await asyncio.gather(publishing, return_exceptions=True)
 
-    async def all_called(self, scene: Scene) -> None:
+    def posts(self, *job_ids: str) -> list[int]:
+        """Return how often each of some jobs was called."""
+        return [self.scene.posts(job_id) for job_id in job_ids]
+
+    async def called(self, job_id: str) -> None:
+        """Return when a job was called."""
+        await eventually(lambda: self.scene.posts(job_id))
+
+    async def all_called(self) -> None:
         """Return when every job was called, and no job twice."""
-        await eventually(lambda: {call.job_id for call in scene.robot.calls} >= set(self.jobs))
-        assert all(scene.posts(job_id) == 1 for job_id in self.jobs)
+        await eventually(lambda: {call.job_id for call in self.scene.robot.calls} >= set(self.jobs))
+        assert set(self.posts(*self.jobs)) == {1}
+
+    async def nothing_is_called(self) -> None:
+        """Return when so much time has passed that it never will be."""
+        await asyncio.sleep(NEVER_SECONDS)
+        assert self.scene.robot.calls == []
 
 
 async def ended_with(worker: WorkerProcess, error: str) -> None:
@@ -103,8 +115,11 @@ async def until_committed(scene: Scene, topic: Topic, offset: int) -> None:
             await asyncio.sleep(PAUSE_SECONDS)
 
 
-async def members(scene: Scene) -> int:
-    """Return how many members the group has."""
-    async with admin_client(bootstrap_servers=scene.bootstrap_servers) as admin:
-        (description,) = await admin.describe_consumer_groups([scene.app_id])
-        return len(description.groups[0][5])
+async def until_members(scene: Scene, count: int) -> None:
+    """Return when the group has so many members."""
+    async with asyncio.timeout(WAIT_SECONDS), admin_client(bootstrap_servers=scene.bootstrap_servers) as admin:
+        while True:
+            (description,) = await admin.describe_consumer_groups([scene.app_id])
+            if len(description.groups[0][5]) == count:
+                return
+            await asyncio.sleep(PAUSE_SECONDS)

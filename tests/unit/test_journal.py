@@ -1,0 +1,277 @@
+"""What the journal makes of each fact: the lines of the log, and the counters that go up."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from streams.core.effects import IgnoreReason
+from streams.core.events import (
+    Admitted,
+    BatchCompleted,
+    CallFailed,
+    DeadlinePassed,
+    Event,
+    InvalidSubmission,
+    JobSubmitted,
+    PayloadGone,
+    RobotAccepted,
+)
+from streams.core.job import FailureReason, Job, Status
+from streams.names import DeadLetterReason, Topic
+from streams.telemetry.facts import (
+    CompletionIgnored,
+    DeadLettered,
+    Fact,
+    RecordForwarded,
+    RowChanged,
+    SubmissionExpired,
+    SubmissionIgnored,
+)
+from streams.telemetry.journal import Journal
+from streams.telemetry.metrics import Metrics
+from streams.wire.intake import Rejection
+from tests.core.builders import (
+    ACCEPTED,
+    ACCEPTED_AT,
+    CALLED,
+    COMPLETED,
+    ENDED_AT,
+    FAILED,
+    KEY,
+    NOW,
+    PENDING,
+    SOURCE,
+    SUBMITTED_AT,
+)
+from tests.unit.builders import record
+
+IDS = {"job_id": "job-1", "workspace_id": "workspace-1", "partition": 3}
+KEY_ONLY = {"job_id": "job-1", "workspace_id": "workspace-1"}
+SUBMITTED = JobSubmitted(KEY, SUBMITTED_AT, SOURCE, 2, "f1")
+INVALID = InvalidSubmission(KEY, SUBMITTED_AT, SOURCE, "no orders")
+BATCH_COMPLETED = BatchCompleted(KEY, 1, 1)
+BROKEN = CallFailed(KEY, FailureReason.DISPATCH_UNKNOWN, "broken", robot_may_have_received=True)
+TIMED_OUT = replace(ACCEPTED, status=Status.FAILED, ended_at=NOW, reason=FailureReason.TIMEOUT, error="late")
+BAD = replace(
+    PENDING,
+    status=Status.FAILED,
+    order_count=None,
+    ended_at=ENDED_AT,
+    reason=FailureReason.INVALID_SUBMISSION,
+    error="no orders",
+)
+
+Line = dict[str, Any]
+Figures = dict[str, float]
+
+
+def changed(event: Event, before: Job | None, row: Job) -> RowChanged:
+    return RowChanged(event, before, row, row.ended_at or NOW)
+
+
+def failure(row: Job) -> Line:
+    return {
+        "event": "job_failed",
+        "log_level": "warning",
+        **IDS,
+        "reason": row.reason,
+        "error": row.error,
+        "robot_status": row.robot_status,
+        "robot_may_have_received": row.robot_may_have_received,
+    }
+
+
+def completion(row: Job) -> Line:
+    counts = {"success_count": row.success_count, "error_count": row.error_count}
+    return {
+        "event": "job_completed",
+        "log_level": "info",
+        **IDS,
+        **counts,
+        "counts_mismatch": row.success_count != 1,
+    }
+
+
+def told(fact: Fact) -> tuple[list[Line], Figures]:
+    """Return the lines that a fact gives, and every figure that is not 0 after it."""
+    metrics = Metrics()
+    with capture_logs() as lines:
+        Journal(metrics).tell(fact)
+    return [dict(line) for line in lines], figures(metrics)
+
+
+def figures(metrics: Metrics) -> Figures:
+    """Return counters as they are, and of histograms how much was seen; names without what all have."""
+    shown = {}
+    for family in metrics.registry.collect():
+        for sample in family.samples:
+            if sample.value and not sample.name.endswith(("_created", "_bucket", "_count")):
+                name = sample.name.removeprefix("robot_orchestrator_").removesuffix("_total")
+                shown[" ".join((name, *(value for value in sample.labels.values() if value)))] = sample.value
+    return shown
+
+
+def duration(row: Job) -> float:
+    return ((row.ended_at or NOW) - SUBMITTED_AT).total_seconds()
+
+
+EARLY = replace(COMPLETED, accepted_at=None)
+ODD = replace(COMPLETED, success_count=5)
+EXAMPLES: dict[str, tuple[Fact, list[Line], Figures]] = {
+    "a job is submitted": (
+        changed(SUBMITTED, None, PENDING),
+        [{"event": "job_submitted", "log_level": "info", **IDS, "orders": 2, "offset": 41}],
+        {"submissions accepted": 1},
+    ),
+    "a job is claimed": (
+        changed(Admitted(KEY, "worker-1"), PENDING, CALLED),
+        [{"event": "job_claimed", "log_level": "info", **IDS, "deadline": "2026-01-31T12:07:40.000Z"}],
+        {},
+    ),
+    "the robot accepts": (
+        changed(RobotAccepted(KEY, ACCEPTED_AT), CALLED, ACCEPTED),
+        [{"event": "job_accepted", "log_level": "info", **IDS, "deadline": "2026-01-31T12:06:12.000Z"}],
+        {},
+    ),
+    "it completes": (
+        changed(BATCH_COMPLETED, ACCEPTED, COMPLETED),
+        [completion(COMPLETED)],
+        {"outcomes completed": 1, "completions matched": 1, "job_duration_seconds_sum completed": duration(COMPLETED)},
+    ),
+    "it completes before the robot's answer": (
+        changed(BATCH_COMPLETED, CALLED, EARLY),
+        [completion(EARLY)],
+        {"outcomes completed": 1, "completions early": 1, "job_duration_seconds_sum completed": duration(EARLY)},
+    ),
+    "it completes with counts that do not add up": (
+        changed(BatchCompleted(KEY, 5, 1), ACCEPTED, ODD),
+        [completion(ODD)],
+        {
+            "outcomes completed": 1,
+            "completions matched": 1,
+            "counts_mismatches": 1,
+            "job_duration_seconds_sum completed": duration(ODD),
+        },
+    ),
+    "the call fails": (
+        changed(BROKEN, CALLED, FAILED),
+        [failure(FAILED)],
+        {"outcomes failed robot_rejected": 1, "job_duration_seconds_sum failed": duration(FAILED)},
+    ),
+    "the payload is gone": (
+        changed(PayloadGone(KEY, "gone"), PENDING, replace(BAD, reason=FailureReason.SUBMISSION_EXPIRED)),
+        [failure(replace(BAD, reason=FailureReason.SUBMISSION_EXPIRED))],
+        {"outcomes failed submission_expired": 1, "job_duration_seconds_sum failed": duration(BAD)},
+    ),
+    "the deadline passes": (
+        changed(DeadlinePassed(KEY), ACCEPTED, TIMED_OUT),
+        [
+            {"event": "job_timed_out", "log_level": "warning", **IDS, "deadline": "2026-01-31T12:06:12.000Z"},
+            failure(TIMED_OUT),
+        ],
+        {
+            "outcomes failed timeout": 1,
+            "job_duration_seconds_sum failed": duration(TIMED_OUT),
+            "deadline_delay_seconds_sum": 3600 - 372,
+        },
+    ),
+    "a bad submission has readable ids": (
+        changed(INVALID, None, BAD),
+        [failure(BAD)],
+        {
+            "submissions invalid": 1,
+            "outcomes failed invalid_submission": 1,
+            "job_duration_seconds_sum failed": duration(BAD),
+        },
+    ),
+    "a submission is known": (
+        SubmissionIgnored(KEY, IgnoreReason.DUPLICATE),
+        [{"event": "submission_ignored", "log_level": "info", **KEY_ONLY, "reason": "duplicate"}],
+        {"submissions duplicate": 1},
+    ),
+    "a submission is too old to be known": (
+        SubmissionExpired(KEY),
+        [{"event": "submission_ignored", "log_level": "warning", **KEY_ONLY, "reason": "expired"}],
+        {"submissions expired": 1},
+    ),
+    "a completion comes too late": (
+        CompletionIgnored(KEY, IgnoreReason.LATE_COMPLETION),
+        [{"event": "completion_ignored", "log_level": "info", **KEY_ONLY, "reason": "late_completion"}],
+        {"completions late_completion": 1},
+    ),
+    "a record is a dead letter": (
+        DeadLettered(record(b"secret", partition=3), Rejection(DeadLetterReason.MALFORMED, "no JSON")),
+        [
+            {
+                "event": "dead_letter",
+                "log_level": "warning",
+                "topic": Topic.SUBMITTED,
+                "partition": 3,
+                "offset": 41,
+                "reason": "malformed",
+                "error": "no JSON",
+            }
+        ],
+        {"dead_letters robot.job.submitted malformed": 1},
+    ),
+    "a record is forwarded": (
+        RecordForwarded(record(b"secret", topic=Topic.BATCH_COMPLETED, partition=3), 1),
+        [
+            {
+                "event": "record_forwarded",
+                "log_level": "info",
+                "topic": Topic.BATCH_COMPLETED,
+                "partition": 3,
+                "offset": 41,
+                "target_partition": 1,
+            }
+        ],
+        {"forwarded_records robot.job.batch_completed": 1},
+    ),
+}
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_a_fact_is_these_lines_and_these_figures(example: str) -> None:
+    fact, lines, shown = EXAMPLES[example]
+    assert told(fact) == (lines, shown)
+
+
+def test_every_fact_has_an_example() -> None:
+    facts = {type(fact) for fact, _, _ in EXAMPLES.values()}
+    assert facts == set(Fact.__args__)
+    events = {type(fact.event) for fact, _, _ in EXAMPLES.values() if isinstance(fact, RowChanged)}
+    assert events == set(Event.__args__)
+
+
+def test_a_large_skew_is_said_once_until_it_is_gone() -> None:
+    journal = Journal(Metrics())
+    with capture_logs() as lines:
+        for seconds in (0.5, 2.5, -30.0, 1.0, -2.5):
+            journal.broker_time(timedelta(seconds=seconds))
+            assert figures(journal.metrics) == {"clock_skew_seconds": seconds}
+    assert [(line["event"], line["log_level"], line["skew_seconds"]) for line in lines] == [
+        ("clock_skew", "warning", 2.5),
+        ("clock_skew", "warning", -2.5),
+    ]
+
+
+def test_a_call_is_a_line_when_it_leaves_and_a_figure_when_it_has_ended() -> None:
+    journal = Journal(Metrics())
+    with capture_logs() as lines:
+        journal.call_started(CALLED)
+        assert figures(journal.metrics) == {}
+        journal.call_ended("accepted", 1.5)
+    assert lines == [{"event": "job_dispatched", "log_level": "info", **IDS, "orders": 2}]
+    assert figures(journal.metrics) == {"dispatches accepted": 1, "dispatch_duration_seconds_sum accepted": 1.5}
+
+
+def test_a_record_that_is_done_is_a_figure_of_its_topic() -> None:
+    journal = Journal(Metrics())
+    with capture_logs() as lines:
+        journal.record_processed(Topic.SUBMITTED)
+    assert lines == []
+    assert figures(journal.metrics).keys() == {"last_record_processed_timestamp_seconds robot.job.submitted"}
