@@ -126,7 +126,7 @@ def test_every_variable_that_a_document_names_is_one() -> None:
 def test_the_worker_that_the_readme_runs_has_the_settings_that_a_worker_needs() -> None:
     exported = re.findall(r"([A-Z_]+)=", README.section("Run it"))
     required = {variable_of(name) for name, field in WorkerSettings.model_fields.items() if field.is_required()}
-    assert set(exported) == required | {variable_of("bootstrap_servers")}
+    assert set(exported) == required | {variable_of("bootstrap_servers"), variable_of("patience_seconds")}
     assert "Three settings" in README.section("Run it")
     assert len(required) == 3
 
