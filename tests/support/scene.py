@@ -59,7 +59,7 @@ class Scene:
         self.robot = self.robot_class(
             behaviour=self.behaviour,
             fate_of=self._fate_of,
-            report=self._report,
+            report=self.report,
             log_path=self.folder / f"{self.app_id}-posts.jsonl",
         )
         await self._stack.enter_async_context(self.robot)
@@ -223,6 +223,7 @@ class Scene:
     def _fate_of(self, request: BatchRequest) -> Fate:
         return self.fates.get(request.job_id, Fate.COMPLETE)
 
-    async def _report(self, completion: BatchCompletion) -> None:
+    async def report(self, completion: BatchCompletion) -> None:
+        """Publish what the robot reports of a batch."""
         ids = {"jobId": completion.job_id, "workspaceId": completion.workspace_id}
         await self.complete(ids, completion.success_count, completion.error_count)

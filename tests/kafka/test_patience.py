@@ -1,0 +1,104 @@
+"""A robot that is busy, or not there: what becomes of the jobs, on a real Kafka and over real HTTP."""
+
+import asyncio
+from pathlib import Path
+
+from schemas import JobCompleted, JobFailed
+from streams.core.job import Status
+from streams.dev.loopback import free_port
+from streams.dev.robot import Fate, RobotBehaviour, SimulatedRobot
+from tests.support.builders import submission
+from tests.support.scene import Scene
+
+PATIENT = {"ROBOT_ORCHESTRATOR_PATIENCE_SECONDS": "900"}
+JOBS = 12
+
+
+def statuses(scene: Scene, job_id: str) -> list[int | None]:
+    """Return what the robot answered to a job's POSTs."""
+    return [call.status for call in scene.robot.calls if call.job_id == job_id]
+
+
+async def test_with_patience_a_job_that_a_busy_robot_refuses_is_called_again(
+    kafka_bootstrap: str, tmp_path: Path
+) -> None:
+    behaviour = RobotBehaviour(busy_attempts=1)
+    async with Scene(kafka_bootstrap, tmp_path, PATIENT, behaviour) as scene:
+        await scene.worker()
+        first, other, behind = submission(), submission(), submission()
+        behind["workspaceId"] = first["workspaceId"]
+        busy = await scene.submit(first, Fate.BUSY_409)
+        last = await scene.submit(behind)
+        limited = await scene.submit(other, Fate.LIMIT_429)
+        row = await scene.row(busy, lambda job: job.put_off is not None)
+        assert row.put_off is not None
+        assert (row.status, row.put_off.times, row.put_off.robot_status) == (Status.PENDING, 1, 409)
+        assert [isinstance(await scene.outcome(job), JobCompleted) for job in (busy, limited, last)] == [True] * 3
+        assert (statuses(scene, busy), statuses(scene, limited)) == ([409, 200], [429, 200])
+        # It was put back at the head of its line.
+        order = [call.job_id for call in scene.robot.calls if call.job_id in (busy, last)]
+        assert order == [busy, busy, last]
+
+
+async def test_a_job_that_is_put_off_is_so_for_the_next_worker_too(kafka_bootstrap: str, tmp_path: Path) -> None:
+    async with Scene(kafka_bootstrap, tmp_path, PATIENT, RobotBehaviour(busy_attempts=1)) as scene:
+        killed = await scene.worker()
+        job_id = await scene.submit(submission(), Fate.BUSY_409)
+        before = (await scene.row(job_id, lambda job: job.put_off is not None)).put_off
+        await killed.kill()
+        await scene.worker()
+        assert isinstance(await scene.outcome(job_id), JobCompleted)
+        assert statuses(scene, job_id) == [409, 200]
+        # How often, since when and why is in the row to the end.
+        assert (await scene.row(job_id, lambda job: job.ended)).put_off == before
+
+
+async def test_after_its_patience_a_job_fails_with_the_last_refusal(kafka_bootstrap: str, tmp_path: Path) -> None:
+    behaviour = RobotBehaviour(busy_attempts=99)
+    environment = {"ROBOT_ORCHESTRATOR_PATIENCE_SECONDS": "7"}
+    async with Scene(kafka_bootstrap, tmp_path, environment, behaviour) as scene:
+        await scene.worker()
+        job_id = await scene.submit(submission(), Fate.BUSY_409)
+        outcome = await scene.outcome(job_id)
+        assert isinstance(outcome, JobFailed)
+        assert (outcome.reason, outcome.robotStatus, outcome.robotMayHaveReceived) == ("robot_rejected", 409, False)
+        put_off = (await scene.row(job_id, lambda job: job.ended)).put_off
+        assert put_off is not None
+        assert (outcome.endedAt - put_off.since).total_seconds() >= 6.9
+
+
+async def test_a_robot_that_is_not_there_costs_no_job_and_all_are_called_when_it_comes(
+    kafka_bootstrap: str, tmp_path: Path
+) -> None:
+    port = free_port()
+    async with Scene(kafka_bootstrap, tmp_path) as scene:
+        worker = await scene.worker(ROBOT_COORDINADORA_URL=f"http://127.0.0.1:{port}")
+        await scene.wait_for(lambda: [line for line in worker.log_lines() if line["event"] == "robot_away"] or None)
+        assert "[!] robot answers" in (await worker.get("/readyz?verbose"))[1]
+        jobs = [await scene.submit(submission()) for _ in range(JOBS)]
+        for job_id in jobs:
+            assert (await scene.row(job_id)).status is Status.PENDING
+        async with SimulatedRobot(port=port, report=scene.report) as robot:
+            assert {type(await scene.outcome(job_id)) for job_id in jobs} == {JobCompleted}
+            assert sorted(call.job_id for call in robot.calls) == sorted(jobs)
+        assert "[+] robot answers" in (await worker.get("/readyz?verbose"))[1]
+
+
+async def test_a_robot_that_goes_costs_one_job_without_patience_and_the_others_wait(
+    kafka_bootstrap: str, tmp_path: Path
+) -> None:
+    port = free_port()
+    async with Scene(kafka_bootstrap, tmp_path) as scene:
+        async with SimulatedRobot(port=port, report=scene.report):
+            await scene.worker(ROBOT_COORDINADORA_URL=f"http://127.0.0.1:{port}")
+            await scene.outcome(await scene.submit(submission()))
+        jobs = [await scene.submit(submission()) for _ in range(JOBS)]
+        for job_id in jobs:
+            await scene.row(job_id)
+        await asyncio.sleep(1)
+        async with SimulatedRobot(port=port, report=scene.report) as robot:
+            outcomes = [await scene.outcome(job_id) for job_id in jobs]
+            failed = [outcome for outcome in outcomes if isinstance(outcome, JobFailed)]
+            assert [outcome.reason for outcome in failed] == ["robot_unreachable"]
+            called = sorted(call.job_id for call in robot.calls)
+            assert called == sorted({*jobs} - {outcome.jobId for outcome in failed})
