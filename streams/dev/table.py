@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from streams.core.job import Job, JobKey, Status
+from streams.core.job import Job, JobKey, PutOff, Status
 from streams.names import changelog_topic
 from streams.wire.rows import decode_entry
 
@@ -63,6 +63,8 @@ def since(job: Job) -> datetime:
 def explain(job: Job, now: datetime) -> str:
     """Return what the job waits for, or how it ended."""
     match job.status:
+        case Status.PENDING if job.put_off is not None:
+            return _explain_put_off(job.put_off, now)
         case Status.PENDING:
             return "waits for its workspace or a call slot"
         case Status.PROCESSING:
@@ -76,6 +78,13 @@ def explain(job: Job, now: datetime) -> str:
             status = "" if job.robot_status is None else f" {job.robot_status}"
             received = "robot may have it" if job.robot_may_have_received else "not taken by the robot"
             return f"{job.reason}{status}, {received}"
+
+
+def _explain_put_off(put_off: PutOff, now: datetime) -> str:
+    why = "robot away" if put_off.robot_status is None else f"robot busy ({put_off.robot_status})"
+    left = (put_off.until - now).total_seconds()
+    again = f"again in {_duration(left)}" if left > 0 else "waits for its turn"
+    return f"{why}, put off {put_off.times}x, {again}"
 
 
 def _duration(seconds: float) -> str:

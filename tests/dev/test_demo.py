@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from schemas import JobSubmitted
-from streams.core.job import FailureReason, Job, JobKey, Source, Status
+from streams.core.job import FailureReason, Job, JobKey, PutOff, Source, Status
 from streams.dev.batches import BatchRequest, Fate, fate_table
 from streams.dev.demo_jobs import CASES, PASSWORD, example_submission
 from streams.dev.sandbox import fates_of
@@ -57,6 +57,17 @@ def test_one_job_in_n_gets_a_fate() -> None:
     assert fate_table(table)(BatchRequest("j", "w", "", "", [])) in (Fate.REFUSE, Fate.LOSE, Fate.COMPLETE)
 
 
+BUSY = PutOff(
+    times=2,
+    since=NOW,
+    until=NOW + timedelta(seconds=10),
+    reason=FailureReason.ROBOT_REJECTED,
+    error="busy",
+    robot_status=409,
+)
+AWAY = PutOff(times=1, since=NOW, until=NOW, reason=FailureReason.ROBOT_UNREACHABLE, error="nobody there")
+
+
 def test_every_job_may_get_a_fate_and_no_more_than_that() -> None:
     assert fates_of({}) == {}
     assert fates_of({Fate.REFUSE: 1}) == {"*": {"refuse": 1, "complete": 0}}
@@ -68,6 +79,8 @@ def test_every_job_may_get_a_fate_and_no_more_than_that() -> None:
     ("row", "text"),
     [
         (job(Status.PENDING), "waits for its workspace or a call slot"),
+        (job(Status.PENDING, put_off=BUSY), "robot busy (409), put off 2x, again in 0:10"),
+        (job(Status.PENDING, put_off=AWAY), "robot away, put off 1x, waits for its turn"),
         (job(Status.PROCESSING, deadline=NOW + timedelta(seconds=65)), "robot is being called, 1:05 left"),
         (job(Status.PROCESSING, accepted_at=NOW, deadline=NOW), "robot at work, deadline has passed"),
         (job(Status.COMPLETED, success_count=1, error_count=1), "1 done, 1 failed"),
