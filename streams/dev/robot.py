@@ -103,8 +103,8 @@ class SimulatedRobot:
         app = web.Application(client_max_size=MAX_BODY_BYTES)
         app.router.add_post(BATCH_PATH, self._create_batch)
         app.router.add_get(HEALTH_PATH, self._health)
-        # At the end nobody waits for requests that are not to be answered.
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
+        # At the end nobody waits for requests that are not to be answered. None or 0 would be without an end.
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.01)
 
     async def start(self) -> None:
         """Serve on the loopback address."""
@@ -116,15 +116,20 @@ class SimulatedRobot:
     async def stop(self) -> None:
         """Stop serving and drop the batches that run; raise what a report raised."""
         self._stopping.set()
-        for batch in self._batches:
-            batch.cancel()
+        self._drop_batches()
         await self._runner.cleanup()
+        # A request that was under way may have started one meanwhile.
+        self._drop_batches()
         if self._log_fd is not None:
             os.close(self._log_fd)
             self._log_fd = None
         for result in await asyncio.gather(*self._batches, return_exceptions=True):
             if isinstance(result, Exception):
                 raise result
+
+    def _drop_batches(self) -> None:
+        for batch in self._batches:
+            batch.cancel()
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -347,6 +347,15 @@ async def test_hang_reads_the_request_and_never_answers(setup: Setup) -> None:
         await answer
 
 
+async def test_an_answer_that_is_still_to_come_does_not_hold_up_the_end(setup: Setup) -> None:
+    await setup.behaves(answer_delay_seconds=A_LONG_TIME)
+    answer = asyncio.create_task(setup.post(batch()))
+    await setup.robot.wait_for_calls(1)
+    await setup.robot.stop()
+    with pytest.raises(httpx.RemoteProtocolError):
+        await answer
+
+
 async def test_echo_secrets_repeats_the_request_in_every_form_that_a_leak_takes(setup: Setup) -> None:
     await setup.behaves(fate_of=always(Fate.ECHO_SECRETS))
     body = batch()
