@@ -1,4 +1,4 @@
-"""A batch as the simulated robot sees it: what a valid POST holds, what becomes of it, how it ends."""
+"""A batch as the simulated robot sees it: what a valid POST holds, what becomes of it, how its orders end."""
 
 import json
 import zlib
@@ -17,6 +17,7 @@ class Fate(StrEnum):
     COMPLETE = "complete"
     PARTLY_FAIL = "partly_fail"  # half of the orders, rounded up, end as errors
     ALL_FAIL = "all_fail"
+    LOGIN_FAILS = "login_fails"  # every order is reported as an error, and none is worked
     REFUSE = "refuse"  # answered with `refuse_status`
     CRASH_500 = "crash_500"  # an HTML page, as a proxy sends it
     REDIRECT_307 = "redirect_307"  # to the same path: a client that follows it has POSTed twice
@@ -35,7 +36,10 @@ class BatchRequest:
     workspace_id: str
     username: str = field(repr=False)
     password: str = field(repr=False)
-    orders: Sequence[Mapping[str, Any]] = field(repr=False)
+    # Of any type: the robot does not look at an order before it needs something of it.
+    orders: Sequence[Any] = field(repr=False)
+    callback_url: str = ""
+    callback_secret: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -48,37 +52,136 @@ class BatchCompletion:
     error_count: int
 
 
+class ErrorType(StrEnum):
+    """What the robot says of an order that ended as an error.
+
+    A time-out of the portal can come after the order was sent: that it failed is not that it was not shipped.
+    """
+
+    VALIDATION = "validation"
+    PORTAL = "portal"
+    TIMEOUT = "timeout"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class OrderResult:
+    """What a batch reports of one order. It names no job."""
+
+    item_id: Any
+    error: ErrorType | None = None
+
+    def body(self) -> dict[str, Any]:
+        """Return the body of the callback."""
+        if self.error is None:
+            return {"itemId": self.item_id, "status": "success", "trackingNumber": f"SIM{_number_of(self.item_id)}"}
+        message = f"simulated: {self.error}"
+        return {"itemId": self.item_id, "status": "error", "errorType": self.error, "errorMessage": message}
+
+
 FateOf = Callable[[BatchRequest], Fate]
+# The share of the orders that ends with each type of error.
+ErrorRates = Mapping[ErrorType, float]
+
+
+class NoJsonError(ValueError):
+    """A body that the existing service's JSON parser refuses: 400, with a page."""
 
 
 class InvalidRequestError(ValueError):
-    """A body that the robot answers with 400."""
+    """A body that the handler answers with 400."""
 
 
-def parse_request(body: bytes) -> BatchRequest:
-    """Return the batch in a POST body; raise InvalidRequestError with the text of the 400."""
+class HandlerBugError(Exception):
+    """A body on which the existing service's handler breaks, before any work: 500, with a page."""
+
+
+def parse_json(body: bytes) -> Any:
+    """Return what a body holds; raise NoJsonError if that is no JSON."""
     try:
-        content = json.loads(body)
+        return json.loads(body.decode())
+    except (ValueError, RecursionError) as error:
+        raise NoJsonError(str(error)) from error
+
+
+def parse_request(content: Any) -> BatchRequest:
+    """Return the batch that a body's content asks for; raise InvalidRequestError with the text of the 400.
+
+    Raises HandlerBugError where the handler reads an order that it did not expect.
+    """
+    try:
         credentials, orders = content["credentials"], content["orders"]
         texts = [content["jobId"], content["workspaceId"], content["callbackUrl"]]
         texts += [credentials["username"], credentials["password"]]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (KeyError, TypeError) as error:
         raise InvalidRequestError(f"missing or malformed: {error}") from error
     if not all(isinstance(text, str) and text for text in texts):
         raise InvalidRequestError("jobId, workspaceId, callbackUrl and credentials are required")
-    if not isinstance(orders, list) or not orders or not all(isinstance(order, dict) for order in orders):
+    if not isinstance(orders, list) or not orders:
         raise InvalidRequestError("orders must not be empty")
-    job_id, workspace_id, _callback_url, username, password = texts
-    request = BatchRequest(job_id, workspace_id, username, password, orders)
-    if without_city(request) == len(orders):
-        raise InvalidRequestError("no order has a city")
-    return request
+    for order in orders:
+        if order is None:
+            raise HandlerBugError("Cannot read properties of null (reading 'pedidoInput')")
+        if not isinstance(_city_of(order), str):
+            raise HandlerBugError("ciudad.trim is not a function")
+    job_id, workspace_id, callback_url, username, password = texts
+    secret = content.get("callbackSecret")
+    return BatchRequest(
+        job_id, workspace_id, username, password, orders, callback_url, secret if isinstance(secret, str) else None
+    )
 
 
-def without_city(request: BatchRequest) -> int:
-    """Return how many orders the robot reports as errors without working them."""
-    inputs = [order.get("pedidoInput") for order in request.orders]
-    return sum(not (isinstance(one, dict) and one.get("ciudad")) for one in inputs)
+def has_city(order: Any) -> bool:
+    """Whether the robot works an order: it reports one with an empty or blank city as an error at once."""
+    return bool(_city_of(order).strip())
+
+
+def item_id_of(order: Any) -> Any:
+    """Return what reports call an order: null if it has no such id."""
+    return order.get("itemId") if isinstance(order, dict) else None
+
+
+def _city_of(order: Any) -> Any:
+    """Return an order's city as it came; what is not there, or null, is as good as empty."""
+    pedido = order.get("pedidoInput") if isinstance(order, dict) else None
+    city = pedido.get("ciudad") if isinstance(pedido, dict) else None
+    return "" if city is None else city
+
+
+def work_results(request: BatchRequest, fate: Fate, rates: ErrorRates) -> list[OrderResult]:
+    """Return the results of the orders that have a city, as the batch comes to them.
+
+    What a fate says of all orders counts those without a city as failed. Else the item's id decides by the rates.
+    """
+    worked = [item_id_of(order) for order in request.orders if has_city(order)]
+    total = len(request.orders)
+    failed = {Fate.ALL_FAIL: total, Fate.LOGIN_FAILS: total, Fate.PARTLY_FAIL: (total + 1) // 2}.get(fate, 0)
+    forced = max(0, failed - (total - len(worked)))
+    return [
+        OrderResult(item_id, ErrorType.PORTAL if number < forced else _chance_error(item_id, rates))
+        for number, item_id in enumerate(worked)
+    ]
+
+
+def _chance_error(item_id: Any, rates: ErrorRates) -> ErrorType | None:
+    place, below = _number_of(item_id) / 2**32, 0.0
+    for error, rate in rates.items():
+        below += rate
+        if place < below:
+            return error
+    return None
+
+
+def _number_of(item_id: Any) -> int:
+    return zlib.crc32(json.dumps(item_id).encode())
+
+
+def error_rates(table: Mapping[str, float]) -> ErrorRates:
+    """Return the rates of a table by the names of the errors; raise ValueError if they are none."""
+    rates = {ErrorType(name): rate for name, rate in table.items()}
+    if any(rate < 0 for rate in rates.values()) or sum(rates.values()) > 1:
+        raise ValueError("the rates of errors are shares of all orders")
+    return rates
 
 
 def fate_table(table: Mapping[str, str | Mapping[str, int]]) -> FateOf:

@@ -1,0 +1,44 @@
+"""The reports of a batch as the robot service makes them: one POST an order to the batch's callback URL."""
+
+import logging
+
+import aiohttp
+
+from streams.dev.batches import BatchRequest, OrderResult
+
+log = logging.getLogger(__name__)
+
+
+class Callbacks:
+    """Makes the POSTs, from `start` to `stop`."""
+
+    def __init__(self) -> None:
+        self._session: aiohttp.ClientSession | None = None
+
+    async def start(self) -> None:
+        """Get ready. Connects with the first report."""
+        # A connection of its own for each: on one that was kept, the receiver's closing could lose a report. And no
+        # limit, by which one slow receiver would hold up the reports of other batches.
+        connector = aiohttp.TCPConnector(force_close=True, limit=0)
+        self._session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None))
+
+    async def stop(self) -> None:
+        """Close what is open."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def post(self, request: BatchRequest, result: OrderResult) -> None:
+        """Report an order once; return when the receiver has answered, whatever that is and however long it takes."""
+        if self._session is None:
+            raise RuntimeError("callbacks are made between start and stop")
+        headers = {} if request.callback_secret is None else {"X-Callback-Secret": request.callback_secret}
+        try:
+            # Following a redirect would be a second POST.
+            async with self._session.post(
+                request.callback_url, json=result.body(), headers=headers, allow_redirects=False
+            ) as response:
+                await response.read()
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            # Also a URL that is none. The report is lost, as it is with the robot service.
+            log.warning("a report of job %s was lost: %s", request.job_id, type(error).__name__)
