@@ -19,6 +19,8 @@ class Fate(StrEnum):
     ALL_FAIL = "all_fail"
     LOGIN_FAILS = "login_fails"  # every order is reported as an error, and none is worked
     REFUSE = "refuse"  # answered with `refuse_status`
+    BUSY_409 = "busy_409"  # a job's first `busy_attempts` POSTs are answered 409, then it is accepted
+    LIMIT_429 = "limit_429"  # the same with 429 and a Retry-After, as a limit in front of the robot would answer
     CRASH_500 = "crash_500"  # an HTML page, as a proxy sends it
     REDIRECT_307 = "redirect_307"  # to the same path: a client that follows it has POSTed twice
     CUT = "cut"  # the request is read, and the connection closed without an answer

@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -75,14 +76,17 @@ class RobotCall:
 class RobotBehaviour:
     """How the robot works: seconds of work an order, before its answer, and from its last report to free.
 
-    The last is the time in which the browser closes: until then the workspace is busy. `error_rates` says how many
-    orders end as errors, and `call_back` that each order is reported to the batch's callback URL.
+    The last is the time in which the browser closes: until then the workspace is busy. `busy_attempts` is how many
+    POSTs of a job the fates BUSY_409 and LIMIT_429 turn away, `error_rates` says how many orders end as errors, and
+    `call_back` that each order is reported to the batch's callback URL.
     """
 
     order_seconds: float = 0.0
     answer_delay_seconds: float = 0.0
     release_seconds: float = 0.0
     refuse_status: int = 400
+    busy_attempts: int = 2
+    retry_after_seconds: int = 1
     error_rates: ErrorRates = field(default_factory=dict)
     call_back: bool = False
 
@@ -141,6 +145,7 @@ class SimulatedRobot:
         self._first_answers: dict[str, dict[str, object]] = {}
         self._busy_workspaces: set[str] = set()
         self._held_workspaces: set[str] = set()
+        self._turned_away = Counter[str]()
         self._callbacks = Callbacks()
         self._batches: set[asyncio.Task[None]] = set()
         self._started = time.monotonic()
@@ -281,6 +286,11 @@ class SimulatedRobot:
                 return _Decision(None)
             case Fate.HANG:
                 return _Decision(None, self._stopping.wait)
+            case Fate.BUSY_409 | Fate.LIMIT_429 if self._turned_away[request.job_id] < self._behaviour.busy_attempts:
+                self._turned_away[request.job_id] += 1
+                if fate is Fate.BUSY_409:
+                    return _Decision(refusal(409, BUSY))
+                return _Decision(refusal(429, "too many requests", self._behaviour.retry_after_seconds))
         return self._accept(request, fate)
 
     def _accept(self, request: BatchRequest, fate: Fate) -> _Decision:
@@ -379,6 +389,8 @@ async def serve(arguments: argparse.Namespace) -> None:
         arguments.answer_delay_seconds,
         arguments.release_seconds,
         arguments.refuse_status,
+        arguments.busy_attempts,
+        arguments.retry_after_seconds,
         error_rates(json.loads(arguments.error_rates)),
         arguments.call_back,
     )
@@ -414,6 +426,8 @@ def main() -> None:
     for name in ("order-seconds", "answer-delay-seconds", "release-seconds"):
         parser.add_argument(f"--{name}", type=float, default=0.0)
     parser.add_argument("--refuse-status", type=int, default=400)
+    parser.add_argument("--busy-attempts", type=int, default=2, help="POSTs of a job that busy_409, limit_429 refuse")
+    parser.add_argument("--retry-after-seconds", type=int, default=1, help="the Retry-After of limit_429")
     asyncio.run(serve(parser.parse_args()))
 
 

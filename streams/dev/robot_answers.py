@@ -31,9 +31,10 @@ def takes(http: web.Request) -> bool:
     )
 
 
-def refusal(status: int, error: str) -> web.Response:
+def refusal(status: int, error: str, retry_after_seconds: int | None = None) -> web.Response:
     """Return an answer of the handler itself."""
-    return web.json_response({"success": False, "error": error}, status=status)
+    headers = {} if retry_after_seconds is None else {"Retry-After": str(retry_after_seconds)}
+    return web.json_response({"success": False, "error": error}, status=status, headers=headers)
 
 
 def page(status: int, error: str) -> web.Response:

@@ -304,7 +304,7 @@ async def test_the_call_log_has_one_line_for_every_post_with_the_status_of_its_a
     lines = [json.loads(line) for line in text.splitlines()]
     assert [line["job_id"] for line in lines] == ["of an earlier run", *(body["jobId"] for body in bodies)]
     assert [line["status"] for line in lines[1:]] == [call.status for call in setup.robot.calls] == statuses
-    assert {None, 200, 307, 400, 500} == set(statuses)
+    assert {None, 200, 307, 400, 409, 429, 500} == set(statuses)
     assert [line["body_sha256"] for line in lines[1:]] == [
         sha256(json.dumps(body).encode()).hexdigest() for body in bodies
     ]
@@ -389,6 +389,29 @@ async def test_refuse_answers_with_the_given_status_and_works_nothing(setup: Set
 async def test_crash_answers_500_with_a_page(setup: Setup) -> None:
     await setup.behaves(fate_of=always(Fate.CRASH_500))
     assert is_page(await setup.post(batch()), 500)
+
+
+async def test_busy_409_turns_the_first_posts_of_each_job_away_and_then_accepts_it(setup: Setup) -> None:
+    await setup.behaves(fate_of=always(Fate.BUSY_409), busy_attempts=2)
+    for body in (batch(), batch()):
+        assert is_refusal(await setup.post(body), 409)
+        assert is_refusal(await setup.post(body), 409)
+        assert setup.bridge.reports.empty()
+        assert (await setup.post(body)).status_code == 200
+        assert await setup.bridge.reports.get() == completion_of(body, 1, 0)
+        assert (await setup.post(body)).status_code == 200
+    assert [call.status for call in setup.robot.calls] == [409, 409, 200, 200] * 2
+
+
+async def test_limit_429_tells_when_to_come_again(setup: Setup) -> None:
+    await setup.behaves(fate_of=always(Fate.LIMIT_429), busy_attempts=1, retry_after_seconds=7)
+    body = batch()
+    response = await setup.post(body)
+    assert is_refusal(response, 429)
+    assert response.headers["Retry-After"] == "7"
+    assert setup.bridge.reports.empty()
+    assert (await setup.post(body)).status_code == 200
+    assert await setup.bridge.reports.get() == completion_of(body, 1, 0)
 
 
 async def test_a_client_that_follows_the_redirect_has_posted_twice(setup: Setup) -> None:
