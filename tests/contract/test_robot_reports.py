@@ -166,10 +166,10 @@ async def test_what_the_receiver_answers_is_ignored_and_no_report_is_repeated(
     assert await items_reported(receiver, 2) == items_of(body)
 
 
-@pytest.mark.parametrize("url", [f"http://{HOST}:{free_port()}/nobody", "no URL"])
+@pytest.mark.parametrize("url", ["http://{host}:{port}/nobody", "no URL"])
 async def test_a_report_that_nobody_takes_is_lost_and_the_batch_goes_on(setup: Setup, url: str) -> None:
     await setup.behaves(call_back=True)
-    body = batch("CALI (VALLE)", "", callbackUrl=url)
+    body = batch("CALI (VALLE)", "", callbackUrl=url.format(host=HOST, port=free_port()))
     assert (await setup.post(body)).status_code == 200
     await setup.robot.wait_until_idle()
     assert (await setup.post(batch(workspaceId=body["workspaceId"]))).status_code == 200
