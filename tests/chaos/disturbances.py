@@ -1,8 +1,12 @@
 """The faults between the processes and at the topics: what a worker meets while nobody dies."""
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 
+import aiohttp
+
+from streams.dev.robot import HELD_PATH
 from streams.names import OUTCOME_TOPICS, changelog_topic
 from tests.chaos.proxy import Direction, Proxy
 from tests.chaos.world import World
@@ -35,6 +39,19 @@ async def robot_restarted(world: World) -> None:
         await asyncio.sleep(world.rng.uniform(0, 3))
         world.robot.start()
         await asyncio.to_thread(world.robot.wait_until_ready)
+
+
+async def workspaces_held(world: World) -> None:
+    """Something else than a batch holds many workspaces at the robot, for a while."""
+    held = world.rng.sample(world.load.workspaces, max(1, len(world.load.workspaces) // 3))
+    async with aiohttp.ClientSession(world.robot.url) as session:
+        for method in ("PUT", "DELETE"):
+            for workspace in held:
+                # A robot that another fault restarts meanwhile holds nothing.
+                with contextlib.suppress(aiohttp.ClientError):
+                    async with session.request(method, HELD_PATH.format(workspace_id=workspace)):
+                        pass
+            await asyncio.sleep(world.rng.uniform(1, 8) if method == "PUT" else 0)
 
 
 async def kafka_stalled(world: World) -> None:

@@ -300,6 +300,7 @@ ALL = {
     "robot_cut": Fault(disturbances.robot_cut, cluster=False, proxied=True),
     "robot_slow": Fault(disturbances.robot_slow, cluster=False, proxied=True),
     "robot_restarted": Fault(disturbances.robot_restarted),
+    "workspaces_held": Fault(disturbances.workspaces_held),
     "kafka_stalled": Fault(disturbances.kafka_stalled, proxied=True),
     "kafka_cut": Fault(disturbances.kafka_cut, proxied=True),
     "kafka_slow": Fault(disturbances.kafka_slow, proxied=True),

@@ -66,14 +66,14 @@ class Load:
         self.sent: Counter[str] = Counter()
         self._rng = rng
         self._jobs = jobs
-        self._workspaces = [f"workspace-{number}" for number in range(workspaces)]
+        self.workspaces = [f"workspace-{number}" for number in range(workspaces)]
 
     def records(self) -> Iterator[Record]:
         """Yield the records of every job, and those between them."""
         rng = self._rng
         published: list[Record] = []
         for number in range(self._jobs):
-            workspace_id = rng.choice(self._workspaces)
+            workspace_id = rng.choice(self.workspaces)
             payload = drawn_submission(rng, f"job-{number}-{rng.getrandbits(32):08x}", workspace_id)
             yield from self._around(payload, workspace_id, published)
 

@@ -13,7 +13,7 @@ ALONE_EVERY = 3
 BACKLOG_EVERY = 7
 BACKLOG_JOBS = 4_000
 COMPACTED = 0.5
-# Not 409: that one would mean that a workspace's batch was sent while another one ran.
+# Not one that is made again.
 REFUSE_STATUS = 422
 WEIGHTS = {
     Fate.COMPLETE: 64,
@@ -26,7 +26,10 @@ WEIGHTS = {
     Fate.ECHO_SECRETS: 2,
     Fate.CUT: 1,
     Fate.LOSE: 2,
+    Fate.BUSY_409: 3,
+    Fate.LIMIT_429: 1,
 }
+PATIENCE_SECONDS = (0.0, 20.0, 900.0)
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class Plan:
     session_seconds: float
     base_seconds: float
     outage_seconds: float
+    patience_seconds: float
     robot: RobotOptions
     faults: Sequence[tuple[float, str]]
 
@@ -56,6 +60,7 @@ class Plan:
             "SESSION_TIMEOUT": self.session_seconds,
             "WORKSPACE_PAUSE": 0.3,
             "DRAIN": 10,
+            "PATIENCE": self.patience_seconds,
         }
         return {f"ROBOT_ORCHESTRATOR_{name}_SECONDS": str(value) for name, value in values.items()}
 
@@ -92,6 +97,7 @@ def draw(seed: int, single: Sequence[str], cluster: Sequence[str], *, load_secon
         base_seconds=rng.choice((3.0, 5.0)),
         # Longer than anything in a worker waits for a broker: nobody is left who remembers.
         outage_seconds=rng.uniform(35, 75),
+        patience_seconds=rng.choice(PATIENCE_SECONDS),
         robot=robot,
         faults=faults,
     )
@@ -112,6 +118,7 @@ def five_kills(seed: int) -> Plan:
         # Nothing fails because of the time that the worker is away.
         base_seconds=60.0,
         outage_seconds=0.0,
+        patience_seconds=0.0,
         robot=RobotOptions(order_seconds=0.2, answer_delay_seconds=0.2),
         faults=[(at, "kill_worker") for at in (5.0, 14.0, 23.0, 32.0, 41.0)],
     )

@@ -38,7 +38,7 @@ class Verdict:
 
     jobs: int
     posts: int
-    # Of these, more than one for a job.
+    # Of those that the robot did not refuse before any effect, more than one for a job.
     resent: int
     # Accepted jobs without an outcome, and failed ones of which the robot has reported the end.
     lost: int
@@ -134,11 +134,10 @@ def _secrets_in_logs(world: World) -> Iterator[str]:
 def _verdict(history: History, posts: list[Post], lost: int, violations: list[str]) -> Verdict:
     outcomes: dict[JobKey, list[dict[str, object]]] = history.outcomes()
     kinds = Counter(str(values[0].get("reason") or values[0]["status"]) for values in outcomes.values())
-    busy = sum(values[0].get("robotStatus") == 409 for values in outcomes.values())
-    if busy:
-        kinds["(409: workspace busy)"] = busy
+    kinds["(refused as busy, and called again)"] = sum(not post.handed_over for post in posts)
     rows_left = len(history.of(changelog_topic(history.app_id)))
     failed = {key for key, values in outcomes.items() if values[0]["status"] == "failed"}
     finished = {job_key(record) for record in history.of(_REPORTS) if _counts(record.value) not in (None, ODD_COUNTS)}
-    resent = len(posts) - len({post.key for post in posts})
+    handed_over = [post.key for post in posts if post.handed_over]
+    resent = len(handed_over) - len(set(handed_over))
     return Verdict(len(outcomes), len(posts), resent, lost, len(failed & finished), violations, kinds, rows_left)
