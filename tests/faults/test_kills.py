@@ -116,7 +116,7 @@ async def test_a_worker_that_slept_through_its_session_does_nothing_any_more(sce
         joined = assignments(sleeper)
     finally:
         sleeper.signal(signal.SIGCONT)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while sleeper.running and assignments(sleeper) == joined:
             await asyncio.sleep(0.05)
     if not sleeper.running:
@@ -160,7 +160,7 @@ async def test_everything_read_again_changes_nothing(scene: Scene) -> None:
     assert await worker.stop() == 0
     await scene.read_everything_again()
     worker = await scene.worker()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while min(await duplicates(worker)) < len(payloads):
             await asyncio.sleep(0.05)
     assert await duplicates(worker) == (len(payloads), len(payloads))
