@@ -18,7 +18,7 @@ from tests.support.worker import WorkerProcess
 
 SHORT = {
     "ROBOT_ORCHESTRATOR_TIMEOUT_PER_ORDER_SECONDS": "0",
-    "ROBOT_ORCHESTRATOR_TIMEOUT_BASE_SECONDS": "1",
+    "ROBOT_ORCHESTRATOR_TIMEOUT_BASE_SECONDS": "3",
     "ROBOT_ORCHESTRATOR_ROBOT_TIMEOUT_SECONDS": "3",
 }
 
@@ -78,8 +78,8 @@ async def test_a_claim_whose_worker_died_fails_at_its_deadline_as_unknown(scene:
     assert isinstance(outcome, JobFailed)
     assert (outcome.reason, outcome.robotMayHaveReceived) == ("dispatch_unknown", True)
     assert outcome.dispatchedAt is not None
-    # The claim's window, the call's 3 s, and the work's 1 s.
-    assert outcome.endedAt - outcome.dispatchedAt >= window + timedelta(seconds=4)
+    # The claim's window, the call's 3 s, and the work's 3 s.
+    assert outcome.endedAt - outcome.dispatchedAt >= window + timedelta(seconds=6)
     assert scene.posts(payload["jobId"]) == 0
     assert len(await scene.outcomes_of(payload["jobId"])) == 1
 
