@@ -51,64 +51,21 @@ PUT_OFF = replace(
         robot_status=409,
     ),
 )
-CALLED = Job(
-    workspace_id=KEY.workspace_id,
-    job_id=KEY.job_id,
+CALLED = replace(
+    PENDING,
     status=Status.PROCESSING,
-    submitted_at=SUBMITTED_AT,
-    source=SOURCE,
-    fingerprint="f1",
-    order_count=2,
     claimed_at=CLAIMED_AT,
     claimed_by="worker-1",
     deadline=CLAIM_DEADLINE,
     robot_may_have_received=True,
 )
-ACCEPTED = Job(
-    workspace_id=KEY.workspace_id,
-    job_id=KEY.job_id,
-    status=Status.PROCESSING,
-    submitted_at=SUBMITTED_AT,
-    source=SOURCE,
-    fingerprint="f1",
-    order_count=2,
-    claimed_at=CLAIMED_AT,
-    claimed_by="worker-1",
-    accepted_at=ACCEPTED_AT,
-    deadline=ACCEPTED_DEADLINE,
-    robot_may_have_received=True,
-)
-COMPLETED = Job(
-    workspace_id=KEY.workspace_id,
-    job_id=KEY.job_id,
-    status=Status.COMPLETED,
-    submitted_at=SUBMITTED_AT,
-    source=SOURCE,
-    fingerprint="f1",
-    order_count=2,
-    claimed_at=CLAIMED_AT,
-    claimed_by="worker-1",
-    accepted_at=ACCEPTED_AT,
-    deadline=ACCEPTED_DEADLINE,
-    ended_at=ENDED_AT,
-    success_count=1,
-    error_count=1,
-    robot_may_have_received=True,
-)
-FAILED = Job(
-    workspace_id=KEY.workspace_id,
-    job_id=KEY.job_id,
+ACCEPTED = replace(CALLED, accepted_at=ACCEPTED_AT, deadline=ACCEPTED_DEADLINE)
+COMPLETED = replace(ACCEPTED, status=Status.COMPLETED, ended_at=ENDED_AT, success_count=1, error_count=1)
+FAILED = replace(
+    CALLED,
     status=Status.FAILED,
-    submitted_at=SUBMITTED_AT,
-    source=SOURCE,
-    fingerprint="f1",
-    order_count=2,
-    claimed_at=CLAIMED_AT,
-    claimed_by="worker-1",
-    deadline=CLAIM_DEADLINE,
     ended_at=ENDED_AT,
     reason=FailureReason.ROBOT_REJECTED,
     error="Robot service error 503: busy",
     robot_status=503,
-    robot_may_have_received=True,
 )

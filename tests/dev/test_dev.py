@@ -29,7 +29,7 @@ from streams.names import Topic, changelog_topic
 from tests.support.worker import POLL_SECONDS, WorkerProcess
 
 LIVE_JOBS = 12
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 # Nobody listens there, so a job that is called fails at once.
 NO_ROBOT = "http://127.0.0.1:9"
 

@@ -269,7 +269,7 @@ async def test_the_plain_faust_command_starts_the_same_app(scene: Scene) -> None
 async def test_without_a_broker_a_worker_waits_and_says_so_and_can_be_stopped(scene: Scene) -> None:
     nowhere = f"127.0.0.1:{free_port()}"
     worker = await scene.worker(ready=False, KAFKA_BOOTSTRAP_SERVERS=nowhere)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while "waiting_for_broker" not in {line["event"] for line in worker.log_lines()}:
             await asyncio.sleep(0.05)
     assert (await worker.get("/livez"))[0] == 200

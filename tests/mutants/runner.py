@@ -243,7 +243,8 @@ def _failing_test(lots: Lots) -> str | None:
     if not paths:
         return None
     first = _FirstFailure()
-    options = ("-x", "-q", "-p", "no:cacheprovider", "-W", IMPORTED, "--hypothesis-seed=0", f"--timeout={TEST_SECONDS}")
+    quick = ("-x", "-q", "-m", "not thorough", f"--timeout={TEST_SECONDS}")
+    options = (*quick, "-p", "no:cacheprovider", "-W", IMPORTED, "--hypothesis-seed=0")
     return first.name if pytest.main([*options, *paths], plugins=[first]) else None
 
 

@@ -71,7 +71,7 @@ async def test_a_worker_waits_and_says_what_is_wrong_with_its_login(
     choose, text = WRONG[mistake]
     variables = choose(secure)
     worker = await scene.worker(ready=False, **cast(Any, variables))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not (lines := [line for line in worker.log_lines() if line["event"] == "waiting_for_broker"]):
             await asyncio.sleep(0.05)
     assert lines[0]["error"] == f"no connection to Kafka at {variables['KAFKA_BOOTSTRAP_SERVERS']}: {text}"
