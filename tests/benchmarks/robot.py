@@ -69,7 +69,7 @@ async def serve(bootstrap_servers: str, delay_seconds: float | None) -> None:
     robot = CheapRobot(delay_seconds)
     app = web.Application(client_max_size=MAX_BODY_BYTES)
     app.router.add_post(BATCH_PATH, robot.create_batch)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.01)
     async with AIOKafkaProducer(bootstrap_servers=bootstrap_servers, acks="all") as producer:
         reporting = asyncio.create_task(robot.report(producer))
         await runner.setup()
