@@ -2,15 +2,17 @@
 
 from importlib.util import find_spec, module_from_spec
 from pathlib import Path
+from time import monotonic
 from types import ModuleType, SimpleNamespace
 from typing import Any, cast
 
 import faust
+import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import ConcurrentTransactions
 from aiokafka.producer import sender
-from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
-from faust.types import Message
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer
+from faust.types import TP, Message
 
 from streams.app import build_app
 from streams.faust_hardening.consumer import HardenedConsumer, HardenedTransport
@@ -65,6 +67,27 @@ async def test_a_fetch_does_not_wait_long_at_the_broker(one_partition: str, tmp_
         finally:
             await stock.stop()
             await hardened.stop()
+
+
+async def test_a_look_at_partitions_right_after_a_rebalance_ends_nothing(one_partition: str, tmp_path: Path) -> None:
+    async with Scene(one_partition, tmp_path, partitions=1) as scene:
+        app = build_app(WorkerSettings(**cast(Any, scene.variables)))
+        consumer = cast(HardenedConsumer, app.consumer)
+        partition = TP(Topic.SUBMITTED, 0)
+        client = consumer._thread._create_worker_consumer(cast(HardenedTransport, app.transport))
+        await client.start()
+        try:
+            # It has been asked for records, and where they begin is not known yet.
+            client.assign([TopicPartition(*partition)])
+            state = client._subscription.subscription.assignment.state_value(TopicPartition(*partition))
+            state.timestamp = round(monotonic() * 1000)
+            consumer._thread._consumer = client
+            consumer._thread.time_started = monotonic()
+            with pytest.raises(AssertionError):
+                await Consumer.verify_all_partitions_active(consumer)
+            await consumer.verify_all_partitions_active()
+        finally:
+            await client.stop()
 
 
 def test_transactions_follow_each_other_quickly() -> None:
