@@ -143,15 +143,16 @@ class JobTable:
 
     def due(self, now: datetime, most: int) -> list[JobKey]:
         """Return jobs whose deadline has come, each once per deadline. Costs nothing for those that wait."""
-        due = []
+        # A job that was put off several times has the end of its patience there several times.
+        due: dict[JobKey, None] = {}
         for _ in range(most):
             if not self._deadlines or self._deadlines[0][0] > now:
                 break
             deadline, key = heapq.heappop(self._deadlines)
             job = self._rows.get(key)
             if job is not None and not job.ended and job.deadline == deadline:
-                due.append(key)
-        return due
+                due[key] = None
+        return list(due)
 
     def forgettable(self, now: datetime) -> bool:
         """Whether a job has ended so long ago that its row can go."""
@@ -164,6 +165,8 @@ class JobTable:
             _, key = heapq.heappop(self._ended)
             job = self._rows.pop(key)
             self.jobs_by_status[job.status] -= 1
+            # What its workspace was refused is long past, and of one that never comes again nothing stays.
+            self._refusals.pop(key.workspace_id, None)
             forgotten.append(key)
         return forgotten
 

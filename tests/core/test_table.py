@@ -1,0 +1,130 @@
+"""What the job table makes of a robot that is busy: how long a workspace waits, and who is next."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from streams.core.events import Admitted, CallFailed, DeadlinePassed, JobSubmitted, RobotAccepted
+from streams.core.job import FailureReason, JobKey, Source, Status
+from streams.core.table import JobTable
+from tests.core.builders import DEADLINES, NOW
+
+SECOND = timedelta(seconds=1)
+PATIENT = replace(DEADLINES, patience=900 * SECOND)
+
+
+class Table:
+    """A table with jobs of workspace `a`, and the clock."""
+
+    def __init__(self, jobs: int, *, patient: bool = False, limit: int = 1) -> None:
+        self.now = NOW
+        self._patient, self._limit = patient, limit
+        self.table = self._new()
+        for number in range(1, jobs + 1):
+            source = Source("robot.job.submitted", 0, number)
+            self.table.apply(JobSubmitted(JobKey("a", f"job-{number}"), NOW, source, 1, "f"), NOW)
+
+    def _new(self) -> JobTable:
+        return JobTable(PATIENT if self._patient else DEADLINES, self._limit, lambda last: 0 if last is None else last)
+
+    def call(self) -> JobKey:
+        """Claim whose turn it is."""
+        assert self.table.ready(self.now)
+        job = self.table.next()
+        assert job is not None
+        self.table.apply(Admitted(job.key, "worker-1"), self.now)
+        return job.key
+
+    def refuse(self, key: JobKey, wait: timedelta = timedelta(0)) -> None:
+        """Let the robot answer that it is busy."""
+        busy = CallFailed(key, FailureReason.ROBOT_REJECTED, "busy", False, 409, may_be_repeated=True, wait=wait)
+        self.table.apply(busy, self.now)
+
+    def waits(self) -> float:
+        """Return the seconds until somebody may be called, and let them pass."""
+        started = self.now
+        while not self.table.ready(self.now):
+            self.now += SECOND
+            assert self.now < started + timedelta(hours=1), "nobody is ever called"
+        return (self.now - started).total_seconds()
+
+    def restart(self) -> None:
+        """Load the rows as the next owner does."""
+        rows, self.table = list(self.table.rows()), self._new()
+        for row in rows:
+            self.table.load(row.key, row)
+        for _ in self.table.index(self.now):
+            pass
+
+
+@pytest.mark.parametrize("patient", [True, False])
+def test_a_workspace_waits_twice_as_long_after_each_refusal_in_a_row(patient: bool) -> None:
+    table, waits = Table(7, patient=patient), []
+    for _ in range(6):
+        table.refuse(table.call())
+        waits.append(table.waits())
+    assert waits == [5, 10, 20, 40, 60, 60]
+    called = table.call()
+    assert called == JobKey("a", "job-1" if patient else "job-7")
+
+
+def test_an_acceptance_ends_the_row_of_refusals() -> None:
+    table = Table(4)
+    table.refuse(table.call())
+    table.waits()
+    key = table.call()
+    table.table.apply(RobotAccepted(key, table.now), table.now)
+    table.now += timedelta(hours=1)
+    table.table.apply(DeadlinePassed(key), table.now)
+    table.waits()
+    table.refuse(table.call())
+    assert table.waits() == 5
+
+
+def test_the_robot_may_ask_for_a_longer_wait_than_the_workspace_would_have() -> None:
+    table = Table(2)
+    table.refuse(table.call(), 30 * SECOND)
+    assert table.waits() == 30
+
+
+@pytest.mark.parametrize("patient", [True, False])
+def test_the_next_owner_waits_too(patient: bool) -> None:
+    table = Table(2, patient=patient)
+    table.refuse(table.call())
+    table.now += 2 * SECOND
+    table.restart()
+    assert table.waits() == 3
+
+
+def test_jobs_that_are_put_off_stand_in_line_as_they_did_whatever_order_their_answers_came_in() -> None:
+    table = Table(4, patient=True, limit=3)
+    first, second, third = table.call(), table.call(), table.call()
+    for key in (third, first, second):
+        table.refuse(key)
+    table.waits()
+    assert [table.call() for _ in range(3)] == [first, second, third]
+
+
+def test_a_job_whose_patience_is_over_leaves_its_line_wherever_it_stands() -> None:
+    table = Table(3, patient=True, limit=2)
+    table.refuse(table.call())
+    first = JobKey("a", "job-1")
+    table.waits()
+    table.refuse(table.call())
+    deadline = table.table.get(first).deadline  # type: ignore[union-attr] # it is there
+    assert deadline == NOW + 900 * SECOND
+    table.now = deadline
+    assert table.table.due(table.now, 10) == [first]
+    change = table.table.apply(DeadlinePassed(first), table.now)
+    assert change.after is not None
+    assert change.after.status is Status.FAILED
+    assert table.call() == JobKey("a", "job-2")
+
+
+def test_nothing_stays_of_a_workspace_that_never_comes_again() -> None:
+    table = Table(1)
+    table.refuse(table.call())
+    table.now += DEADLINES.retention + SECOND
+    assert table.table.forget(table.now, 10) == [JobKey("a", "job-1")]
+    assert not table.table._refusals
