@@ -56,7 +56,8 @@ class CallFailed:
     """The POST was refused, cut, timed out or never made; `error` is bounded and without secrets.
 
     `may_be_repeated`: the robot refused it before any effect, or it never left; `wait` is what the robot asked for.
-    `spared`: it was known by then that there is no robot, so it is no fault of this job's.
+    `refusals`: how often in a row the workspace has been refused as busy. `spared`: it does not count against the job's
+    patience, because it was known that there is no robot, or that it may be at another batch of the workspace.
     """
 
     key: JobKey
@@ -66,6 +67,7 @@ class CallFailed:
     robot_status: int | None = None
     may_be_repeated: bool = False
     wait: timedelta = timedelta(0)
+    refusals: int = 1
     spared: bool = False
 
 

@@ -52,6 +52,7 @@ class PutOff:
     """That a job's calls were refused before any effect, or never left, so that it waits for another one.
 
     `times` and `since` are of all its refusals; until `until` its workspace is not called; the rest is the last one's.
+    From `gives_up_at` on another refusal ends the job; None while no refusal counts against its patience.
     """
 
     times: int
@@ -60,6 +61,7 @@ class PutOff:
     reason: FailureReason
     error: str
     robot_status: int | None = None
+    gives_up_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +92,7 @@ class Job:
     put_off: PutOff | None = None
 
     def __post_init__(self) -> None:
-        put_off = () if self.put_off is None else (self.put_off.since, self.put_off.until)
+        put_off = () if self.put_off is None else (self.put_off.since, self.put_off.until, self.put_off.gives_up_at)
         for instant in (self.submitted_at, self.claimed_at, self.accepted_at, self.deadline, self.ended_at, *put_off):
             if instant is not None and instant.tzinfo is None:
                 raise ValueError(f"a naive datetime in job {self.job_id}: {instant}")

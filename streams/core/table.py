@@ -3,8 +3,8 @@
 import heapq
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from itertools import takewhile
 
 from streams.core.admission import Admission, robot_free_at
@@ -45,6 +45,8 @@ class JobTable:
         self._calls: set[JobKey] = set()
         # How often in a row the robot has refused a workspace's calls before any effect.
         self._refusals: Counter[str] = Counter()
+        # Until when the robot may be at a batch of a workspace that has failed all the same.
+        self._doubtful_until: dict[str, datetime] = {}
         self._deadlines: list[tuple[datetime, JobKey]] = []
         self._ended: list[tuple[datetime, JobKey]] = []
         self.jobs_by_status: Counter[Status] = Counter()
@@ -68,6 +70,7 @@ class JobTable:
             elif free_at is not None and free_at > now:
                 self._admission.hold(job.key)
                 self._admission.release(job.key, free_at)
+            self._doubt(job)
             if (until := self._paused_until(job)) is not None and until > now:
                 self._admission.pause(job.workspace_id, until)
             yield
@@ -122,15 +125,17 @@ class JobTable:
     def apply(self, event: Event, now: datetime) -> Change:
         """Apply an event. Raises ImpossibleTransitionError."""
         key = event.key
+        if isinstance(event, RobotAccepted | CallFailed):
+            event = self._count_refusals(event, now)
         before = self._rows.get(key)
         after, effects, ignored = transition(before, event, now, self._durations)
         if isinstance(event, RobotAccepted | CallFailed):
             self._calls.discard(key)
-            self._count_refusals(event, now)
         if CallRobot() in effects:
             self._calls.add(key)
         if after is not None and after is not before:
             self._rows[key] = after
+            self._doubt(after)
             self._place(before, after, now)
             self._track(before, after)
         elif after is not None and after.ended and isinstance(event, RobotAccepted | CallFailed):
@@ -167,6 +172,7 @@ class JobTable:
             self.jobs_by_status[job.status] -= 1
             # What its workspace was refused is long past, and of one that never comes again nothing stays.
             self._refusals.pop(key.workspace_id, None)
+            self._doubtful_until.pop(key.workspace_id, None)
             forgotten.append(key)
         return forgotten
 
@@ -204,15 +210,25 @@ class JobTable:
         if (until := self._paused_until(job)) is not None:
             self._admission.pause(job.workspace_id, until)
 
-    def _count_refusals(self, event: RobotAccepted | CallFailed, now: datetime) -> None:
-        """Let the workspace wait for longer after each refusal, whatever became of the job."""
+    def _count_refusals(self, event: RobotAccepted | CallFailed, now: datetime) -> RobotAccepted | CallFailed:
+        """Let the workspace wait for longer after each refusal, whatever becomes of the job; return what is known."""
         workspace_id = event.key.workspace_id
-        if isinstance(event, CallFailed) and event.robot_status in BUSY_STATUSES:
-            self._refusals[workspace_id] += 1
-            wait = self._durations.back_off(self._refusals[workspace_id], event.wait)
-            self._admission.pause(workspace_id, now + wait)
-        else:
+        if not isinstance(event, CallFailed) or event.robot_status not in BUSY_STATUSES:
             self._refusals.pop(workspace_id, None)
+            return event
+        self._refusals[workspace_id] += 1
+        wait = self._durations.back_off(self._refusals[workspace_id], event.wait)
+        self._admission.pause(workspace_id, now + wait)
+        busy = now < self._doubtful_until.get(workspace_id, now)
+        patient = self._durations.patience > timedelta(0)
+        return replace(event, refusals=self._refusals[workspace_id], spared=event.spared or (busy and patient))
+
+    def _doubt(self, job: Job) -> None:
+        """Note until when the robot may be at the batch of a job that has failed."""
+        if job.status is Status.FAILED and job.robot_may_have_received and job.deadline is not None:
+            until = job.deadline + self._durations.workspace_pause
+            if until > self._doubtful_until.get(job.workspace_id, job.deadline):
+                self._doubtful_until[job.workspace_id] = until
 
     @staticmethod
     def _paused_until(job: Job) -> datetime | None:

@@ -177,9 +177,11 @@ def _fail_expired(job: Job, event: PayloadGone, now: datetime, _deadlines: Deadl
 
 
 def _call_failed(job: Job, event: CallFailed, now: datetime, deadlines: Deadlines) -> Result:
-    since = now if job.put_off is None else job.put_off.since
-    if event.may_be_repeated and (event.spared or now < since + deadlines.patience):
-        return _put_off(job, event, since, now, deadlines)
+    gives_up_at = None if job.put_off is None else job.put_off.gives_up_at
+    if gives_up_at is None and not event.spared:
+        gives_up_at = now + deadlines.patience
+    if event.may_be_repeated and (event.spared or (gives_up_at is not None and now < gives_up_at)):
+        return _put_off(job, event, gives_up_at, now, deadlines)
     return _fail(
         job,
         now,
@@ -190,23 +192,23 @@ def _call_failed(job: Job, event: CallFailed, now: datetime, deadlines: Deadline
     )
 
 
-def _put_off(job: Job, event: CallFailed, since: datetime, now: datetime, deadlines: Deadlines) -> Result:
-    times = 1 if job.put_off is None else job.put_off.times + 1
+def _put_off(job: Job, event: CallFailed, gives_up_at: datetime | None, now: datetime, deadlines: Deadlines) -> Result:
     put_off = PutOff(
-        times=times,
-        since=since,
+        times=1 if job.put_off is None else job.put_off.times + 1,
+        since=now if job.put_off is None else job.put_off.since,
         # Of a robot that is not there, nobody is called; one that is there may have this workspace at work.
-        until=now if event.robot_status is None else now + deadlines.back_off(times, event.wait),
+        until=now if event.robot_status is None else now + deadlines.back_off(event.refusals, event.wait),
         reason=event.reason,
         error=event.error,
         robot_status=event.robot_status,
+        gives_up_at=gives_up_at,
     )
     row = replace(
         job,
         status=Status.PENDING,
         claimed_at=None,
         claimed_by=None,
-        deadline=since + deadlines.patience if deadlines.patience else None,
+        deadline=gives_up_at,
         robot_may_have_received=False,
         put_off=put_off,
     )

@@ -7,10 +7,11 @@ to rest: a job that is still under way counts as one without an outcome.
 
 import base64
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from functools import cached_property
+from itertools import dropwhile
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -141,16 +142,17 @@ class _Facts:
 def _check_posts(facts: _Facts, posts: Sequence[Post]) -> Iterator[Violation]:
     valid = {job_key(record) for record in facts.submitted if facts.content[position(record)] is not None}
     # Only a call that was refused before any effect, or that never left, is made again.
-    handed_over = [post for post in posts if post.handed_over]
-    for key in {post.key for post in posts} - {post.key for post in handed_over} - valid:
-        yield Violation(ViolationKind.POSTED_UNKNOWN, _name(key), "no valid submission has its ids")
-    for key, count in Counter(post.key for post in handed_over).items():
-        if count > 1:
-            times = ", ".join(post.received_at.isoformat() for post in handed_over if post.key == key)
+    posts_of: dict[JobKey, list[Post]] = defaultdict(list)
+    for post in sorted(posts, key=lambda post: post.received_at):
+        posts_of[post.key].append(post)
+    for key, of_job in posts_of.items():
+        counted = list(dropwhile(lambda post: not post.handed_over, of_job))
+        if len(counted) > 1:
+            count, times = len(counted), ", ".join(post.received_at.isoformat() for post in counted)
             yield Violation(ViolationKind.POSTED_TWICE, _name(key), f"{count} POSTs, at {times}")
         if key not in valid:
             yield Violation(ViolationKind.POSTED_UNKNOWN, _name(key), "no valid submission has its ids")
-        for outcome in facts.outcomes.get(key, ()):
+        for outcome in facts.outcomes.get(key, ()) if counted else ():
             if outcome.get("reason") in _NEVER_SENT:
                 yield Violation(ViolationKind.POST_DENIED, _name(key), outcome["reason"])
 

@@ -69,7 +69,10 @@ class Dispatcher:
 
     async def _run(self, claim: Claim) -> None:
         event = await self._call(claim)
-        self._slots.release()
+        if isinstance(event, CallFailed) and event.reason is FailureReason.NOT_DISPATCHED:
+            self._slots.give_back()
+        else:
+            self._slots.release()
         self._report(claim.job.source.partition, event)
 
     async def _call(self, claim: Claim) -> RobotAccepted | CallFailed:
@@ -77,7 +80,6 @@ class Dispatcher:
         request = build_request(claim.payload, self._rules.callback)
         claimed_at, now = job.claimed_at, self._runtime.now
         if claimed_at is None or not self._rules.deadlines.may_still_be_called(claimed_at, now()):
-            self._robot.not_called()
             error = "The worker stood still between the claim and the call, so the call was not made"
             return CallFailed(job.key, FailureReason.NOT_DISPATCHED, error, robot_may_have_received=False)
         self._runtime.journal.call_started(job)

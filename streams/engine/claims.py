@@ -41,6 +41,8 @@ class CallSlots:
         self._limit = limit
         # How many may still be taken, whatever is free; None where there is no such bound.
         self._allowed: int | None = None
+        # How many have been taken since that was said.
+        self._taken = 0
         self._on_offer = on_offer
         self._round = 0
         # The last round in which each partition was served, and how often; and how often all were that waited for it.
@@ -55,6 +57,7 @@ class CallSlots:
     def allow(self, most: int | None) -> None:
         """Bound how many slots may be taken from now on; None for as many as are free."""
         self._allowed = most
+        self._taken = 0
         self.offer()
 
     def round_after(self, last: int | None) -> int:
@@ -80,6 +83,7 @@ class CallSlots:
         self._free -= 1
         if self._allowed is not None:
             self._allowed -= 1
+            self._taken += 1
         number = min(claimant.rounds)
         self._round = max(self._round, number)
         waiting = (self._times_served(other, number) for other in self._served if number in other.rounds)
@@ -93,8 +97,9 @@ class CallSlots:
 
     def give_back(self) -> None:
         """Give a slot back for which no call was begun."""
-        if self._allowed is not None:
+        if self._allowed is not None and self._taken:
             self._allowed += 1
+            self._taken -= 1
         self.release()
 
     def offer(self) -> None:

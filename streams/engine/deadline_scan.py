@@ -137,6 +137,9 @@ class DeadlineScan:
         now = self._now()
         for due in one.due:
             deadline = ledger.deadline_of(due.event.key)
+            if isinstance(due.event, DeadlinePassed) and (deadline is None or now < deadline):
+                # It was put off, and called again: it comes again when its time has come.
+                continue
             if deadline is not None and one.ends_read_at is not None and one.ends_read_at < deadline <= now:
                 self._due.setdefault(ledger, []).append(due)
             else:

@@ -10,6 +10,8 @@ from streams.wire.robot_request import RobotRequest
 
 # How often a robot that is away is asked for.
 ASK_SECONDS = 5.0
+# So often in vain, and one call is made all the same.
+ASKS_BEFORE_A_TRIAL = 12
 
 
 class _State(Enum):
@@ -28,59 +30,76 @@ class RobotWatch:
         self._slots = slots
         self._runtime = runtime
         self._state = _State.THERE
+        # How often it has gone: the answers to calls that were begun before tell nothing of it as it is now.
+        self._departures = 0
+        self._asking = self._looking = False
         # Taken for granted until a call or the first look tells otherwise.
         runtime.journal.metrics.robot_up.set(1)
 
     @property
     def is_there(self) -> bool:
-        """Whether the robot answered when it was last tried."""
-        return self._state is _State.THERE
+        """Whether the robot answered when it was last tried or asked."""
+        return self._state is not _State.AWAY
 
-    async def look_once(self) -> None:
-        """Ask whether it is there before the first call is made."""
-        if not await self._robot.is_there():
+    async def look(self) -> None:
+        """Ask whether it is there: before the first call is made, or because one has broken."""
+        if self._looking or self._state is not _State.THERE:
+            return
+        self._looking = True
+        there = await self._robot.is_there()
+        self._looking = False
+        if not there and self._state is _State.THERE:
             self._go_away("nobody answers at its address")
 
     async def create_batch(self, request: RobotRequest) -> tuple[Answer, bool]:
         """Make a call; return its answer, and whether it was known by then that there is no robot."""
+        departures, away = self._departures, self._state is _State.AWAY
         answer = await self._robot.create_batch(request)
-        known = self._state is _State.AWAY
+        known = away or departures != self._departures
         match answer:
-            case Accepted() | Rejected():
+            case Accepted() | Rejected() if departures == self._departures:
                 self._come_back()
             case Unreachable(error):
                 self._go_away(error)
             case Unknown(error) if self._state is _State.TRIED:
                 # A call that broke tells of no robot, and the next one would break like it.
                 self._go_away(error)
+            case Unknown() if self._state is _State.THERE:
+                # It may be gone, or hang.
+                self._runtime.supervisor.start(self.look())
         return answer, known
-
-    def not_called(self) -> None:
-        """Take note of a slot that was taken for a call which was not made: another may try."""
-        if self._state is _State.TRIED:
-            self._slots.allow(1)
 
     def _go_away(self, error: str) -> None:
         if self._state is _State.AWAY:
             return
-        if self._state is _State.THERE:
-            self._runtime.journal.robot_away(error)
         self._state = _State.AWAY
+        self._departures += 1
+        self._runtime.journal.robot_away(error)
         self._slots.allow(0)
-        self._runtime.supervisor.start(self._ask_for_it())
+        if not self._asking:
+            self._asking = True
+            self._runtime.supervisor.start(self._ask_for_it())
 
     def _come_back(self) -> None:
+        if self._state is _State.AWAY:
+            self._runtime.journal.robot_back()
         if self._state is not _State.THERE:
             self._state = _State.THERE
-            self._runtime.journal.robot_back()
             self._slots.allow(None)
 
     async def _ask_for_it(self) -> None:
+        asked = 0
         while self._state is _State.AWAY:
             await asyncio.sleep(ASK_SECONDS)
             if await self._robot.is_there():
                 break
+            asked += 1
+            if asked % ASKS_BEFORE_A_TRIAL == 0:
+                # Its health may be kept from us where calls are not. Nothing is lost by a call that does not leave.
+                self._slots.allow(1)
+        self._asking = False
         # A call that was under way may have been answered meanwhile.
         if self._state is _State.AWAY:
             self._state = _State.TRIED
+            self._runtime.journal.robot_back()
             self._slots.allow(1)

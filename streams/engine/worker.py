@@ -70,7 +70,7 @@ class Worker:
             self._has_joined, self.partitions.open_ledgers, ports.barrier_reader, rules, self._runtime
         )
         self._watching = self._runtime.supervisor.start(self.watchdog.run())
-        self._runtime.supervisor.start(self.robot.look_once())
+        self._runtime.supervisor.start(self.robot.look())
 
     async def assign(self, numbers: set[int], generation: int) -> None:
         """Take over the partitions that a generation of the group has given us."""

@@ -1,4 +1,4 @@
-"""The one call to the robot, made at most once: no redirect, no retry, no proxy of the environment."""
+"""One call to the robot: no redirect, no retry, no proxy of the environment."""
 
 import asyncio
 import contextlib
@@ -133,6 +133,6 @@ def _answered(status: int, body: bytes, request: RobotRequest, *, whole: bool) -
         body = body[: max(0, min(len(body), ANSWER_MAX_BYTES) - longest_form(request.secrets))]
     text = scrub(body.decode(errors="replace").strip(), request.secrets)
     if is_page(text):
-        # What was split by tags, or escaped, is in one piece now.
+        # What was split by tags may be in one piece now.
         text = scrub(page_text(text), request.secrets)
     return Rejected(status, f"Robot service error {status}: {text}"[:ERROR_MAX_LENGTH])

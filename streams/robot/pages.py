@@ -1,11 +1,14 @@
 """What an error page says, without what it tells of the machine behind it."""
 
+import contextlib
 import re
 from html.parser import HTMLParser
 
+# What is read of a page: its message comes first.
+PAGE_MAX_LENGTH = 4_000
 # Elements whose content nobody reads, and those that do not end a line.
 _UNSEEN = frozenset({"script", "style", "head", "template"})
-_INLINE = frozenset({"a", "b", "code", "em", "i", "small", "span", "strong", "tt", "u"})
+_INLINE = frozenset({"a", "b", "code", "em", "i", "small", "span", "strong", "tt", "u", "wbr"})
 # "at handle (/app/server.js:10:5)", "File "/app/server.py", line 10", "/app/server.js:10"
 _STACK = re.compile(r"(at\s|File\s|Traceback\b|in\s+/|/|[A-Za-z]:\\)")
 _PATH = re.compile(r"(?:[A-Za-z]:)?(?:[\\/][\w.@~+-]+){2,}(?::\d+)*")
@@ -42,8 +45,10 @@ def is_page(text: str) -> bool:
 def page_text(page: str) -> str:
     """Return what a page says in one line, up to the first line of a stack trace, with no path of a file."""
     parser = _Text()
-    parser.feed(page)
-    parser.close()
+    # Markup that the parser does not know ends what is read of the page; a long one may take it very long.
+    with contextlib.suppress(AssertionError, ValueError):
+        parser.feed(page[:PAGE_MAX_LENGTH])
+        parser.close()
     said = []
     for line in "".join(parser.pieces).splitlines():
         words = " ".join(line.split())

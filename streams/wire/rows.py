@@ -28,6 +28,7 @@ class _PutOff(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     reason: FailureReason
     error: str
     robot_status: int | None = None
+    gives_up_at: datetime | None = None
 
 
 class _Row(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):

@@ -49,6 +49,7 @@ PUT_OFF = replace(
         reason=FailureReason.ROBOT_REJECTED,
         error="Robot service error 409: busy",
         robot_status=409,
+        gives_up_at=NOW + timedelta(minutes=14),
     ),
 )
 CALLED = replace(

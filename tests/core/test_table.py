@@ -97,6 +97,32 @@ def test_the_next_owner_waits_too(patient: bool) -> None:
     assert table.waits() == 3
 
 
+def test_a_job_pays_nothing_of_its_patience_for_a_batch_before_it_that_the_robot_may_still_be_at() -> None:
+    """A call that broke frees its workspace soon, and the robot refuses the next one for as long as it works."""
+    table = Table(2, patient=True)
+    first = table.call()
+    broken = CallFailed(first, FailureReason.DISPATCH_UNKNOWN, "broken", robot_may_have_received=True)
+    change = table.table.apply(broken, table.now)
+    assert change.after is not None
+    deadline = change.after.deadline
+    assert deadline is not None
+    assert table.waits() == 5
+    for restarted in (False, True):
+        if restarted:
+            table.restart()
+        second = table.call()
+        table.refuse(second)
+        row = table.table.get(second)
+        assert row is not None
+        assert (row.status, row.deadline) == (Status.PENDING, None)
+        table.waits()
+    table.now = deadline + 5 * SECOND
+    table.refuse(table.call())
+    row = table.table.get(second)
+    assert row is not None
+    assert row.deadline == table.now + 900 * SECOND
+
+
 def test_jobs_that_are_put_off_stand_in_line_as_they_did_whatever_order_their_answers_came_in() -> None:
     table = Table(4, patient=True, limit=3)
     first, second, third = table.call(), table.call(), table.call()

@@ -359,14 +359,15 @@ def test_a_call_that_was_refused_before_any_effect_is_made_again() -> None:
         reason=FailureReason.ROBOT_REJECTED,
         error="Robot service error 409: busy",
         robot_status=409,
+        gives_up_at=NOW + timedelta(minutes=15),
     )
     assert refused == replace(PENDING, put_off=expected, deadline=NOW + timedelta(minutes=15))
 
 
 def test_each_refusal_doubles_the_wait_and_none_moves_the_end_of_the_patience() -> None:
     job, now, waits = CALLED, NOW, []
-    for _ in range(6):
-        job = put_off(job, BUSY, now)
+    for nth in range(6):
+        job = put_off(job, replace(BUSY, refusals=nth + 1), now)
         assert job.put_off is not None
         waits.append((job.put_off.until - now).total_seconds())
         assert (job.put_off.since, job.deadline) == (NOW, NOW + timedelta(minutes=15))
@@ -399,6 +400,16 @@ def test_without_patience_the_job_that_was_refused_fails_at_once(event: CallFail
 def test_without_patience_a_job_is_spared_that_was_tried_while_it_was_known_that_there_is_no_robot() -> None:
     row = put_off(CALLED, replace(NO_CONNECTION, spared=True), NOW, DEADLINES)
     assert row.deadline is None, "it waits for its turn as all the others do"
+
+
+def test_a_refusal_that_is_no_fault_of_the_job_costs_none_of_its_patience() -> None:
+    spared = put_off(CALLED, replace(BUSY, spared=True), NOW)
+    assert spared.put_off is not None
+    assert (spared.deadline, spared.put_off.gives_up_at, spared.put_off.since) == (None, None, NOW)
+    later = NOW + timedelta(hours=2)
+    counted = put_off(replace(CALLED, put_off=spared.put_off), BUSY, later)
+    assert counted.put_off is not None
+    assert (counted.deadline, counted.put_off.times, counted.put_off.since) == (later + timedelta(minutes=15), 2, NOW)
 
 
 @pytest.mark.parametrize("status", [400, 408, 500, 503, None])

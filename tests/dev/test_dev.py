@@ -7,9 +7,12 @@ import re
 import shlex
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -30,8 +33,26 @@ from tests.support.worker import POLL_SECONDS, WorkerProcess
 
 LIVE_JOBS = 12
 PATIENCE_SECONDS = 60.0
-# Nobody listens there, so a job that is called fails at once.
-NO_ROBOT = "http://127.0.0.1:9"
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """A robot that knows no path, so that a job that is called fails at once."""
+
+    def do_GET(self) -> None:
+        self.send_error(HTTPStatus.NOT_FOUND)
+
+    do_POST = do_GET
+
+    def log_message(self, *_args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def refusing_robot() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 class CommandLine:
@@ -144,11 +165,13 @@ def cluster(tmp_path: Path) -> Iterator[EmbeddedKafka]:
         yield broker
 
 
-def test_dev_leaves_the_cluster_of_the_environment_alone(cluster: EmbeddedKafka, tmp_path: Path) -> None:
+def test_dev_leaves_the_cluster_of_the_environment_alone(
+    cluster: EmbeddedKafka, refusing_robot: str, tmp_path: Path
+) -> None:
     live = cluster.bootstrap_servers
     exported = {
         "KAFKA_BOOTSTRAP_SERVERS": live,
-        "ROBOT_COORDINADORA_URL": NO_ROBOT,
+        "ROBOT_COORDINADORA_URL": refusing_robot,
         "ROBOT_CALLBACK_SECRET": "s",
         "NEXT_PUBLIC_APP_URL": "http://app",
     }

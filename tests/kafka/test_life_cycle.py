@@ -255,7 +255,7 @@ async def test_the_probes_answer_and_the_metrics_count(scene: Scene) -> None:
     worker = scene.workers[0]
     assert await worker.get("/livez") == (200, "ok\n")
     status, text = await worker.get("/readyz?verbose")
-    assert (status, text) == (200, "[+] group joined, partitions loaded\nok\n")
+    assert (status, text) == (200, "[+] group joined, partitions loaded\n[+] robot answers\nok\n")
     _, metrics = await worker.get("/metrics")
     assert 'robot_orchestrator_submissions_total{result="accepted"}' in metrics
     assert 'robot_orchestrator_outcomes_total{outcome="completed",reason=""}' in metrics

@@ -99,6 +99,6 @@ async def test_a_robot_that_goes_costs_one_job_without_patience_and_the_others_w
         async with SimulatedRobot(port=port, report=scene.report) as robot:
             outcomes = [await scene.outcome(job_id) for job_id in jobs]
             failed = [outcome for outcome in outcomes if isinstance(outcome, JobFailed)]
-            assert [outcome.reason for outcome in failed] == ["robot_unreachable"]
+            assert [(job.reason, job.robotMayHaveReceived) for job in failed] == [("robot_unreachable", False)]
             called = sorted(call.job_id for call in robot.calls)
             assert called == sorted({*jobs} - {outcome.jobId for outcome in failed})

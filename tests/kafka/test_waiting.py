@@ -9,7 +9,6 @@ import pytest
 from aiohttp import web
 
 from schemas import JobCompleted, JobFailed
-from streams.dev.loopback import free_port
 from streams.dev.robot import Fate, RobotBehaviour, SimulatedRobot
 from streams.kafka.admin import admin_client
 from streams.names import DLQ_OF, Topic
@@ -70,17 +69,6 @@ async def test_a_job_without_a_call_slot_is_not_even_claimed(scene: Scene) -> No
     await scene.submit(submission(), Fate.HANG)
     await scene.robot.wait_for_calls(1)
     assert (await scene.row(await scene.submit(submission()))).status == "pending"
-
-
-async def test_a_robot_that_is_not_there_fails_the_job_as_never_received(scene: Scene) -> None:
-    await scene.worker(ROBOT_COORDINADORA_URL=f"http://127.0.0.1:{free_port()}")
-    payload = submission()
-    outcome = await scene.outcome(await scene.submit(payload))
-    assert isinstance(outcome, JobFailed)
-    assert (outcome.reason, outcome.robotMayHaveReceived) == ("robot_unreachable", False)
-    # The robot surely does not run it, so the workspace is free at once.
-    again = submission(workspace_id=payload["workspaceId"])
-    assert isinstance(await scene.outcome(await scene.submit(again)), JobFailed)
 
 
 async def test_an_old_submission_is_never_called(scene: Scene) -> None:

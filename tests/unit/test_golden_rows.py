@@ -103,6 +103,7 @@ JOBS: Mapping[int, Mapping[str, Job]] = {
                 reason=FailureReason.ROBOT_REJECTED,
                 error="Robot service error 409: busy",
                 robot_status=409,
+                gives_up_at=at(15, 11),
             ),
         ),
         "put_off_without_a_status": replace(

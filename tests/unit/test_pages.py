@@ -52,6 +52,15 @@ def test_what_is_no_page_is_not_taken_for_one(text: str) -> None:
     assert not is_page(text)
 
 
-@given(st.text(max_size=200))
-def test_whatever_comes_is_one_line(text: str) -> None:
-    assert len(page_text(f"<html>{text}").splitlines()) <= 1
+MARKUP = ["<![", "<!", "<?", "</", "<a b='", "<p", ">", "]]>", "--", "&", "&#"]
+TOKENS = [*MARKUP, ";", "x", " ", "9", '"', "\n", "if", "/a/b"]
+
+
+@given(st.lists(st.sampled_from(TOKENS) | st.text(max_size=3), max_size=60))
+def test_whatever_comes_is_one_line(tokens: list[str]) -> None:
+    assert len(page_text("".join(["<html>", *tokens])).splitlines()) <= 1
+
+
+@pytest.mark.parametrize("odd", ["<![foo x", "<![ x", "<![9]", "<!x", "<?"])
+def test_odd_markup_takes_nothing_from_what_stands_before_it(odd: str) -> None:
+    assert page_text(f"<html><body><p>busy</p>{odd}").startswith("busy")

@@ -9,7 +9,7 @@ import pytest
 
 from streams.engine.claims import CallSlots
 from streams.engine.ports import Accepted, Answer, Rejected, Unknown, Unreachable
-from streams.engine.robot_watch import ASK_SECONDS, RobotWatch
+from streams.engine.robot_watch import ASK_SECONDS, ASKS_BEFORE_A_TRIAL, RobotWatch
 from streams.engine.runtime import Runtime, Supervisor
 from streams.names import LogEvent
 from streams.telemetry.journal import Journal
@@ -40,6 +40,9 @@ class Scene:
         self.there = there
         self.asked = 0
         self.answers = list(answers)
+        # What each call waits for, if they do.
+        self.held: list[asyncio.Event] = []
+        self._calls = 0
         self.said: list[tuple[LogEvent, str]] = []
         self.metrics = Metrics()
         self.slots = CallSlots(FREE)
@@ -51,7 +54,11 @@ class Scene:
         raise error
 
     async def create_batch(self, _request: RobotRequest) -> Answer:
-        return self.answers.pop(0)
+        number = self._calls
+        self._calls += 1
+        if self.held:
+            await self.held[number].wait()
+        return self.answers[number]
 
     async def is_there(self) -> bool:
         self.asked += 1
@@ -108,7 +115,7 @@ def test_nobody_is_called_after_a_connection_that_could_not_be_made_until_somebo
         scene.there = True
         await asyncio.sleep(ASK_SECONDS + MOMENT)
         # One first: the robot may be there and not work.
-        assert (scene.share, scene.up) == (1, 0)
+        assert (scene.share, scene.up, scene.watch.is_there) == (1, 1, True)
         await scene.call()
         assert (scene.share, scene.up, scene.watch.is_there) == (FREE, 1, True)
 
@@ -116,15 +123,22 @@ def test_nobody_is_called_after_a_connection_that_could_not_be_made_until_somebo
     assert scene.said == [(LogEvent.ROBOT_AWAY, NOBODY.error), (LogEvent.ROBOT_BACK, "")]
 
 
-def test_calls_that_were_under_way_when_the_robot_went_are_spared() -> None:
-    scene = Scene([NOBODY, NOBODY, NOBODY])
+def test_calls_that_were_under_way_when_the_robot_went_are_spared_whenever_they_end() -> None:
+    scene = Scene([NOBODY, NOBODY, NOBODY, NOBODY])
+    scene.held = [asyncio.Event() for _ in range(4)]
 
     async def main() -> None:
-        spared = [spared for _, spared in [await scene.watch.create_batch(REQUEST) for _ in range(3)]]
-        assert spared == [False, True, True]
+        calls = [asyncio.create_task(scene.watch.create_batch(REQUEST)) for _ in range(3)]
+        for held, call in zip(scene.held[:2], calls, strict=False):
+            await asyncio.sleep(0)
+            held.set()
+            await call
+        await asyncio.sleep(ASK_SECONDS + MOMENT)
+        # It was asked for, and answered; this one was begun before.
+        scene.held[2].set()
+        assert [(await call)[1] for call in calls] == [False, True, True]
 
     play(main())
-    assert scene.said == [(LogEvent.ROBOT_AWAY, NOBODY.error)]
 
 
 @pytest.mark.parametrize("answer", [NOBODY, BROKEN])
@@ -141,28 +155,70 @@ def test_a_first_call_that_finds_no_robot_again_has_all_the_others_wait(answer: 
         assert scene.share == FREE
 
     play(main())
-    assert [event for event, _ in scene.said] == [LogEvent.ROBOT_AWAY, LogEvent.ROBOT_BACK]
+    assert [event for event, _ in scene.said] == 2 * [LogEvent.ROBOT_AWAY, LogEvent.ROBOT_BACK]
 
 
-def test_a_call_that_broke_while_the_robot_is_away_brings_it_not_back_and_an_answer_does() -> None:
-    scene = Scene([NOBODY, BROKEN, BUSY], there=False)
+def test_answers_to_calls_from_before_it_went_bring_the_robot_not_back() -> None:
+    scene = Scene([NOBODY, BROKEN, Accepted()], there=False)
+    scene.held = [asyncio.Event() for _ in range(3)]
 
     async def main() -> None:
-        await scene.watch.create_batch(REQUEST)
-        await scene.watch.create_batch(REQUEST)
+        calls = [asyncio.create_task(scene.watch.create_batch(REQUEST)) for _ in range(3)]
+        for held, call in zip(scene.held, calls, strict=True):
+            await asyncio.sleep(0)
+            held.set()
+            await call
         assert scene.share == 0
-        await scene.watch.create_batch(REQUEST)
-        assert scene.share == FREE
 
     play(main())
 
 
-def test_a_call_that_broke_tells_nothing_of_a_robot_that_is_there() -> None:
+def test_a_call_that_broke_tells_nothing_of_a_robot_that_answers_when_it_is_asked() -> None:
     scene = Scene([BROKEN])
 
     async def main() -> None:
         await scene.call()
+        await asyncio.sleep(MOMENT)
+        assert (scene.share, scene.up, scene.asked) == (FREE, 1, 1)
+
+    play(main())
+
+
+def test_a_robot_that_takes_calls_and_answers_nothing_gets_no_more() -> None:
+    scene = Scene([BROKEN, BROKEN], there=False)
+
+    async def main() -> None:
+        await scene.watch.create_batch(REQUEST)
+        await scene.watch.create_batch(REQUEST)
+        await asyncio.sleep(MOMENT)
+        assert (scene.share, scene.up, scene.asked) == (0, 0, 1)
+
+    play(main())
+
+
+def test_a_robot_whose_health_nobody_may_ask_for_is_tried_all_the_same_and_no_job_pays_for_it() -> None:
+    scene = Scene([NOBODY, NOBODY, Accepted()], there=False)
+
+    async def main() -> None:
+        await scene.call()
+        await asyncio.sleep(ASKS_BEFORE_A_TRIAL * ASK_SECONDS + MOMENT)
+        assert scene.share == 1
+        assert await scene.call() == (NOBODY, True)
+        assert scene.share == 0
+        await asyncio.sleep(ASKS_BEFORE_A_TRIAL * ASK_SECONDS + MOMENT)
+        await scene.call()
         assert (scene.share, scene.up) == (FREE, 1)
+
+    play(main())
+
+
+def test_it_is_asked_for_once_at_a_time_however_often_it_comes_and_goes() -> None:
+    scene = Scene([answer for _ in range(20) for answer in (NOBODY, Accepted())])
+
+    async def main() -> None:
+        for _ in range(40):
+            await scene.watch.create_batch(REQUEST)
+        assert len(asyncio.all_tasks()) == 2
 
     play(main())
 
@@ -177,10 +233,6 @@ def test_a_slot_that_nobody_used_to_try_the_robot_goes_to_another() -> None:
         assert scene.share == 0
         scene.slots.give_back()
         assert scene.share == 1
-        scene.slots.take(scene.line)
-        scene.watch.not_called()
-        scene.slots.release()
-        assert scene.share == 1
 
     play(main())
 
@@ -190,7 +242,7 @@ def test_a_robot_that_is_not_there_at_the_start_is_known_before_the_first_call(t
     scene = Scene(there=there)
 
     async def main() -> None:
-        await scene.watch.look_once()
+        await scene.watch.look()
         assert scene.share == (FREE if there else 0)
         assert scene.watch.is_there is there
 

@@ -45,6 +45,7 @@ jobs = st.builds(
         reason=st.sampled_from(FailureReason),
         error=texts,
         robot_status=st.none() | st.integers(100, 599),
+        gives_up_at=st.none() | instants,
     ),
 )
 
