@@ -13,7 +13,7 @@ class Outcome(Record):
     submittedAt: Instant
     """When the submission was taken in."""
     dispatchedAt: Instant | None
-    """When the job was claimed for its one call to the robot."""
+    """When the job was claimed for its last call to the robot; null where every call was refused before any effect."""
     acceptedAt: Instant | None
     """When the robot's 2xx answer came."""
     endedAt: Instant

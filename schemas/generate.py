@@ -27,7 +27,7 @@ Node = dict[str, Any]
 _KAFKA = {"bindingVersion": "0.5.0"}
 
 _DESCRIPTION = """\
-Runs robot jobs: each batch is POSTed to the robot at most once and ends in exactly one outcome. This document
+Runs robot jobs: no batch is handed to the robot twice, and each ends in exactly one outcome. This document
 is written from the orchestrator's side: it receives submissions and completions, and sends outcomes and dead
 letters.
 

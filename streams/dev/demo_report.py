@@ -47,7 +47,7 @@ def report(console: Console, history: History, posts: Sequence[Post], violations
     for violation in violations:
         console.print(f"  [red]✗[/] {escape(str(violation))}")
     if not violations:
-        console.print("  [green]✓[/] no job was POSTed twice, each has exactly one outcome")
+        console.print("  [green]✓[/] no batch was handed to the robot twice, each job has exactly one outcome")
         console.print("  [green]✓[/] every record is accounted for, and no secret is where it must not be")
     return not surprises and not violations
 

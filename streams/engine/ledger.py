@@ -81,7 +81,7 @@ KEEP_ALIVE = timedelta(hours=1)
 _LETTER_OF = {
     IgnoreReason.CONFLICT: Rejection(DeadLetterReason.CONFLICT, "the ids are taken by another payload"),
     IgnoreReason.UNKNOWN_JOB: Rejection(DeadLetterReason.UNKNOWN_JOB, "the workspace has no such job"),
-    IgnoreReason.NOT_DISPATCHED: Rejection(DeadLetterReason.NOT_DISPATCHED, "the job has not been sent to the robot"),
+    IgnoreReason.NOT_DISPATCHED: Rejection(DeadLetterReason.NOT_DISPATCHED, "the robot has not taken the job"),
     IgnoreReason.LATE_COMPLETION: Rejection(DeadLetterReason.LATE_COMPLETION, "the job had already failed"),
     IgnoreReason.DUPLICATE_MISMATCH: Rejection(
         DeadLetterReason.DUPLICATE_MISMATCH, "the job was completed with other counts"
