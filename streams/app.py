@@ -26,7 +26,7 @@ from streams.faust_hardening.versions import UntestedVersionError
 from streams.kafka.access import AccessError
 from streams.kafka.messages import source_record
 from streams.kafka.topics import CONFIG_EXIT_CODE, TopicsError
-from streams.names import SOURCE_TOPICS, Agent
+from streams.names import DISPATCH_AGENT, SOURCE_TOPICS
 from streams.settings import KafkaSettings, SettingsError, WorkerSettings, load_settings
 from streams.telemetry.logging import configure_logging, logging_config
 from streams.wire.rows import TableError
@@ -123,12 +123,12 @@ def _credentials(settings: KafkaSettings) -> Any:
 def build_app(settings: WorkerSettings, connect: Connect = running_worker) -> OrchestratorApp:
     """Wire the Faust app: three agents and one timer around a worker."""
     app = OrchestratorApp(settings, connect)
-    for topic, name in zip(SOURCE_TOPICS, (Agent.SUBMITTED, Agent.BATCH_COMPLETED), strict=True):
+    for topic in SOURCE_TOPICS:
         # Raw bytes cannot fail to decode: what they mean is decided in streams/wire/intake.py.
         channel = app.topic(topic.value, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
-        app.agent(channel, name=name.value)(_intake_agent(app))
+        app.agent(channel, name=topic.name.lower())(_intake_agent(app))
 
-    @app.agent(app.claims, name=Agent.DISPATCH.value)
+    @app.agent(app.claims, name=DISPATCH_AGENT)
     async def dispatch(stream: StreamT[Claim]) -> None:
         async for claim in stream:
             app.worker.call(claim)

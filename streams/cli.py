@@ -29,7 +29,7 @@ _TO_DEV = Annotated[bool, typer.Option("--dev", help="On the Kafka of the dev th
 _EVERY = Annotated[int, typer.Option(metavar="N", min=0, help="One job in N, on average; 0 for none.")]
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
-topics_cli = typer.Typer(no_args_is_help=True, help="Create or check the topics.")
+topics_cli = typer.Typer(no_args_is_help=True, help="Create, check or adopt the topics.")
 cli.add_typer(topics_cli, name="topics")
 
 
@@ -261,7 +261,7 @@ def dev(
 
 @cli.command()
 def demo() -> None:
-    """Show every fate of a job on a real Kafka, in about a minute, and check that no promise was broken."""
+    """Show every fate of a job on a real Kafka, in half a minute, and check that no promise was broken."""
     from streams.dev.demo import run_demo
     from streams.dev.table import make_console
 

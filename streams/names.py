@@ -50,12 +50,8 @@ def transactional_id(app_id: str, partition: int) -> str:
     return f"{app_id}-{partition}"
 
 
-class Agent(StrEnum):
-    """Names of the Faust agents."""
-
-    SUBMITTED = "submitted"
-    BATCH_COMPLETED = "batch_completed"
-    DISPATCH = "dispatch"
+# The Faust agent that makes the calls; the others have the names of their source topics.
+DISPATCH_AGENT = "dispatch"
 
 
 class DeadLetterReason(StrEnum):

@@ -57,7 +57,8 @@ def shown_steps(console: Console) -> Iterator[Callable[[str], None]]:
 
 def since(job: Job) -> datetime:
     """Return when the job came into the state that it is in."""
-    return job.ended_at or job.accepted_at or job.claimed_at or job.submitted_at
+    put_off_at = None if job.put_off is None else job.put_off.since
+    return job.ended_at or job.accepted_at or job.claimed_at or put_off_at or job.submitted_at
 
 
 def explain(job: Job, now: datetime) -> str:
@@ -82,8 +83,13 @@ def explain(job: Job, now: datetime) -> str:
 
 def _explain_put_off(put_off: PutOff, now: datetime) -> str:
     why = "robot away" if put_off.robot_status is None else f"robot busy ({put_off.robot_status})"
-    left = (put_off.until - now).total_seconds()
-    again = f"again in {_duration(left)}" if left > 0 else "waits for its turn"
+    until, gives_up_at = put_off.until, put_off.gives_up_at
+    if gives_up_at is not None and gives_up_at <= until:
+        again = f"gives up in {_duration((gives_up_at - now).total_seconds())}"
+    elif until > now:
+        again = f"again in {_duration((until - now).total_seconds())}"
+    else:
+        again = "waits for its turn"
     return f"{why}, put off {put_off.times}x, {again}"
 
 

@@ -80,6 +80,14 @@ def test_every_job_may_get_a_fate_and_no_more_than_that() -> None:
     [
         (job(Status.PENDING), "waits for its workspace or a call slot"),
         (job(Status.PENDING, put_off=BUSY), "robot busy (409), put off 2x, again in 0:10"),
+        (
+            job(Status.PENDING, put_off=replace(BUSY, gives_up_at=NOW + timedelta(seconds=9))),
+            "robot busy (409), put off 2x, gives up in 0:09",
+        ),
+        (
+            job(Status.PENDING, put_off=replace(BUSY, gives_up_at=NOW + timedelta(seconds=11))),
+            "robot busy (409), put off 2x, again in 0:10",
+        ),
         (job(Status.PENDING, put_off=AWAY), "robot away, put off 1x, waits for its turn"),
         (job(Status.PROCESSING, deadline=NOW + timedelta(seconds=65)), "robot is being called, 1:05 left"),
         (job(Status.PROCESSING, accepted_at=NOW, deadline=NOW), "robot at work, deadline has passed"),

@@ -27,7 +27,7 @@ from streams.engine.holes import HoleCheck
 from streams.engine.worker import Worker
 from streams.faust_hardening import DurableChannel, HardenedApp, HardenedWorker
 from streams.faust_hardening.consumer import HardenedConsumer, HardenedConsumerThread
-from streams.names import SOURCE_TOPICS, Agent
+from streams.names import DISPATCH_AGENT, SOURCE_TOPICS
 from streams.settings import WorkerSettings, load_settings
 from streams.telemetry.logging import configure_logging
 from streams.wire.records import SourceRecord
@@ -255,7 +255,7 @@ def _claims_wait_for_a_rebalance(app: OrchestratorApp) -> None:
             rebalanced.set()
 
     agents = {agent.name.rpartition(".")[2]: agent for agent in app.agents.values()}
-    _replace(agents[Agent.DISPATCH], "fun", dispatch)
+    _replace(agents[DISPATCH_AGENT], "fun", dispatch)
     app.on_rebalance_complete.connect(completed)  # type: ignore[arg-type] # as in streams/app.py
 
 
