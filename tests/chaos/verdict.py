@@ -134,7 +134,7 @@ def _secrets_in_logs(world: World) -> Iterator[str]:
 def _verdict(history: History, posts: list[Post], lost: int, violations: list[str]) -> Verdict:
     outcomes: dict[JobKey, list[dict[str, object]]] = history.outcomes()
     kinds = Counter(str(values[0].get("reason") or values[0]["status"]) for values in outcomes.values())
-    kinds["(refused as busy, and called again)"] = sum(not post.handed_over for post in posts)
+    kinds["(POSTs refused as busy)"] = sum(not post.handed_over for post in posts)
     rows_left = len(history.of(changelog_topic(history.app_id)))
     failed = {key for key, values in outcomes.items() if values[0]["status"] == "failed"}
     finished = {job_key(record) for record in history.of(_REPORTS) if _counts(record.value) not in (None, ODD_COUNTS)}
