@@ -3,7 +3,7 @@
 import heapq
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import islice
 
 from streams.core.deadlines import Deadlines
@@ -67,10 +67,7 @@ class Admission:
 
     def put_back(self, key: JobKey, nth: int) -> None:
         """Give back a job's place, and put it into its workspace's line as the n-th."""
-        held = self._held.get(key.workspace_id, {})
-        held.pop(key.job_id, None)
-        if not held:
-            self._held.pop(key.workspace_id, None)
+        self._free(key)
         self._waiting.setdefault(key.workspace_id, deque()).insert(nth, key.job_id)
         self._refresh(key.workspace_id)
 
@@ -80,7 +77,8 @@ class Admission:
 
     def pause(self, workspace_id: str, until: datetime) -> None:
         """Call nobody of a workspace before an instant; of several the latest counts."""
-        if until > self._paused.get(workspace_id, until - timedelta.resolution):
+        paused = self._paused.get(workspace_id)
+        if paused is None or until > paused:
             self._paused[workspace_id] = until
             heapq.heappush(self._pauses, (until, workspace_id))
             self._refresh(workspace_id)
@@ -101,17 +99,20 @@ class Admission:
         """Free the places, and end the pauses, whose instant has come."""
         while self._releases and self._releases[0][0] <= now:
             at, key = heapq.heappop(self._releases)
-            held = self._held.get(key.workspace_id, {})
-            if held.get(key.job_id) == at:
-                del held[key.job_id]
-                if not held:
-                    del self._held[key.workspace_id]
+            if self._held.get(key.workspace_id, {}).get(key.job_id) == at:
+                self._free(key)
                 self._refresh(key.workspace_id)
         while self._pauses and self._pauses[0][0] <= now:
             until, workspace_id = heapq.heappop(self._pauses)
             if self._paused.get(workspace_id) == until:
                 del self._paused[workspace_id]
                 self._refresh(workspace_id)
+
+    def _free(self, key: JobKey) -> None:
+        held = self._held.get(key.workspace_id, {})
+        held.pop(key.job_id, None)
+        if not held:
+            self._held.pop(key.workspace_id, None)
 
     @property
     def rounds(self) -> Mapping[int, int]:

@@ -207,8 +207,6 @@ class JobTable:
         line = (self._rows[JobKey(job.workspace_id, job_id)] for job_id in self._admission.line(job.workspace_id))
         nth = sum(1 for _ in takewhile(lambda other: other.source.offset < job.source.offset, line))
         self._admission.put_back(job.key, nth)
-        if (until := self._paused_until(job)) is not None:
-            self._admission.pause(job.workspace_id, until)
 
     def _count_refusals(self, event: RobotAccepted | CallFailed, now: datetime) -> RobotAccepted | CallFailed:
         """Let the workspace wait for longer after each refusal, whatever becomes of the job; return what is known."""

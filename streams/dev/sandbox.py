@@ -17,7 +17,7 @@ from streams.dev.table import live_jobs, shown_steps
 
 CALLBACK_SECRET = "dev-callback-secret"  # noqa: S105 # no bridge checks it here
 
-# How soon one hears of a part that has ended.
+# How soon one hears of a service that has ended.
 CHECK_SECONDS = 1.0
 
 
@@ -70,10 +70,10 @@ async def _show(console: Console, stack: Stack) -> None:
     ended: set[str] = set()
     async with live_jobs(settings.kafka_client_options(), settings.app_id, console):
         while True:
-            for part in (stack.robot, *stack.workers):
-                if part.exit_code is not None and part.name not in ended:
-                    ended.add(part.name)
-                    text = f"{part.name} has ended with exit code {part.exit_code}: see {part.log_file}"
+            for service in (stack.robot, *stack.workers):
+                if service.exit_code is not None and service.name not in ended:
+                    ended.add(service.name)
+                    text = f"{service.name} has ended with exit code {service.exit_code}: see {service.log_file}"
                     console.print(text, style="red", soft_wrap=True)
             await asyncio.sleep(CHECK_SECONDS)
 

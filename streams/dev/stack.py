@@ -249,8 +249,8 @@ class Stack:
         self.robot.start()
         for _ in range(self._wanted_workers):
             self.add_worker()
-        for part in (self.robot, *self.workers):
-            part.wait_until_ready()
+        for service in (self.robot, *self.workers):
+            service.wait_until_ready()
 
     def _robot(self, options: RobotOptions) -> Service:
         port = free_port()

@@ -54,14 +54,20 @@ class Worker:
     """Takes records and assignments from its driver, which also calls `tick` several times a second."""
 
     def __init__(self, rules: Rules, ports: Ports, driver: Driver, journal: Journal) -> None:
-        self._rules = rules
         self._ports = ports
         self._driver = driver
         self._journal = journal
         self._runtime = Runtime(ports.now, journal, Supervisor(driver.crash))
         self.partitions = Partitions(self._make_ledger, self._runtime)
         self._slots = CallSlots(rules.call_slots, self.partitions.wake)
-        self._payloads = PayloadCache(rules.payload_cache_bytes)
+        self._shared = Shared(
+            rules=rules,
+            reader=ports.reader,
+            slots=self._slots,
+            payloads=PayloadCache(rules.payload_cache_bytes),
+            hand_over=driver.hand_over,
+            journal=journal,
+        )
         self._scan = DeadlineScan(self.partitions, ReadBarrier(ports.barrier_reader), self._runtime)
         self._deciding: asyncio.Task[None] | None = None
         self.robot = RobotWatch(ports.robot, self._slots, self._runtime)
@@ -117,15 +123,7 @@ class Worker:
         self._runtime.supervisor.close()
 
     def _make_ledger(self, number: int) -> Ledger:
-        shared = Shared(
-            rules=self._rules,
-            reader=self._ports.reader,
-            slots=self._slots,
-            payloads=self._payloads,
-            hand_over=self._driver.hand_over,
-            journal=self._journal,
-        )
-        return Ledger(number, self._ports.log_of(number), shared)
+        return Ledger(number, self._ports.log_of(number), self._shared)
 
     def _has_joined(self) -> bool:
         return self._driver.is_member() and (self.partitions.ready or self.partitions.has_loaded_more())
