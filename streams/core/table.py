@@ -225,8 +225,7 @@ class JobTable:
         """Note until when the robot may be at the batch of a job that has failed."""
         if job.status is Status.FAILED and job.robot_may_have_received and job.deadline is not None:
             until = job.deadline + self._durations.workspace_pause
-            if until > self._doubtful_until.get(job.workspace_id, job.deadline):
-                self._doubtful_until[job.workspace_id] = until
+            self._doubtful_until[job.workspace_id] = max(until, self._doubtful_until.get(job.workspace_id, until))
 
     @staticmethod
     def _paused_until(job: Job) -> datetime | None:

@@ -17,16 +17,17 @@ PATIENT = replace(DEADLINES, patience=900 * SECOND)
 class Table:
     """A table with jobs of workspace `a`, and the clock."""
 
-    def __init__(self, jobs: int, *, patient: bool = False, limit: int = 1) -> None:
+    def __init__(self, jobs: int, *, patient: bool = False, limit: int = 1, pause: timedelta = 5 * SECOND) -> None:
         self.now = NOW
-        self._patient, self._limit = patient, limit
+        self._deadlines = replace(PATIENT if patient else DEADLINES, workspace_pause=pause)
+        self._limit = limit
         self.table = self._new()
         for number in range(1, jobs + 1):
             source = Source("robot.job.submitted", 0, number)
             self.table.apply(JobSubmitted(JobKey("a", f"job-{number}"), NOW, source, 1, "f"), NOW)
 
     def _new(self) -> JobTable:
-        return JobTable(PATIENT if self._patient else DEADLINES, self._limit, lambda last: 0 if last is None else last)
+        return JobTable(self._deadlines, self._limit, lambda last: 0 if last is None else last)
 
     def call(self) -> JobKey:
         """Claim whose turn it is."""
@@ -97,16 +98,17 @@ def test_the_next_owner_waits_too(patient: bool) -> None:
     assert table.waits() == 3
 
 
-def test_a_job_pays_nothing_of_its_patience_for_a_batch_before_it_that_the_robot_may_still_be_at() -> None:
+@pytest.mark.parametrize("pause", [0, 5])
+def test_a_job_pays_nothing_of_its_patience_for_a_batch_before_it_that_the_robot_may_still_be_at(pause: int) -> None:
     """A call that broke frees its workspace soon, and the robot refuses the next one for as long as it works."""
-    table = Table(2, patient=True)
+    table = Table(2, patient=True, pause=pause * SECOND)
     first = table.call()
     broken = CallFailed(first, FailureReason.DISPATCH_UNKNOWN, "broken", robot_may_have_received=True)
     change = table.table.apply(broken, table.now)
     assert change.after is not None
     deadline = change.after.deadline
     assert deadline is not None
-    assert table.waits() == 5
+    assert table.waits() == pause
     for restarted in (False, True):
         if restarted:
             table.restart()
@@ -116,7 +118,7 @@ def test_a_job_pays_nothing_of_its_patience_for_a_batch_before_it_that_the_robot
         assert row is not None
         assert (row.status, row.deadline) == (Status.PENDING, None)
         table.waits()
-    table.now = deadline + 5 * SECOND
+    table.now = deadline + pause * SECOND
     table.refuse(table.call())
     row = table.table.get(second)
     assert row is not None
