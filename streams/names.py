@@ -9,10 +9,13 @@ class Topic(StrEnum):
 
     SUBMITTED = "robot.job.submitted"
     BATCH_COMPLETED = "robot.job.batch_completed"
+    ORDER_REPORTED = "robot.order.reported"
     COMPLETED = "robot.job.completed"
     FAILED = "robot.job.failed"
+    AMENDED = "robot.job.amended"
     DLQ_SUBMITTED = "dlq.robot.job.submitted"
     DLQ_BATCH_COMPLETED = "dlq.robot.job.batch_completed"
+    DLQ_ORDER_REPORTED = "dlq.robot.order.reported"
 
 
 # Where records come from, each with its dead-letter topic. What else differs between them is in wire/intake.py.
