@@ -49,6 +49,8 @@ class JobSubmitted(Record):
     """The courier. Informative."""
     credentials: Credentials
     orders: Annotated[list[Order], Field(min_length=1, max_length=ORDERS_MAX)]
+    resubmissionOf: Id | None = None
+    """The jobId, in this workspace, of the ended job whose orders these are. It can be tried again once."""
 
     def to_wire(self) -> bytes:
         """Return the record's value as JSON **with the credentials**, which `model_dump_json` masks."""

@@ -22,8 +22,11 @@ class Topic(StrEnum):
 DLQ_OF = {
     Topic.SUBMITTED: Topic.DLQ_SUBMITTED,
     Topic.BATCH_COMPLETED: Topic.DLQ_BATCH_COMPLETED,
+    Topic.ORDER_REPORTED: Topic.DLQ_ORDER_REPORTED,
 }
 SOURCE_TOPICS = tuple(DLQ_OF)
+# Where it is told what the robot has done: nothing of a job may lie there unread when its deadline is decided.
+REPORT_TOPICS = (Topic.BATCH_COMPLETED, Topic.ORDER_REPORTED)
 OUTCOME_TOPICS = (Topic.COMPLETED, Topic.FAILED)
 
 # By it the job tables of other applications are known.
@@ -69,6 +72,8 @@ class DeadLetterReason(StrEnum):
     UNKNOWN_JOB = "unknown_job"
     NOT_DISPATCHED = "not_dispatched"
     LATE_COMPLETION = "late_completion"
+    LATE_REPORT = "late_report"
+    UNKNOWN_ITEM = "unknown_item"
     DUPLICATE_MISMATCH = "duplicate_mismatch"
 
 
@@ -107,7 +112,11 @@ class LogEvent(StrEnum):
     JOB_COMPLETED = "job_completed"
     JOB_TIMED_OUT = "job_timed_out"
     JOB_FAILED = "job_failed"
+    JOB_AMENDED = "job_amended"
+    JOB_RESUBMITTED = "job_resubmitted"
     COMPLETION_IGNORED = "completion_ignored"
+    ORDER_REPORTED = "order_reported"
+    REPORT_IGNORED = "report_ignored"
     DEAD_LETTER = "dead_letter"
     RECORD_FORWARDED = "record_forwarded"
     PARTITION_OPENED = "partition_opened"

@@ -10,7 +10,16 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, AliasChoices, AnyHttpUrl, Field, SecretStr, ValidationError, create_model
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    AnyHttpUrl,
+    Field,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+    create_model,
+)
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableSourceError
@@ -96,6 +105,15 @@ def _server_list(servers: str) -> str:
         ):
             raise ValueError("must be host:port, several separated by commas")
     return servers
+
+
+def _callback_template(template: str) -> str:
+    if sorted(re.findall(r"\{[^}]*\}", template)) != ["{jobId}", "{workspaceId}"]:
+        raise ValueError("must have {workspaceId} and {jobId} in it, each once")
+    address = TypeAdapter(BaseUrl).validate_python(re.sub(r"[{}]", "", template))
+    if "{" in template.split("/", 3)[2] or not address.path:
+        raise ValueError("must have {workspaceId} and {jobId} in its path")
+    return template
 
 
 def _header_value(secret: SecretStr) -> SecretStr:
@@ -189,6 +207,9 @@ class WorkerSettings(KafkaSettings):
     callback_secret: HeaderSecret = Field(validation_alias=_variable("ROBOT_CALLBACK_SECRET"))
     app_url: BaseUrl = Field(validation_alias=_variable("NEXT_PUBLIC_APP_URL"))
 
+    callback_template: Annotated[str, AfterValidator(_callback_template)] | None = Field(
+        None, validation_alias=_own("CALLBACK_URL")
+    )
     timeout_per_order_seconds: SecondsPerOrder = Field(30.0, validation_alias=_own("TIMEOUT_PER_ORDER_SECONDS"))
     timeout_base_seconds: Seconds = Field(300.0, validation_alias=_own("TIMEOUT_BASE_SECONDS"))
     robot_timeout_seconds: PositiveSeconds = Field(60.0, validation_alias=_own("ROBOT_TIMEOUT_SECONDS"))
@@ -218,8 +239,8 @@ class WorkerSettings(KafkaSettings):
 
     @property
     def callback_url(self) -> str:
-        """The address to which the robot reports each order."""
-        return f"{str(self.app_url).rstrip('/')}/api/webhooks/robot-callback"
+        """The address to which the robot reports each order, or the template of it."""
+        return self.callback_template or f"{str(self.app_url).rstrip('/')}/api/webhooks/robot-callback"
 
     @property
     def deadlines(self) -> Deadlines:

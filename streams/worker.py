@@ -119,6 +119,7 @@ async def _topics(settings: WorkerSettings, journal: Journal) -> TopicsReport:
 
 
 def _rules(settings: WorkerSettings, report: TopicsReport, watchdog: WatchdogLimits) -> Rules:
+    secret = settings.callback_secret.get_secret_value()
     return Rules(
         app_id=settings.app_id,
         worker_id=f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}",
@@ -126,7 +127,7 @@ def _rules(settings: WorkerSettings, report: TopicsReport, watchdog: WatchdogLim
         jobs_per_workspace=settings.jobs_per_workspace,
         call_slots=settings.robot_concurrency,
         deadlines=settings.deadlines,
-        callback=Callback(settings.callback_url, settings.callback_secret.get_secret_value()),
+        callback=Callback(settings.callback_url, secret, per_job=settings.callback_template is not None),
         max_bytes=report.max_bytes,
         session_timeout=timedelta(seconds=settings.session_timeout_seconds),
         watchdog=watchdog,

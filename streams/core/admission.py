@@ -14,7 +14,8 @@ def robot_free_at(job: Job, deadlines: Deadlines) -> datetime | None:
     """Return when the robot has surely let go of a job's batch, or None while the job has not ended.
 
     Meant for a job whose call has returned. A batch that surely never ran frees its workspace at once; a
-    completed one a pause after its completion; any other a pause after its deadline, or, where a job that the robot
+    completed one a pause after its completion; one of which that comes late a pause after it came; any other a pause
+    after its deadline, or, where a job that the robot
     refuses can be put off, a pause after its end.
     """
     if not job.ended or job.ended_at is None:
@@ -23,6 +24,8 @@ def robot_free_at(job: Job, deadlines: Deadlines) -> datetime | None:
         return job.ended_at + deadlines.workspace_pause
     if not job.robot_may_have_received:
         return job.ended_at
+    if job.robot_is_done and job.amended_at is not None:
+        return job.amended_at + deadlines.workspace_pause
     if deadlines.patience:
         # The robot itself refuses the next batch while it is still at work on this one.
         return job.ended_at + deadlines.workspace_pause

@@ -12,10 +12,14 @@ class IgnoreReason(StrEnum):
     UNKNOWN_JOB = "unknown_job"
     NOT_DISPATCHED = "not_dispatched"
     LATE_COMPLETION = "late_completion"
+    LATE_REPORT = "late_report"
+    UNKNOWN_ITEM = "unknown_item"
     DUPLICATE_MISMATCH = "duplicate_mismatch"
     ALREADY_DECIDED = "already_decided"
     DEADLINE_MOVED = "deadline_moved"
     AGREES = "agrees"
+    NOT_ENDED = "not_ended"
+    ALREADY_RESUBMITTED = "already_resubmitted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,4 +32,9 @@ class PublishOutcome:
     """Write the job's one outcome record, in the transaction that writes its row."""
 
 
-Effect = CallRobot | PublishOutcome
+@dataclass(frozen=True, slots=True)
+class PublishAmendment:
+    """Write what is known of a job by now, which has had its outcome, in the transaction that writes its row."""
+
+
+Effect = CallRobot | PublishOutcome | PublishAmendment

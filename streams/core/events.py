@@ -3,18 +3,22 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from streams.core.job import FailureReason, JobKey, Source
+from streams.core.job import FailureReason, JobKey, OrderResult, Source
 
 
 @dataclass(frozen=True, slots=True)
 class JobSubmitted:
-    """A well-formed submission was read. `fingerprint` tells another payload under the same ids."""
+    """A well-formed submission was read. `fingerprint` tells another payload under the same ids.
+
+    `resubmission_of`: the id of the job, of the same workspace, whose orders it tries again.
+    """
 
     key: JobKey
     submitted_at: datetime
     source: Source
     order_count: int
     fingerprint: str
+    resubmission_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +33,14 @@ class InvalidSubmission:
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """It is the pending job's turn and a worker holds its payload and a call slot."""
+    """It is the pending job's turn and a worker holds its payload and a call slot.
+
+    `items`: the ids of its orders, each once, if the batch is to be followed order by order.
+    """
 
     key: JobKey
     claimed_by: str
+    items: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +89,24 @@ class BatchCompleted:
 
 
 @dataclass(frozen=True, slots=True)
+class OrderReported:
+    """The robot has reported one order."""
+
+    key: JobKey
+    order: OrderResult
+
+
+@dataclass(frozen=True, slots=True)
+class Resubmitted:
+    """Orders of the job are tried again, as another job of its workspace."""
+
+    key: JobKey
+    new_job_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class DeadlinePassed:
-    """The deadline is behind us and every completion that was in the log before has been applied."""
+    """The deadline is behind us, and every completion and report that was in the log before has been applied."""
 
     key: JobKey
 
@@ -95,5 +119,7 @@ Event = (
     | RobotAccepted
     | CallFailed
     | BatchCompleted
+    | OrderReported
+    | Resubmitted
     | DeadlinePassed
 )

@@ -39,6 +39,24 @@ class FailureReason(StrEnum):
 BUSY_STATUSES = frozenset({409, 429})
 
 
+class OrderStatus(StrEnum):
+    """What the robot has reported of an order."""
+
+    SUCCESS = "success"
+    ERROR = "error"
+    UNREPORTED = "unreported"
+
+
+class OrderResult(NamedTuple):
+    """An order of a batch, and what the robot has reported of it. Texts are bounded and without secrets."""
+
+    item_id: str
+    status: OrderStatus = OrderStatus.UNREPORTED
+    tracking_number: str | None = None
+    error_type: str | None = None
+    error_message: str | None = None
+
+
 class Source(NamedTuple):
     """Where the submission of a job lies in Kafka: its payload is read again from there."""
 
@@ -68,7 +86,8 @@ class PutOff:
 class Job:
     """One row of the job table. Times are aware UTC; fields of a later stage are None until it is reached.
 
-    The `deadline` of a pending job is when it has been put off for too long.
+    The `deadline` of a pending job is when it has been put off for too long. `orders` is empty where the batch is not
+    followed order by order. `amended_at` is when something of a job that had ended was last learned.
     """
 
     workspace_id: str
@@ -90,10 +109,15 @@ class Job:
     robot_status: int | None = None
     robot_may_have_received: bool = False
     put_off: PutOff | None = None
+    orders: tuple[OrderResult, ...] = ()
+    amended_at: datetime | None = None
+    resubmission_of: str | None = None
+    resubmitted_as: str | None = None
 
     def __post_init__(self) -> None:
         put_off = () if self.put_off is None else (self.put_off.since, self.put_off.until, self.put_off.gives_up_at)
-        for instant in (self.submitted_at, self.claimed_at, self.accepted_at, self.deadline, self.ended_at, *put_off):
+        ends = (self.deadline, self.ended_at, self.amended_at)
+        for instant in (self.submitted_at, self.claimed_at, self.accepted_at, *ends, *put_off):
             if instant is not None and instant.tzinfo is None:
                 raise ValueError(f"a naive datetime in job {self.job_id}: {instant}")
 
@@ -109,7 +133,23 @@ class Job:
 
     @property
     def counts_mismatch(self) -> bool:
-        """Whether the robot reported another number of orders than were submitted."""
+        """Whether the counts are not those of the orders that were submitted, or not what was reported of each."""
         if self.success_count is None or self.error_count is None:
             return False
-        return self.success_count + self.error_count != self.order_count
+        too_few = self.reported(OrderStatus.SUCCESS) > self.success_count
+        too_few |= self.reported(OrderStatus.ERROR) > self.error_count
+        return too_few or self.success_count + self.error_count != self.order_count
+
+    def reported(self, status: OrderStatus) -> int:
+        """Return how many orders have a status."""
+        return sum(order.status is status for order in self.orders)
+
+    @property
+    def every_order_reported(self) -> bool:
+        """Whether the robot has reported all orders. Of orders that share an item id one report tells too little."""
+        return 0 < len(self.orders) == self.order_count and not self.reported(OrderStatus.UNREPORTED)
+
+    @property
+    def robot_is_done(self) -> bool:
+        """Whether it has been told that the robot is through with the batch."""
+        return self.success_count is not None or self.every_order_reported

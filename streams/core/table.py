@@ -140,10 +140,6 @@ class JobTable:
             self._track(before, after)
         elif after is not None and after.ended and isinstance(event, RobotAccepted | CallFailed):
             self._leave_robot(after, now)
-        elif ignored is IgnoreReason.LATE_COMPLETION and key not in self._calls:
-            # The robot has let go earlier than its deadline said.
-            self._admission.advance(now)
-            self._admission.release(key, now + self._durations.workspace_pause)
         return Change(event, before, after, effects, ignored)
 
     def due(self, now: datetime, most: int) -> list[JobKey]:
@@ -180,6 +176,9 @@ class JobTable:
         if before is not None:
             self.jobs_by_status[before.status] -= 1
         self.jobs_by_status[job.status] += 1
+        known = before is not None and (before.deadline, before.ended_at) == (job.deadline, job.ended_at)
+        if known:
+            return
         if not job.ended and job.deadline is not None:
             heapq.heappush(self._deadlines, (job.deadline, job.key))
         elif job.ended and job.ended_at is not None:
@@ -240,5 +239,7 @@ class JobTable:
         """Let the workspace go on, unless the job's call is still under way here."""
         free_at = robot_free_at(job, self._durations)
         if free_at is not None and job.key not in self._calls:
+            # A place that is free already stays so.
+            self._admission.advance(now)
             self._admission.release(job.key, free_at)
             self._admission.advance(now)

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import NamedTuple, TypeVar
 
 from streams.core.deadlines import Deadlines
-from streams.core.effects import CallRobot, Effect, IgnoreReason, PublishOutcome
+from streams.core.effects import CallRobot, Effect, IgnoreReason, PublishAmendment, PublishOutcome
 from streams.core.events import (
     Admitted,
     BatchCompleted,
@@ -16,10 +16,12 @@ from streams.core.events import (
     Event,
     InvalidSubmission,
     JobSubmitted,
+    OrderReported,
     PayloadGone,
+    Resubmitted,
     RobotAccepted,
 )
-from streams.core.job import FailureReason, Job, PutOff, Status
+from streams.core.job import FailureReason, Job, OrderResult, OrderStatus, PutOff, Status
 
 BAD_REQUEST = 400
 
@@ -89,6 +91,7 @@ def _submit(event: JobSubmitted, _now: datetime) -> Result:
             source=event.source,
             fingerprint=event.fingerprint,
             order_count=event.order_count,
+            resubmission_of=event.resubmission_of,
         )
     )
 
@@ -108,7 +111,7 @@ def _fail_invalid(event: InvalidSubmission, now: datetime) -> Result:
     return Result(row, (PublishOutcome(),))
 
 
-def _unknown_job(_event: BatchCompleted, _now: datetime) -> Result:
+def _unknown_job(_event: Event, _now: datetime) -> Result:
     return Result(None, ignored=IgnoreReason.UNKNOWN_JOB)
 
 
@@ -131,6 +134,7 @@ def _claim(job: Job, event: Admitted, now: datetime, deadlines: Deadlines) -> Re
         claimed_by=event.claimed_by,
         deadline=deadlines.after_claim(now, job.order_count or 0),
         robot_may_have_received=True,
+        orders=tuple(OrderResult(item_id) for item_id in event.items),
     )
     return Result(row, (CallRobot(),))
 
@@ -141,14 +145,31 @@ def _accept(job: Job, event: RobotAccepted, _now: datetime, deadlines: Deadlines
 
 
 def _complete(job: Job, event: BatchCompleted, now: datetime, _deadlines: Deadlines) -> Result:
-    row = replace(
-        job,
-        status=Status.COMPLETED,
-        ended_at=now,
-        success_count=event.success_count,
-        error_count=event.error_count,
-    )
+    return _completed(job, event.success_count, event.error_count, now)
+
+
+def _completed(job: Job, success_count: int, error_count: int, now: datetime) -> Result:
+    row = replace(job, status=Status.COMPLETED, ended_at=now, success_count=success_count, error_count=error_count)
     return Result(row, (PublishOutcome(),))
+
+
+def _report(job: Job, event: OrderReported, now: datetime, _deadlines: Deadlines) -> Result:
+    result = _take_report(job, event.order)
+    if result.row is None or result.ignored is not None or not result.row.every_order_reported:
+        return result
+    row = result.row
+    return _completed(row, row.reported(OrderStatus.SUCCESS), row.reported(OrderStatus.ERROR), now)
+
+
+def _take_report(job: Job, report: OrderResult) -> Result:
+    """Write a report down with its order. Of several reports of an order the first one counts."""
+    nth = next((nth for nth, order in enumerate(job.orders) if order.item_id == report.item_id), None)
+    if nth is None:
+        return Result(job, ignored=IgnoreReason.UNKNOWN_ITEM)
+    order = job.orders[nth]
+    if order.status is not OrderStatus.UNREPORTED:
+        return Result(job, ignored=IgnoreReason.DUPLICATE if order == report else IgnoreReason.DUPLICATE_MISMATCH)
+    return Result(replace(job, orders=(*job.orders[:nth], report, *job.orders[nth + 1 :])))
 
 
 def _fail(
@@ -211,6 +232,7 @@ def _put_off(job: Job, event: CallFailed, gives_up_at: datetime | None, now: dat
         deadline=gives_up_at,
         robot_may_have_received=False,
         put_off=put_off,
+        orders=(),
     )
     return Result(row)
 
@@ -222,10 +244,38 @@ def _fail_put_off(job: Job, _event: DeadlinePassed, now: datetime, _deadlines: D
     return _fail(job, now, last.reason, last.error, robot_may_have_received=False, robot_status=last.robot_status)
 
 
-def _completed_late(job: Job, event: BatchCompleted, _now: datetime, _deadlines: Deadlines) -> Result:
-    # The robot refuses a batch in which it can do nothing only after it has reported each of its orders as failed.
-    agrees = job.robot_status == BAD_REQUEST and event.success_count == 0
+def _completed_late(job: Job, event: BatchCompleted, now: datetime, deadlines: Deadlines) -> Result:
+    if job.success_count is not None:
+        return _completed_again(job, event, now, deadlines)
+    if job.robot_may_have_received:
+        row = replace(job, success_count=event.success_count, error_count=event.error_count)
+        return _amended(row, now)
+    agrees = _reported_before_it_refused(job) and event.success_count == 0
     return Result(job, ignored=IgnoreReason.AGREES if agrees else IgnoreReason.LATE_COMPLETION)
+
+
+def _report_late(job: Job, event: OrderReported, now: datetime, _deadlines: Deadlines) -> Result:
+    """Take a report of a job that has had its outcome; that stays, and what is known by now is told."""
+    if not (job.status is Status.COMPLETED or job.robot_may_have_received or _reported_before_it_refused(job)):
+        return Result(job, ignored=IgnoreReason.LATE_REPORT)
+    result = _take_report(job, event.order)
+    return result if result.row is None or result.ignored is not None else _amended(result.row, now)
+
+
+def _reported_before_it_refused(job: Job) -> bool:
+    # The robot refuses a batch in which it can do nothing only after it has reported each of its orders as failed.
+    return job.robot_status == BAD_REQUEST
+
+
+def _amended(row: Job, now: datetime) -> Result:
+    return Result(replace(row, amended_at=now), (PublishAmendment(),))
+
+
+def _resubmit(job: Job, event: Resubmitted, _now: datetime, _deadlines: Deadlines) -> Result:
+    if job.resubmitted_as is None:
+        return Result(replace(job, resubmitted_as=event.new_job_id))
+    same = job.resubmitted_as == event.new_job_id
+    return Result(job, ignored=IgnoreReason.DUPLICATE if same else IgnoreReason.ALREADY_RESUBMITTED)
 
 
 def _fail_unanswered(job: Job, _event: DeadlinePassed, now: datetime, _deadlines: Deadlines) -> Result:
@@ -283,42 +333,49 @@ def _known(kind: type[T], value: object) -> T:
 
 
 _KNOWN = (_then(JobSubmitted, _submitted_again), _then(InvalidSubmission, _invalid_again))
+_ENDED = (*_KNOWN, _then(Resubmitted, _resubmit), _then(OrderReported, _report_late))
+_RUNNING = (*_KNOWN, _then(Resubmitted, _ignored(IgnoreReason.NOT_ENDED)))
 _COLUMNS: dict[State, tuple[tuple[type[object], Cell], ...]] = {
     State.ABSENT: (
         _first(JobSubmitted, _submit),
         _first(InvalidSubmission, _fail_invalid),
         _first(BatchCompleted, _unknown_job),
+        _first(OrderReported, _unknown_job),
+        _first(Resubmitted, _unknown_job),
     ),
     State.PENDING: (
-        *_KNOWN,
+        *_RUNNING,
         _then(Admitted, _claim),
         _then(PayloadGone, _fail_expired),
         _then(BatchCompleted, _ignored(IgnoreReason.NOT_DISPATCHED)),
+        _then(OrderReported, _ignored(IgnoreReason.NOT_DISPATCHED)),
         _then(DeadlinePassed, _fail_put_off),
     ),
     State.CALLED: (
-        *_KNOWN,
+        *_RUNNING,
         _then(RobotAccepted, _accept),
         _then(CallFailed, _call_failed),
         _then(BatchCompleted, _complete),
+        _then(OrderReported, _report),
         _then(DeadlinePassed, _fail_unanswered),
     ),
     State.ACCEPTED: (
-        *_KNOWN,
+        *_RUNNING,
         _then(RobotAccepted, _decided),
         _then(CallFailed, _decided),
         _then(BatchCompleted, _complete),
+        _then(OrderReported, _report),
         _then(DeadlinePassed, _fail_timeout),
     ),
     State.COMPLETED: (
-        *_KNOWN,
+        *_ENDED,
         _then(RobotAccepted, _decided),
         _then(CallFailed, _decided),
         _then(BatchCompleted, _completed_again),
         _then(DeadlinePassed, _decided),
     ),
     State.FAILED: (
-        *_KNOWN,
+        *_ENDED,
         _then(RobotAccepted, _decided),
         _then(CallFailed, _decided),
         _then(BatchCompleted, _completed_late),

@@ -1,13 +1,13 @@
 """What must be read before a job fails: no completion of it may lie in the log unapplied."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from streams.core.job import JobKey
 from streams.engine.gaps import Gaps
 from streams.engine.ledger import Ledger
 from streams.engine.ports import OpenTransaction, UndecidedReader, UnreadableError
-from streams.names import Topic
+from streams.names import REPORT_TOPICS
 from streams.wire.intake import jobs_named
 from streams.wire.records import TopicPartition
 
@@ -18,12 +18,15 @@ PEEK_MAX_BYTES = 10_000_000
 PEEK_SLICE = 200
 
 
-class BehindError(Exception):
-    """Completions partitions have not been applied as far as they must be before a deadline is decided."""
+Offsets = Mapping[TopicPartition, int]
 
-    def __init__(self, partitions: Iterable[int]) -> None:
-        self.partitions = sorted(partitions)
-        super().__init__(f"{Topic.BATCH_COMPLETED} partitions {self.partitions} are behind")
+
+class BehindError(Exception):
+    """Completions and reports have not been applied as far as they must be before a deadline is decided."""
+
+    def __init__(self, places: Iterable[TopicPartition], why: str = "behind") -> None:
+        self.places = sorted(places)
+        super().__init__(f"{', '.join(f'{topic}-{number}' for topic, number in self.places)}: {why}")
 
 
 @dataclass(slots=True)
@@ -42,7 +45,7 @@ class _Peeked:
 
 
 class ReadBarrier:
-    """Tells whether a completion of a job that lay in the log at a moment may still be unapplied.
+    """Tells whether a completion or report of a job that lay in the log at a moment may still be unapplied.
 
     It lies below the ends that were read at that moment. In the job's own partition: applied, when the ledger has
     passed the end. In another one: either below the offset that the group has committed there, and an offset is
@@ -55,57 +58,69 @@ class ReadBarrier:
     def __init__(self, reader: UndecidedReader) -> None:
         self._reader = reader
         self._gaps = Gaps(reader)
-        self._peeked: dict[int, _Peeked] = {}
+        self._peeked: dict[TopicPartition, _Peeked] = {}
         # Where the last read was in vain: it is not tried again while a transaction is open there.
-        self._undecided: set[int] = set()
+        self._undecided: set[TopicPartition] = set()
 
-    async def ends(self) -> dict[int, int]:
+    async def ends(self) -> Offsets:
         """Return the high watermarks now. Raises UnreadableError without a fresh answer."""
-        return await self._reader.end_offsets(Topic.BATCH_COMPLETED)
+        return await self._of_every_topic(self._reader.end_offsets)
 
-    async def committed(self) -> dict[int, int]:
+    async def committed(self) -> Offsets:
         """Return how far the group has committed by now. Raises UnreadableError."""
-        return await self._reader.committed_offsets(Topic.BATCH_COMPLETED)
+        return await self._of_every_topic(self._reader.committed_offsets)
 
     async def find_elsewhere(
-        self, home: int, keys: Collection[JobKey], ends: Mapping[int, int], committed: Mapping[int, int]
-    ) -> dict[JobKey, int]:
+        self, home: int, keys: Collection[JobKey], ends: Offsets, committed: Offsets
+    ) -> dict[JobKey, TopicPartition]:
         """Return the jobs of a partition that something not yet forwarded may complete, with where that lies.
 
         It lies between the committed offsets and the ends, which were read before. Raises BehindError with the
-        partitions where that cannot be told, because too much lies there or nobody answers.
+        places where that cannot be told, because too much lies there or nobody answers.
         """
-        found: dict[JobKey, int] = {}
+        found: dict[JobKey, TopicPartition] = {}
         blind = []
-        for number, end in ends.items():
-            if number == home or committed[number] >= end:
+        for place, end in ends.items():
+            if place.partition == home or committed[place] >= end:
                 continue
-            named = await self._jobs_named(number, committed[number], end)
+            named = await self._jobs_named(place, committed[place], end)
             concerned = keys if named is None else [key for key in keys if key in named]
-            if concerned and not await self._passed_or_unknown(number, committed[number], end):
+            if concerned and not await self._passed_or_unknown(place, committed[place], end):
                 if named is None:
-                    blind.append(number)
-                found |= dict.fromkeys(concerned, number)
+                    blind.append(place)
+                found |= dict.fromkeys(concerned, place)
         if blind:
             raise BehindError(blind)
         return found
 
-    async def check_applied(self, ledger: Ledger, end: int) -> None:
-        """Return if the ledger has applied its own partition up to the end. Raises BehindError or UnreadableError."""
-        if not await self._passed(ledger.partition, ledger.processed(Topic.BATCH_COMPLETED), end):
-            raise BehindError([ledger.partition])
+    async def check_applied(self, ledger: Ledger, ends: Offsets) -> None:
+        """Return if the ledger has applied its own partition up to the ends. Raises BehindError."""
+        for place in (TopicPartition(topic, ledger.partition) for topic in REPORT_TOPICS):
+            try:
+                passed = await self._passed(place, ledger.processed(place.topic), ends[place])
+            except UnreadableError as error:
+                raise BehindError([place], str(error)) from error
+            if not passed:
+                raise BehindError([place])
 
-    async def open_transactions(self, partition: int) -> list[OpenTransaction]:
+    async def open_transactions(self, place: TopicPartition) -> list[OpenTransaction]:
         """Return the transactions that nobody has decided yet. Raises UnreadableError."""
-        return await self._reader.open_transactions(TopicPartition(Topic.BATCH_COMPLETED, partition))
+        return await self._reader.open_transactions(place)
 
-    async def _jobs_named(self, partition: int, position: int, end: int) -> Collection[JobKey] | None:
+    @staticmethod
+    async def _of_every_topic(read: Callable[[str], Awaitable[Mapping[int, int]]]) -> Offsets:
+        found: dict[TopicPartition, int] = {}
+        for topic in REPORT_TOPICS:
+            found |= {TopicPartition(topic, number): offset for number, offset in (await read(topic)).items()}
+        return found
+
+    async def _jobs_named(self, place: TopicPartition, position: int, end: int) -> Collection[JobKey] | None:
         """Return the jobs that are named in [position, end) or behind it; None if that cannot be told now."""
-        peeked = self._peeked.get(partition)
+        peeked = self._peeked.get(place)
         if peeked is None or not peeked.start <= position <= peeked.end:
-            peeked = self._peeked[partition] = _Peeked(position, position)
+            peeked = self._peeked[place] = _Peeked(position, position)
         peeked.forget_before(position)
-        place, size = TopicPartition(Topic.BATCH_COMPLETED, partition), 0
+        size = 0
         while peeked.end < end:
             room = PEEK_MAX_JOBS - len(peeked.jobs)
             if room <= 0 or size > PEEK_MAX_BYTES:
@@ -120,30 +135,29 @@ class ReadBarrier:
             peeked.end = looked_to
         return peeked.jobs.keys()
 
-    async def _is_open_before(self, partition: int, end: int) -> bool:
+    async def _is_open_before(self, place: TopicPartition, end: int) -> bool:
         """Whether a transaction is known to be open there: a broker that cannot say so keeps nobody from reading."""
         try:
-            return any(transaction.start_offset < end for transaction in await self.open_transactions(partition))
+            return any(transaction.start_offset < end for transaction in await self.open_transactions(place))
         except UnreadableError:
             return False
 
-    async def _passed_or_unknown(self, partition: int, position: int, end: int) -> bool:
+    async def _passed_or_unknown(self, place: TopicPartition, position: int, end: int) -> bool:
         try:
-            return await self._passed(partition, position, end)
+            return await self._passed(place, position, end)
         except UnreadableError:
             return False
 
-    async def _passed(self, partition: int, position: int, end: int) -> bool:
+    async def _passed(self, place: TopicPartition, position: int, end: int) -> bool:
         """Whether a position has passed an end, of which markers, aborted and expired records are no part."""
-        place = TopicPartition(Topic.BATCH_COMPLETED, partition)
         if self._gaps.skip(place, position) >= end:
             return True
-        if partition in self._undecided:
-            if await self._is_open_before(partition, end):
+        if place in self._undecided:
+            if await self._is_open_before(place, end):
                 return False
-            self._undecided.remove(partition)
+            self._undecided.remove(place)
         try:
             return await self._gaps.next_record(place, position, end) >= end
         except UnreadableError:
-            self._undecided.add(partition)
+            self._undecided.add(place)
             raise

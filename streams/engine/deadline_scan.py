@@ -7,11 +7,12 @@ from datetime import datetime
 from typing import Protocol
 
 from streams.core.events import CallFailed, DeadlinePassed, RobotAccepted
-from streams.engine.barrier import BehindError, ReadBarrier
+from streams.engine.barrier import BehindError, Offsets, ReadBarrier
 from streams.engine.ledger import Ledger
 from streams.engine.ports import OpenTransaction, UnreadableError
 from streams.engine.runtime import Runtime
-from streams.names import LogEvent, Topic
+from streams.names import LogEvent
+from streams.wire.records import TopicPartition
 from streams.wire.rows import utc_text
 
 # The group's offsets are committed every quarter of a second; asking more often tells nothing new.
@@ -34,10 +35,10 @@ class _Pass:
     """Failures of one partition on their way through the barrier, which was built up after they came."""
 
     due: list[_Due]
-    ends: Mapping[int, int] | None = None
+    ends: Offsets | None = None
     ends_read_at: datetime | None = None
-    # That of the own partition, read again when nothing lies elsewhere.
-    end: int | None = None
+    # Read again when nothing lies elsewhere: those of the own partition count.
+    own_ends: Offsets | None = None
 
 
 class OpenPartitions(Protocol):
@@ -63,9 +64,9 @@ class DeadlineScan:
         self._journal = runtime.journal
         self._due: dict[Ledger, list[_Due]] = {}
         self._passes: dict[Ledger, _Pass] = {}
-        # The completions partitions that keep a decision waiting, None for Kafka itself; those that were told of.
-        self._behind_since: dict[int | None, datetime] = {}
-        self._told: set[int | None] = set()
+        # The places that keep a decision waiting, None for Kafka itself; those that were told of.
+        self._behind_since: dict[TopicPartition | None, datetime] = {}
+        self._told: set[TopicPartition | None] = set()
 
     def take_answer(self, partition: int, event: RobotAccepted | CallFailed) -> None:
         """Hand over the robot's answer to a call.
@@ -107,9 +108,9 @@ class DeadlineScan:
                 waiting.pop(ledger)
                 self._journal.metrics.deadlines_held.labels(ledger.partition).set(0)
 
-    async def _go_on(self) -> dict[int | None, str]:
-        """Take every pass as far as the log allows it now; return which completions partitions are in the way."""
-        behind: dict[int | None, str] = {}
+    async def _go_on(self) -> dict[TopicPartition | None, str]:
+        """Take every pass as far as the log allows it now; return which completions and reports are in the way."""
+        behind: dict[TopicPartition | None, str] = {}
         try:
             await self._begin_passes()
             await self._look_elsewhere(behind)
@@ -117,12 +118,12 @@ class DeadlineScan:
             behind[None] = str(error)
             return behind
         for ledger, one in list(self._passes.items()):
-            if one.end is None:
+            if one.own_ends is None:
                 continue
             try:
-                await self._barrier.check_applied(ledger, one.end)
-            except (BehindError, UnreadableError) as error:
-                behind[ledger.partition] = str(error)
+                await self._barrier.check_applied(ledger, one.own_ends)
+            except BehindError as error:
+                behind |= dict.fromkeys(error.places, str(error))
                 continue
             del self._passes[ledger]
             if ledger in self._partitions.open_ledgers():
@@ -155,9 +156,9 @@ class DeadlineScan:
             for one in beginning:
                 one.ends, one.ends_read_at = ends, read_at
 
-    async def _look_elsewhere(self, behind: dict[int | None, str]) -> None:
+    async def _look_elsewhere(self, behind: dict[TopicPartition | None, str]) -> None:
         """Let those jobs go on that nothing in another partition may complete; the others begin anew."""
-        looking = {ledger: one for ledger, one in self._passes.items() if one.end is None}
+        looking = {ledger: one for ledger, one in self._passes.items() if one.own_ends is None}
         if not looking:
             return
         committed = await self._barrier.committed()
@@ -167,7 +168,7 @@ class DeadlineScan:
             try:
                 found = await self._barrier.find_elsewhere(ledger.partition, keys, one.ends or {}, committed)
             except BehindError as error:
-                behind |= dict.fromkeys(error.partitions, str(error))
+                behind |= dict.fromkeys(error.places, str(error))
                 continue
             behind |= dict.fromkeys(found.values(), "it names a job that is due")
             named = [due for due in one.due if due.event.key in found]
@@ -181,8 +182,8 @@ class DeadlineScan:
         if clear:
             # Read again: what was forwarded lies above the ends of the first reading.
             ends = await self._barrier.ends()
-            for ledger, one in clear:
-                one.end = ends[ledger.partition]
+            for _, one in clear:
+                one.own_ends = ends
 
     def _show_held(self) -> float:
         """Show for how long each partition's jobs have waited; return the longest."""
@@ -194,34 +195,34 @@ class DeadlineScan:
             longest = max(longest, held)
         return longest
 
-    async def _show_behind(self, behind: Mapping[int | None, str]) -> None:
-        """Show which completions partitions keep decisions waiting, and tell once of each what is known."""
+    async def _show_behind(self, behind: Mapping[TopicPartition | None, str]) -> None:
+        """Show which places keep decisions waiting, and tell once of each what is known."""
         now = self._now()
-        for number in self._behind_since.keys() - behind.keys():
-            del self._behind_since[number]
-            self._told.discard(number)
-            if number is not None:
-                self._journal.metrics.completions_behind.labels(number).set(0)
-        for number, reason in behind.items():
-            held = (now - self._behind_since.setdefault(number, now)).total_seconds()
-            if number is not None:
-                self._journal.metrics.completions_behind.labels(number).set(held)
-            if held > HELD_WARNING_SECONDS and number not in self._told:
-                self._told.add(number)
-                await self._tell(number, held, reason)
+        for place in self._behind_since.keys() - behind.keys():
+            del self._behind_since[place]
+            self._told.discard(place)
+            if place is not None:
+                self._journal.metrics.completions_behind.labels(*place).set(0)
+        for place, reason in behind.items():
+            held = (now - self._behind_since.setdefault(place, now)).total_seconds()
+            if place is not None:
+                self._journal.metrics.completions_behind.labels(*place).set(held)
+            if held > HELD_WARNING_SECONDS and place not in self._told:
+                self._told.add(place)
+                await self._tell(place, held, reason)
 
-    async def _tell(self, number: int | None, held: float, reason: str) -> None:
+    async def _tell(self, place: TopicPartition | None, held: float, reason: str) -> None:
         open_transactions = []
-        if number is not None:
+        if place is not None:
             try:
-                open_transactions = await self._barrier.open_transactions(number)
+                open_transactions = await self._barrier.open_transactions(place)
             except UnreadableError as error:
                 reason = f"{reason}; whether a transaction is open there is not known: {error}"
         self._journal.warning(
             LogEvent.DEADLINES_HELD,
             held_seconds=round(held, 1),
-            topic=Topic.BATCH_COMPLETED.value,
-            partition=number,
+            topic=None if place is None else place.topic,
+            partition=None if place is None else place.partition,
             error=reason,
             open_transactions=[_described(transaction) for transaction in open_transactions],
         )

@@ -2,14 +2,14 @@
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import islice
 
-from streams.core.effects import CallRobot, IgnoreReason, PublishOutcome
+from streams.core.effects import CallRobot, IgnoreReason, PublishAmendment, PublishOutcome
 from streams.core.events import (
     Admitted,
     BatchCompleted,
@@ -18,7 +18,9 @@ from streams.core.events import (
     Event,
     InvalidSubmission,
     JobSubmitted,
+    OrderReported,
     PayloadGone,
+    Resubmitted,
     RobotAccepted,
 )
 from streams.core.job import Job, JobKey, Status
@@ -27,6 +29,7 @@ from streams.engine.claims import CallSlots, Claim, PayloadCache
 from streams.engine.holes import HoleCheck
 from streams.engine.ports import LogReader, PartitionLog, UnreadableError, until_readable
 from streams.engine.rules import Rules
+from streams.engine.submissions import Submissions
 from streams.names import (
     CHANGELOG_OPENED_KEY,
     CHANGELOG_TABLE_KEY,
@@ -41,6 +44,7 @@ from streams.telemetry.facts import (
     DeadLettered,
     Fact,
     RecordForwarded,
+    ReportIgnored,
     RowChanged,
     SubmissionExpired,
     SubmissionIgnored,
@@ -50,14 +54,14 @@ from streams.wire.dead_letters import dead_letter, record_size
 from streams.wire.intake import (
     Apply,
     Forward,
+    Meaning,
     Refuse,
     RefuseAndFail,
     Rejection,
-    fingerprint,
     interpret,
-    read_submission,
 )
-from streams.wire.outcomes import outcome_record
+from streams.wire.orders import cut_to_share, item_ids
+from streams.wire.outcomes import amendment_record, outcome_record
 from streams.wire.placement import partition_of
 from streams.wire.records import NewRecord, SourceRecord, TopicPartition
 from streams.wire.rows import TABLE_MARK, TableError, decode_entry, encode_row, row_key
@@ -77,15 +81,22 @@ PLACES_CHECKED = 1_000
 # it who may write; a write of the new owner would then look like one of a foreigner.
 KEEP_ALIVE = timedelta(hours=1)
 
-# Completions that change nothing and that somebody should look at.
+# Records that change nothing and that somebody should look at.
 _LETTER_OF = {
     IgnoreReason.CONFLICT: Rejection(DeadLetterReason.CONFLICT, "the ids are taken by another payload"),
     IgnoreReason.UNKNOWN_JOB: Rejection(DeadLetterReason.UNKNOWN_JOB, "the workspace has no such job"),
     IgnoreReason.NOT_DISPATCHED: Rejection(DeadLetterReason.NOT_DISPATCHED, "the robot has not taken the job"),
     IgnoreReason.LATE_COMPLETION: Rejection(DeadLetterReason.LATE_COMPLETION, "the job had already failed"),
-    IgnoreReason.DUPLICATE_MISMATCH: Rejection(
-        DeadLetterReason.DUPLICATE_MISMATCH, "the job was completed with other counts"
+    IgnoreReason.LATE_REPORT: Rejection(DeadLetterReason.LATE_REPORT, "the robot never had the job"),
+    IgnoreReason.UNKNOWN_ITEM: Rejection(
+        DeadLetterReason.UNKNOWN_ITEM, "the job has no such order, or is not followed order by order"
     ),
+    IgnoreReason.DUPLICATE_MISMATCH: Rejection(DeadLetterReason.DUPLICATE_MISMATCH, "something else was told before"),
+}
+# Why the orders of a job cannot be tried again as another one.
+_NOT_RESUBMITTED = {
+    IgnoreReason.NOT_ENDED: "resubmissionOf: the job has not ended",
+    IgnoreReason.ALREADY_RESUBMITTED: "resubmissionOf: the job was resubmitted as another one",
 }
 
 
@@ -113,6 +124,8 @@ class Shared:
 class _Delivered:
     record: SourceRecord
     acknowledge: Callable[[], None]
+    # Known once a step has begun with it.
+    meaning: Meaning | None = None
 
 
 @dataclass(slots=True)
@@ -122,6 +135,7 @@ class _Draft:
     records: list[NewRecord] = field(default_factory=list)
     changed: dict[JobKey, Job] = field(default_factory=dict)
     forgotten: list[JobKey] = field(default_factory=list)
+    amended: dict[JobKey, Job] = field(default_factory=dict)
     claims: list[Claim] = field(default_factory=list)
     facts: list[Fact] = field(default_factory=list)
 
@@ -135,7 +149,7 @@ class Ledger:
         self._rules = rules = shared.rules
         self._reader = shared.reader
         self._slots = shared.slots
-        self._payloads = shared.payloads
+        self._submissions = Submissions(shared.reader, shared.payloads, rules.callback)
         self._hand_over = shared.hand_over
         self._journal = shared.journal
         self._changelog = changelog_topic(rules.app_id)
@@ -221,7 +235,7 @@ class Ledger:
         """Forget everything, and write no more: the partition has moved away."""
         self._slots.leave(self)
         for job in self._table.rows():
-            self._payloads.drop(job.key)
+            self._submissions.drop_payload(job.key)
         self._queue.clear()
         await self._log.close()
 
@@ -290,23 +304,25 @@ class Ledger:
         """
         batch = self._take_batch()
         records = [item.record for item in batch if isinstance(item, _Delivered)]
-        if not await self._holes.check(records, clock()):
+        if not (await self._holes.check(records, clock()) and await self._find_secrets(batch, clock())):
             self._queue.extendleft(reversed(batch))
             self._stands_back = True
             return False
         now = clock()
         draft = _Draft()
         for item in batch:
-            if isinstance(item, _Delivered):
-                self._read(item.record, now, draft)
-            else:
+            if not isinstance(item, _Delivered):
                 self._apply(item, now, draft)
+            elif item.meaning is not None:
+                self._read(item.record, item.meaning, now, draft)
         payloads, readable = await self._read_payloads(clock)
         now = clock()
         self._stands_back = False
         self._admit(payloads, now, draft)
         self._stands_back = not readable
         self._forget(now, draft)
+        for job in draft.amended.values():
+            draft.records.append(amendment_record(job, self.partition, self._rules.app_id))
         for key, job in draft.changed.items():
             draft.records.append(NewRecord(self._changelog, self.partition, row_key(key), encode_row(job)))
         for key in draft.forgotten:
@@ -336,9 +352,26 @@ class Ledger:
             batch.append(item)
         return batch
 
-    def _read(self, record: SourceRecord, now: datetime, draft: _Draft) -> None:
+    async def _find_secrets(self, batch: Iterable[_Delivered | Event], now: datetime) -> bool:
+        """Find out what the records mean, and the secrets that their texts may hold; return False if it is no time."""
+        for item in batch:
+            if not isinstance(item, _Delivered):
+                continue
+            item.meaning = interpret(item.record, self._rules.partitions, self._rules.deadlines, now)
+            match item.meaning:
+                case Apply(OrderReported(key, order)) if any(order[2:]):
+                    job = self._table.get(key)
+                    if job is None or not job.orders:
+                        continue
+                    try:
+                        await self._submissions.find_secrets(job)
+                    except UnreadableError:
+                        return False
+        return True
+
+    def _read(self, record: SourceRecord, meaning: Meaning, now: datetime, draft: _Draft) -> None:
         rejection: Rejection | None
-        match interpret(record, self._rules.partitions, self._rules.deadlines, now):
+        match meaning:
             case Apply(event):
                 rejection = self._apply_record(event, None, record, now, draft)
             case RefuseAndFail(failure, because):
@@ -366,25 +399,32 @@ class Ledger:
 
     def _apply_record(
         self,
-        event: JobSubmitted | InvalidSubmission | BatchCompleted,
+        event: JobSubmitted | InvalidSubmission | BatchCompleted | OrderReported,
         rejection: Rejection | None,
         record: SourceRecord,
         now: datetime,
         draft: _Draft,
     ) -> Rejection | None:
         """Apply what a record says; return why it must become a dead letter, if it must."""
-        if not isinstance(event, BatchCompleted) and self._table.get(event.key) is None:
+        if isinstance(event, OrderReported):
+            event = self._without_secrets(event)
+        elif not isinstance(event, BatchCompleted) and self._table.get(event.key) is None:
             if self._rules.deadlines.row_may_be_gone(event.submitted_at, now):
                 # The job may have had its outcome long ago: a second one would be worse than a letter.
                 message = "the submission is older than the table's memory"
                 draft.facts.append(SubmissionExpired(event.key))
                 return Rejection(DeadLetterReason.SUBMISSION_EXPIRED, message)
-            if isinstance(event, JobSubmitted) and record.value is not None:
-                self._payloads.offer(event.key, record.value)
+            if isinstance(event, JobSubmitted):
+                if (refusal := self._resubmit(event, now, draft)) is not None:
+                    event, rejection = refusal
+                elif record.value is not None:
+                    self._submissions.offer(event.key, record.value)
         ignored = self._apply(event, now, draft).ignored
         if ignored is None:
             return rejection
-        if isinstance(event, BatchCompleted):
+        if isinstance(event, OrderReported):
+            draft.facts.append(ReportIgnored(event.key, ignored))
+        elif isinstance(event, BatchCompleted):
             draft.facts.append(CompletionIgnored(event.key, ignored))
         else:
             draft.facts.append(SubmissionIgnored(event.key, ignored))
@@ -393,15 +433,36 @@ class Ledger:
             return None
         return rejection or _LETTER_OF.get(ignored)
 
+    def _without_secrets(self, event: OrderReported) -> OrderReported:
+        job = self._table.get(event.key)
+        orders = () if job is None else job.orders
+        return OrderReported(event.key, cut_to_share(self._submissions.scrubbed(event.key, event.order), orders))
+
+    def _resubmit(
+        self, event: JobSubmitted, now: datetime, draft: _Draft
+    ) -> tuple[InvalidSubmission, Rejection] | None:
+        """Note with a job that its orders are tried again; return why they must not be, if they must not."""
+        if event.resubmission_of is None:
+            return None
+        former = JobKey(event.key.workspace_id, event.resubmission_of)
+        ignored = self._apply(Resubmitted(former, event.key.job_id), now, draft).ignored
+        why = None if ignored is None else _NOT_RESUBMITTED.get(ignored)
+        if why is None:
+            return None
+        invalid = InvalidSubmission(event.key, event.submitted_at, event.source, why)
+        return invalid, Rejection(DeadLetterReason.INVALID, why)
+
     def _apply(self, event: Event, now: datetime, draft: _Draft) -> Change:
         """Let an event change the table, and draft what must be written for it."""
         change = self._table.apply(event, now)
         if (row := change.row) is not None:
             draft.changed[event.key] = row
             if row.status is not Status.PENDING:
-                self._payloads.drop(event.key)
+                self._submissions.drop_payload(event.key)
             if PublishOutcome() in change.effects:
                 draft.records.append(outcome_record(row, self.partition, self._rules.app_id))
+            if PublishAmendment() in change.effects:
+                draft.amended[event.key] = row
             draft.facts.append(RowChanged(event, change.before, row, now))
         return change
 
@@ -427,18 +488,18 @@ class Ledger:
             key = job.key
             if self._rules.deadlines.too_old_to_call(job.submitted_at, now):
                 continue
-            payload = self._payloads.get(key)
+            payload = self._submissions.kept(key)
             if payload is None:
                 if clock() > give_up or size >= STEP_MAX_BYTES:
                     break
                 try:
-                    payload = await self._read_payload(job)
+                    payload = await self._submissions.read(job)
                 except UnreadableError:
                     return payloads, False
                 if payload is not None:
                     size += len(payload)
                     # Others may have taken the slots meanwhile.
-                    self._payloads.offer(key, payload)
+                    self._submissions.offer(key, payload)
             payloads[key] = payload
         return payloads, True
 
@@ -464,24 +525,13 @@ class Ledger:
                 self._apply(PayloadGone(key, "The submission is no longer in its topic"), now, draft)
                 continue
             self._slots.take(self)
-            change = self._apply(Admitted(key, self._rules.worker_id), now, draft)
+            # Of a callback that names no job, nobody could tell whose order it reports.
+            items = item_ids(payload) if self._rules.callback.per_job else ()
+            change = self._apply(Admitted(key, self._rules.worker_id, items), now, draft)
             if change.after is not None and CallRobot() in change.effects:
                 draft.claims.append(Claim(change.after, payload))
-
-    async def _read_payload(self, job: Job) -> bytes | None:
-        """Return the submission of a pending job from where its row says it lies, None if it is gone."""
-        source = TopicPartition(job.source.topic, job.source.partition)
-        # One offset is read in one go.
-        records, _ = await self._reader.read(source, job.source.offset, job.source.offset + 1, limit=1)
-        value = records[0].value if records else None
-        if value is None:
-            return None
-        try:
-            submission = read_submission(value)
-        except ValueError:
-            return None
-        same = (submission.workspaceId, submission.jobId) == job.key and fingerprint(submission) == job.fingerprint
-        return value if same else None
+                if items:
+                    self._submissions.keep_secrets(key, payload)
 
     def _forget(self, now: datetime, draft: _Draft) -> None:
         """Take jobs that ended a retention ago out of the table, a bounded number at a time."""
@@ -489,12 +539,17 @@ class Ledger:
         for key in draft.forgotten:
             draft.changed.pop(key, None)
 
+    def _is_at_robot(self, key: JobKey) -> bool:
+        job = self._table.get(key)
+        return job is not None and job.status is Status.PROCESSING
+
     def _finish(self, batch: list[_Delivered | Event], draft: _Draft) -> None:
         for item in batch:
             if isinstance(item, _Delivered):
                 self._processed[item.record.topic] = item.record.offset + 1
                 self._journal.record_processed(item.record.topic)
                 item.acknowledge()
+        self._submissions.drop_secrets_unless(self._is_at_robot)
         for claim in draft.claims:
             self._hand_over(claim)
         for fact in draft.facts:

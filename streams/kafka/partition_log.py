@@ -30,7 +30,8 @@ TRANSACTION_TIMEOUT_MS = 20_000
 REQUEST_TIMEOUT_MS = 30_000
 # Client-side limits are opened wide: what a topic takes is its own setting, checked before writing.
 MAX_REQUEST_BYTES = 64_000_000
-# Rows are a few hundred bytes: a batch of this size stays under any topic's max.message.bytes.
+# A batch of this size stays under any topic's max.message.bytes. Rows are smaller: a few hundred bytes and an order's
+# share (see wire/orders.py).
 MAX_BATCH_BYTES = 262_144
 # Rows of the changelog that are worked on in one go: some 20 ms.
 CHANGELOG_BATCH_RECORDS = 2_000

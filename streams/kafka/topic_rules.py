@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from streams.kafka.partition_log import MAX_BATCH_BYTES
-from streams.names import Topic
+from streams.names import REPORT_TOPICS, Topic
 
 CLEANUP = "cleanup.policy"
 MAX_BYTES = "max.message.bytes"
@@ -35,8 +35,10 @@ _LONG_REASON = "credentials lie there for longer than they are of any use"
 _SHORT_REASON = {
     Topic.SUBMITTED: "what workers have not read by then is lost, and jobs that still wait end as submission_expired",
     Topic.BATCH_COMPLETED: "a completion that workers have not read by then is lost, and its job fails",
+    Topic.ORDER_REPORTED: "a report that workers have not read by then is lost, and its job fails",
     Topic.COMPLETED: "who has not read an outcome by then never will",
     Topic.FAILED: "who has not read an outcome by then never will",
+    Topic.AMENDED: "who has not read by then what became known late never will",
 }
 
 
@@ -90,7 +92,7 @@ def _replication(topic: FoundTopic, brokers: int) -> Iterator[Fault]:
     reason = None
     if fewest == 1 and brokers > 1:
         reason = "with one lost disk its records are lost"
-    elif fewest == 2 and topic.name == Topic.BATCH_COMPLETED:
+    elif fewest == 2 and topic.name in REPORT_TOPICS:
         # A leader is believed when half of the others name it (see high_watermarks.py), and there is one other.
         reason = "with one broker down no deadline is decided"
     elif fewest == 2:

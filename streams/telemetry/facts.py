@@ -44,6 +44,14 @@ class CompletionIgnored:
 
 
 @dataclass(frozen=True, slots=True)
+class ReportIgnored:
+    """A report of an order has changed nothing."""
+
+    key: JobKey
+    reason: IgnoreReason
+
+
+@dataclass(frozen=True, slots=True)
 class DeadLettered:
     """A record went to its dead-letter topic."""
 
@@ -59,4 +67,12 @@ class RecordForwarded:
     target: int
 
 
-Fact = RowChanged | SubmissionIgnored | SubmissionExpired | CompletionIgnored | DeadLettered | RecordForwarded
+Fact = (
+    RowChanged
+    | SubmissionIgnored
+    | SubmissionExpired
+    | CompletionIgnored
+    | ReportIgnored
+    | DeadLettered
+    | RecordForwarded
+)

@@ -6,14 +6,25 @@ from typing import Any
 import structlog
 
 from streams.core.effects import IgnoreReason
-from streams.core.events import CallFailed, DeadlinePassed, Event, JobSubmitted, RobotAccepted
-from streams.core.job import Job, JobKey, PutOff, Status
+from streams.core.events import (
+    Admitted,
+    BatchCompleted,
+    CallFailed,
+    DeadlinePassed,
+    Event,
+    JobSubmitted,
+    OrderReported,
+    Resubmitted,
+    RobotAccepted,
+)
+from streams.core.job import Job, JobKey, OrderStatus, PutOff, Status
 from streams.names import LogEvent
 from streams.telemetry.facts import (
     CompletionIgnored,
     DeadLettered,
     Fact,
     RecordForwarded,
+    ReportIgnored,
     RowChanged,
     SubmissionExpired,
     SubmissionIgnored,
@@ -54,6 +65,8 @@ class Journal:
                 self._submission_expired(key)
             case CompletionIgnored(key, reason):
                 self._completion_ignored(key, reason)
+            case ReportIgnored(key, reason):
+                self._report_ignored(key, reason)
             case DeadLettered(record, rejection):
                 self._dead_lettered(record, rejection)
             case RecordForwarded(record, target):
@@ -66,14 +79,36 @@ class Journal:
             self.info(LogEvent.JOB_SUBMITTED, **ids, orders=job.order_count, offset=job.source.offset)
         elif before is None:
             self.metrics.submissions.labels("invalid").inc()
-        if job.ended:
+        if isinstance(event, OrderReported):
+            self._order_reported(event, job, ids)
+        if before is not None and before.ended:
+            self._learned(event, job, ids)
+        elif job.ended:
             self._ended(event, job, ids, now)
         elif isinstance(event, RobotAccepted):
             self.info(LogEvent.JOB_ACCEPTED, **ids, deadline=utc_text(job.deadline))
         elif isinstance(event, CallFailed) and job.put_off is not None:
             self._put_off(job.put_off, ids)
-        elif job.status is Status.PROCESSING:
+        elif isinstance(event, Admitted):
             self.info(LogEvent.JOB_CLAIMED, **ids, deadline=utc_text(job.deadline))
+
+    def _order_reported(self, event: OrderReported, job: Job, ids: dict[str, Any]) -> None:
+        self.metrics.reports.labels("taken").inc()
+        item_id, status, *_ = event.order
+        left = job.reported(OrderStatus.UNREPORTED)
+        self.info(LogEvent.ORDER_REPORTED, **ids, item_id=item_id, status=status.value, unreported=left)
+
+    def _learned(self, event: Event, job: Job, ids: dict[str, Any]) -> None:
+        """Tell what became known of a job that had ended."""
+        if isinstance(event, Resubmitted):
+            self.info(LogEvent.JOB_RESUBMITTED, **ids, new_job_id=job.resubmitted_as)
+            return
+        if isinstance(event, BatchCompleted):
+            self.metrics.completions.labels("amended").inc()
+        counts = {"success_count": job.success_count, "error_count": job.error_count}
+        left = job.reported(OrderStatus.UNREPORTED)
+        self.metrics.amendments.inc()
+        self.warning(LogEvent.JOB_AMENDED, **ids, status=job.status.value, **counts, unreported=left)
 
     def _put_off(self, put_off: PutOff, ids: dict[str, Any]) -> None:
         self.metrics.put_off.labels(put_off.reason.value).inc()
@@ -123,6 +158,10 @@ class Journal:
     def _completion_ignored(self, key: JobKey, reason: IgnoreReason) -> None:
         self.metrics.completions.labels(reason.value).inc()
         self.info(LogEvent.COMPLETION_IGNORED, job_id=key.job_id, workspace_id=key.workspace_id, reason=reason.value)
+
+    def _report_ignored(self, key: JobKey, reason: IgnoreReason) -> None:
+        self.metrics.reports.labels(reason.value).inc()
+        self.info(LogEvent.REPORT_IGNORED, job_id=key.job_id, workspace_id=key.workspace_id, reason=reason.value)
 
     def _dead_lettered(self, record: SourceRecord, rejection: Rejection) -> None:
         self.metrics.dead_letters.labels(record.topic, rejection.reason.value).inc()

@@ -16,6 +16,8 @@ class Metrics:
         self.put_off = self._counter("jobs_put_off", "Calls that are to be made again, by why", "reason")
         self.robot_up = self._gauge("robot_up", "1 if the robot answered when it was last tried or asked, else 0")
         self.completions = self._counter("completions", "Completions read, by what became of them", "result")
+        self.reports = self._counter("reports", "Reports of orders read, by what became of them", "result")
+        self.amendments = self._counter("amendments", "Amendments published")
         self.outcomes = self._counter("outcomes", "Outcomes published", "outcome", "reason")
         self.counts_mismatches = self._counter("counts_mismatches", "Completions whose counts do not add up")
         self.dead_letters = self._counter("dead_letters", "Dead letters written", "topic", "reason")
@@ -39,7 +41,8 @@ class Metrics:
         )
         self.completions_behind = self._gauge(
             "completions_behind_seconds",
-            "How long a completions partition has kept passed deadlines waiting, as an open transaction does",
+            "How long completions or reports have kept passed deadlines waiting, as an open transaction does",
+            "topic",
             "partition",
         )
         self.clock_skew = self._gauge("clock_skew_seconds", "This worker's clock ahead of the broker's")

@@ -12,9 +12,10 @@ from pydantic import ValidationError
 from schemas.batch_completed import BatchCompleted as CompletionPayload
 from schemas.job_submitted import ID_MAX_LENGTH
 from schemas.job_submitted import JobSubmitted as SubmissionPayload
+from schemas.order_reported import OrderReported as ReportPayload
 from streams.core.deadlines import Deadlines
-from streams.core.events import BatchCompleted, InvalidSubmission, JobSubmitted
-from streams.core.job import JobKey, Source
+from streams.core.events import BatchCompleted, InvalidSubmission, JobSubmitted, OrderReported
+from streams.core.job import JobKey, OrderResult, OrderStatus, Source
 from streams.names import DeadLetterReason, Topic
 from streams.wire.placement import partition_of
 from streams.wire.records import SourceRecord
@@ -22,6 +23,7 @@ from streams.wire.records import SourceRecord
 # The robot takes bodies up to 5 MB; ours adds the callback address and secret to what was submitted.
 SUBMISSION_MAX_BYTES = 4_980_000
 COMPLETION_MAX_BYTES = 100_000
+REPORT_MAX_BYTES = 100_000
 
 _ERRORS_SHOWN = 3
 _ERROR_MAX_LENGTH = 300
@@ -39,7 +41,7 @@ class Rejection:
 class Apply:
     """The record is an event for the core."""
 
-    event: JobSubmitted | BatchCompleted
+    event: JobSubmitted | BatchCompleted | OrderReported
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +99,11 @@ def interpret(record: SourceRecord, partitions: int, deadlines: Deadlines, now: 
 
 
 def jobs_named(record: SourceRecord) -> set[JobKey]:
-    """Return the jobs that a completion may change, wherever it lies: by its ids as `interpret` reads them."""
-    if record.value is None or len(record.value) > COMPLETION_MAX_BYTES:
+    """Return the jobs that a completion or report may change, wherever it lies: by ids as `interpret` reads them."""
+    source = _SOURCES[Topic(record.topic)]
+    if record.value is None or len(record.value) > source.max_bytes:
         return set()
-    key, meaning = _read_key(record.value), _read_completion(record, record.value, None)
+    key, meaning = _read_key(record.value), source.read(record, record.value, None)
     keys = (key, meaning.event.key if isinstance(meaning, Apply) else None)
     return {key for key in keys if isinstance(key, JobKey)}
 
@@ -145,6 +148,7 @@ def _read_submission(record: SourceRecord, value: bytes, key: JobKey | None) -> 
             source=Source(record.topic, record.partition, record.offset),
             order_count=len(submission.orders),
             fingerprint=fingerprint(submission),
+            resubmission_of=submission.resubmissionOf,
         )
     )
 
@@ -165,7 +169,18 @@ def _read_completion(_record: SourceRecord, value: bytes, _key: JobKey | None) -
     return Apply(BatchCompleted(key, completion.successCount, completion.errorCount))
 
 
-def _refuse_completion(_record: SourceRecord, _key: JobKey | None, rejection: Rejection) -> Meaning:
+def _read_report(_record: SourceRecord, value: bytes, _key: JobKey | None) -> Meaning:
+    try:
+        report = ReportPayload.model_validate_json(value)
+    except ValidationError as error:
+        return Refuse(Rejection(DeadLetterReason.INVALID, _describe(error)))
+    order = OrderResult(
+        report.itemId, OrderStatus(report.status), report.trackingNumber, report.errorType, report.errorMessage
+    )
+    return Apply(OrderReported(JobKey(report.workspaceId, report.jobId), order))
+
+
+def _refuse_report(_record: SourceRecord, _key: JobKey | None, rejection: Rejection) -> Meaning:
     return Refuse(rejection)
 
 
@@ -194,5 +209,6 @@ class _SourceTopic:
 
 _SOURCES = {
     Topic.SUBMITTED: _SourceTopic(SUBMISSION_MAX_BYTES, _read_submission, _refuse_submission, ages=True),
-    Topic.BATCH_COMPLETED: _SourceTopic(COMPLETION_MAX_BYTES, _read_completion, _refuse_completion, ages=False),
+    Topic.BATCH_COMPLETED: _SourceTopic(COMPLETION_MAX_BYTES, _read_completion, _refuse_report, ages=False),
+    Topic.ORDER_REPORTED: _SourceTopic(REPORT_MAX_BYTES, _read_report, _refuse_report, ages=False),
 }

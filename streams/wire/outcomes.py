@@ -1,10 +1,11 @@
-"""The one outcome record of a job."""
+"""The one outcome record of a job, and what is told after it."""
 
 import uuid
+from datetime import datetime
 from typing import Any
 
-from schemas import JobCompleted, JobFailed
-from streams.core.job import Job, Status
+from schemas import JobAmended, JobCompleted, JobFailed, Record
+from streams.core.job import Job, OrderResult, OrderStatus, Status
 from streams.names import Header, Topic
 from streams.wire.records import NewRecord
 from streams.wire.rows import row_key, utc_text
@@ -26,12 +27,36 @@ def outcome_record(job: Job, partition: int, app_id: str) -> NewRecord:
     topic, outcome = (
         (Topic.COMPLETED, _completed(job)) if job.status is Status.COMPLETED else (Topic.FAILED, _failed(job))
     )
+    return _record(job, topic, outcome, event_id(job), job.ended_at, partition, app_id)
+
+
+def amendment_record(job: Job, partition: int, app_id: str) -> NewRecord:
+    """Return the record of what is known of an ended job by now. Raises pydantic's ValidationError for another job."""
+    known = len(job.orders) - job.reported(OrderStatus.UNREPORTED)
+    # All that is known only ever grows, so as much is the same.
+    amendment_id = str(uuid.uuid5(_EVENT_IDS, f"{event_id(job)}:{known}:{job.success_count is not None}"))
+    amendment = JobAmended.model_validate(
+        _ids(job)
+        | {
+            "outcomeId": event_id(job),
+            "reason": None if job.reason is None else job.reason.value,
+            "successCount": job.success_count,
+            "errorCount": job.error_count,
+            "amendedAt": job.amended_at,
+        }
+    )
+    return _record(job, Topic.AMENDED, amendment, amendment_id, job.amended_at, partition, app_id)
+
+
+def _record(
+    job: Job, topic: Topic, value: Record, record_id: str, at: datetime | None, partition: int, app_id: str
+) -> NewRecord:
     headers = {
         Header.CE_SPECVERSION: "1.0",
-        Header.CE_ID: event_id(job),
+        Header.CE_ID: record_id,
         Header.CE_SOURCE: f"/{app_id}",
         Header.CE_TYPE: f"{topic.value}.v1",
-        Header.CE_TIME: utc_text(job.ended_at) or "",
+        Header.CE_TIME: utc_text(at) or "",
         Header.CE_SUBJECT: job.job_id,
         Header.CE_PARTITIONKEY: job.workspace_id,
         Header.CONTENT_TYPE: "application/json",
@@ -40,7 +65,7 @@ def outcome_record(job: Job, partition: int, app_id: str) -> NewRecord:
         topic=topic.value,
         partition=partition,
         key=job.job_id.encode(),
-        value=outcome.model_dump_json().encode(),
+        value=value.model_dump_json().encode(),
         headers=tuple((name.value, text.encode()) for name, text in headers.items()),
     )
 
@@ -69,12 +94,29 @@ def _failed(job: Job) -> JobFailed:
     )
 
 
-def _common(job: Job) -> dict[str, Any]:
+def _ids(job: Job) -> dict[str, Any]:
     return {
         "jobId": job.job_id,
         "workspaceId": job.workspace_id,
         "status": job.status.value,
         "orderCount": job.order_count,
+        "orders": list(map(_order, job.orders)) or None,
+    }
+
+
+def _order(order: OrderResult) -> dict[str, Any]:
+    return {
+        "itemId": order.item_id,
+        "status": order.status.value,
+        "trackingNumber": order.tracking_number,
+        "errorType": order.error_type,
+        "errorMessage": order.error_message,
+    }
+
+
+def _common(job: Job) -> dict[str, Any]:
+    return _ids(job) | {
+        "resubmissionOf": job.resubmission_of,
         "submittedAt": job.submitted_at,
         "dispatchedAt": job.claimed_at,
         "acceptedAt": job.accepted_at,

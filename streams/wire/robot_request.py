@@ -4,13 +4,24 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from streams.wire.callback import callback_url
+
 
 @dataclass(frozen=True, slots=True)
 class Callback:
-    """Where the robot reports a batch, and the secret by which it shows who it is."""
+    """Where the robot reports a batch, and the secret by which it shows who it is.
+
+    `per_job`: the url is a template for the ids of the job (see callback.py), so that its reports can be told from
+    those of another job with the same orders.
+    """
 
     url: str
     secret: str = field(repr=False)
+    per_job: bool = False
+
+    def url_of(self, workspace_id: str, job_id: str) -> str:
+        """Return where the robot reports a job's batch."""
+        return callback_url(self.url, workspace_id, job_id) if self.per_job else self.url
 
 
 # Every field is raw: intake has checked the last value of each, which is the one that counts where a field
@@ -55,17 +66,27 @@ def build_request(payload: bytes, callback: Callback) -> RobotRequest:
     """Return the request for a submission's bytes. Raises msgspec's errors for bytes that are no submission."""
     submission = _submissions.decode(payload)
     credentials = _credentials.decode(submission.credentials)
+    workspace_id, job_id = _texts.decode(submission.workspaceId), _texts.decode(submission.jobId)
     body = {
         "workspaceId": submission.workspaceId,
         "credentials": credentials,
-        "callbackUrl": callback.url,
+        "callbackUrl": callback.url_of(workspace_id, job_id),
         "callbackSecret": callback.secret,
         "jobId": submission.jobId,
         "orders": _orders.decode(submission.orders),
     }
     return RobotRequest(
-        job_id=_texts.decode(submission.jobId),
-        workspace_id=_texts.decode(submission.workspaceId),
+        job_id=job_id,
+        workspace_id=workspace_id,
         body=msgspec.json.encode(body),
-        secrets=(_texts.decode(credentials.password), _texts.decode(credentials.username), callback.secret),
+        secrets=_secrets(credentials, callback),
     )
+
+
+def secrets_of(payload: bytes, callback: Callback) -> tuple[str, ...]:
+    """Return every secret that the robot gets with a submission. Raises msgspec's errors as `build_request` does."""
+    return _secrets(_credentials.decode(_submissions.decode(payload).credentials), callback)
+
+
+def _secrets(credentials: _Credentials, callback: Callback) -> tuple[str, ...]:
+    return _texts.decode(credentials.password), _texts.decode(credentials.username), callback.secret

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from streams.core.job import FailureReason, Job, JobKey, PutOff, Source, Status
+from streams.core.job import FailureReason, Job, JobKey, OrderResult, OrderStatus, PutOff, Source, Status
 from streams.names import CHANGELOG_MARKS
 
 # The value of the mark that a partition has a table (`CHANGELOG_TABLE_KEY`).
@@ -31,6 +31,10 @@ class _PutOff(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     gives_up_at: datetime | None = None
 
 
+# An order as an array without the Nones at its end: [item id, status, tracking number, error type, error message].
+_Order = tuple[str | None, ...]
+
+
 class _Row(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     version: int
     workspace_id: str
@@ -52,19 +56,26 @@ class _Row(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     robot_status: int | None = None
     robot_may_have_received: bool = False
     put_off: _PutOff | None = None
+    orders: tuple[_Order, ...] = ()
+    amended_at: datetime | None = None
+    resubmission_of: str | None = None
+    resubmitted_as: str | None = None
 
 
 class _Version(msgspec.Struct):
     version: int
 
 
-_FIELDS = tuple(name for name in _Row.__struct_fields__ if name not in ("version", "source", "put_off"))
+_NOT_AS_THEY_ARE = ("version", "source", "put_off", "orders")
+_FIELDS = tuple(name for name in _Row.__struct_fields__ if name not in _NOT_AS_THEY_ARE)
 _encoder = msgspec.json.Encoder()
-# How a row of each version is read; no version ever goes, or is read in another way. The next one adds its form, and
-# one function that makes its row of the row before it: {1: lambda value: second(first(value)), 2: ...}.
-_READERS: Mapping[int, Callable[[bytes], _Row]] = {1: msgspec.json.Decoder(_Row).decode}
-# The one that is written. It rises when an older release, which passes over a field that it does not know, and loses it
-# when it writes the row again, would decide wrongly; also with a status or reason that it does not know.
+# How a row of each version is read; no version ever goes, or is read in another way. One with another form than the
+# last adds that, and one function that makes its row of the row before it.
+_read_row = msgspec.json.Decoder(_Row).decode
+_READERS: Mapping[int, Callable[[bytes], _Row]] = {1: _read_row, 2: _read_row}
+# A row has the lowest version whose releases decide rightly by it. It rises when an older release, which passes over a
+# field that it does not know, and loses it when it writes the row again, would decide wrongly; also with a status or
+# reason that it does not know.
 ROW_VERSION = max(_READERS)
 _versions = msgspec.json.Decoder(_Version)
 _keys = msgspec.json.Decoder(tuple[str, str])
@@ -95,7 +106,27 @@ def encode_row(job: Job) -> bytes:
     """Return the changelog value of a job."""
     put_off = None if job.put_off is None else _PutOff(**asdict(job.put_off))
     values = {name: getattr(job, name) for name in _FIELDS}
-    return _encoder.encode(_Row(version=ROW_VERSION, source=job.source, put_off=put_off, **values))
+    orders = tuple(map(_order, job.orders))
+    return _encoder.encode(_Row(version=_version(job), source=job.source, put_off=put_off, orders=orders, **values))
+
+
+def _version(job: Job) -> int:
+    # Version 1 would let a job time out although each of its orders is reported. It writes no row of an ended one.
+    return 2 if job.orders and not job.ended else 1
+
+
+def _order(order: OrderResult) -> _Order:
+    fields: list[str | None] = list(order)
+    while fields[-1] is None or fields[-1] is OrderStatus.UNREPORTED:
+        fields.pop()
+    return tuple(fields)
+
+
+def _result(order: _Order) -> OrderResult:
+    item_id, status, *texts = (*order, None)[: max(2, len(order))]
+    if item_id is None:
+        raise ValueError("an order without an id")
+    return OrderResult(item_id, OrderStatus(status or OrderStatus.UNREPORTED), *texts)
 
 
 def decode_row(value: bytes) -> Job:
@@ -109,8 +140,10 @@ def decode_row(value: bytes) -> Job:
             )
         row = read(value)
         put_off = None if row.put_off is None else PutOff(**msgspec.structs.asdict(row.put_off))
-        return Job(source=Source(*row.source), put_off=put_off, **{name: getattr(row, name) for name in _FIELDS})
-    except (msgspec.MsgspecError, ValueError) as error:
+        values = {name: getattr(row, name) for name in _FIELDS}
+        orders = tuple(map(_result, row.orders))
+        return Job(source=Source(*row.source), put_off=put_off, orders=orders, **values)
+    except (msgspec.MsgspecError, ValueError, TypeError) as error:
         # What it quotes is a path in the row and never more than a word of it.
         raise UnreadableRowError(
             f"a job row cannot be read ({error}): it was written by a newer release, or by another program"

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from streams.core.deadlines import Deadlines
-from streams.core.job import FailureReason, Job, JobKey, PutOff, Source, Status
+from streams.core.job import FailureReason, Job, JobKey, OrderResult, PutOff, Source, Status
 
 KEY = JobKey("workspace-1", "job-1")
 SOURCE = Source("robot.job.submitted", 3, 41)
@@ -59,6 +59,7 @@ CALLED = replace(
     claimed_by="worker-1",
     deadline=CLAIM_DEADLINE,
     robot_may_have_received=True,
+    orders=(OrderResult("item-1"), OrderResult("item-2")),
 )
 ACCEPTED = replace(CALLED, accepted_at=ACCEPTED_AT, deadline=ACCEPTED_DEADLINE)
 COMPLETED = replace(ACCEPTED, status=Status.COMPLETED, ended_at=ENDED_AT, success_count=1, error_count=1)

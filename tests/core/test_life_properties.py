@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from streams.core.effects import CallRobot, PublishOutcome
+from streams.core.effects import CallRobot, PublishAmendment, PublishOutcome
 from streams.core.events import (
     Admitted,
     BatchCompleted,
@@ -17,10 +17,12 @@ from streams.core.events import (
     Event,
     InvalidSubmission,
     JobSubmitted,
+    OrderReported,
     PayloadGone,
+    Resubmitted,
     RobotAccepted,
 )
-from streams.core.job import FailureReason, Job, JobKey, Source, Status
+from streams.core.job import FailureReason, Job, JobKey, OrderResult, OrderStatus, Source, Status
 from streams.core.table import JobTable
 from streams.core.transition import State, state_of
 from tests.core.builders import DEADLINES, NOW
@@ -42,6 +44,10 @@ def surely_free_at(job: Job, patient: bool) -> datetime:
     assert job.ended_at is not None
     if job.status is Status.FAILED and not job.robot_may_have_received:
         return job.ended_at
+    reported = [order.status is not OrderStatus.UNREPORTED for order in job.orders]
+    told_late = job.success_count is not None or (all(reported) and len(reported) == job.order_count)
+    if job.status is Status.FAILED and told_late and job.amended_at is not None:
+        return job.amended_at + timedelta(seconds=5)
     if job.status is Status.FAILED and not patient:
         assert job.deadline is not None
         return job.deadline + timedelta(seconds=5)
@@ -69,8 +75,10 @@ class Lives(RuleBasedStateMachine):
         self.line: dict[str, list[JobKey]] = {"a": [], "b": []}
         # Until when the robot may be at work on a batch; None while nobody can say.
         self.robot_busy: dict[JobKey, datetime | None] = {}
-        # Late completions are in no row: after a restart their jobs hold their places for longer than they must.
+        # After a restart jobs hold their places for as long as their rows say.
         self.held_again: dict[JobKey, datetime] = {}
+        # The first report of each order that a job took.
+        self.reports: dict[JobKey, dict[str, OrderStatus]] = {}
         # Jobs whose last call did nothing, so that another one is no second one.
         self.refused: Counter[JobKey] = Counter()
         # Until when a workspace may have been told to wait, at the latest.
@@ -91,7 +99,9 @@ class Lives(RuleBasedStateMachine):
         if change.ignored is not None:
             assert (job, change.effects) == (before, ())
         if before is not None and before.ended:
-            assert job is before, "nothing changes after a terminal change"
+            learned = {name: getattr(job, name) for name in ("orders", "success_count", "error_count", "amended_at")}
+            assert replace(before, **learned, resubmitted_as=job and job.resubmitted_as) == job, "an outcome stays"
+            assert (PublishAmendment() in change.effects) == (job is not before and type(event) is not Resubmitted)
         if isinstance(event, RobotAccepted | CallFailed):
             self.calls_out.discard(event.key)
         if job is None:
@@ -122,6 +132,7 @@ class Lives(RuleBasedStateMachine):
         line.append(job.key)
         line.sort(key=lambda key: self.rows[key].source.offset)
         self.robot_busy.pop(job.key)
+        self.reports.pop(job.key, None)
         self.held_again.pop(job.key, None)
 
     def let_go(self, key: JobKey, surely_at: datetime) -> None:
@@ -161,7 +172,9 @@ class Lives(RuleBasedStateMachine):
             ]
             assert free == [], "a workspace with a free place and a waiting job is never passed over"
             return
-        self.apply(PayloadGone(job.key, "gone") if gone else Admitted(job.key, "worker-1"))
+        # Half of the jobs are followed order by order.
+        items = tuple(f"item-{nth}" for nth in range(job.order_count or 0)) if job.source.offset % 2 else ()
+        self.apply(PayloadGone(job.key, "gone") if gone else Admitted(job.key, "worker-1", items))
 
     @precondition(lambda self: self.calls_out)
     @rule(data=st.data())
@@ -190,10 +203,33 @@ class Lives(RuleBasedStateMachine):
 
     @rule(key=keys, success=counts, error=counts)
     def a_completion_is_read(self, key: JobKey, success: int, error: int) -> None:
-        late = key in self.rows and self.rows[key].status is Status.FAILED
         self.apply(BatchCompleted(key, success, error))
-        if late and key not in self.calls_out:
-            self.let_go(key, self.now + timedelta(seconds=5))
+
+    @rule(key=keys, nth=counts, status=st.sampled_from([OrderStatus.SUCCESS, OrderStatus.ERROR]))
+    def an_order_is_reported(self, key: JobKey, nth: int, status: OrderStatus) -> None:
+        before = self.rows.get(key)
+        self.apply(OrderReported(key, OrderResult(f"item-{nth}", status)))
+        after = self.rows.get(key)
+        if before is not None and after is not None and after is not before:
+            taken = self.reports.setdefault(key, {})
+            assert f"item-{nth}" not in taken, "the first report of an order counts"
+            taken[f"item-{nth}"] = status
+            if before.status is Status.PROCESSING:
+                whole = len(taken) == before.order_count
+                assert (after.status is Status.COMPLETED) == whole, "a job is completed by the report of its last order"
+
+    @rule(key=keys, new=st.sampled_from(["again-1", "again-2"]))
+    def its_orders_are_tried_again(self, key: JobKey, new: str) -> None:
+        before = self.rows.get(key)
+        self.apply(Resubmitted(key, new))
+        if before is not None:
+            assert self.rows[key].resubmitted_as == (before.resubmitted_as or (new if before.ended else None))
+
+    @invariant()
+    def a_row_says_of_each_order_what_was_reported_first(self) -> None:
+        for key, job in self.rows.items():
+            told = {order.item_id: order.status for order in job.orders if order.status is not OrderStatus.UNREPORTED}
+            assert told == self.reports.get(key, {})
 
     @rule(key=keys)
     def a_deadline_is_said_to_have_passed(self, key: JobKey) -> None:

@@ -7,7 +7,7 @@ from typing import Any, cast, get_args
 import pytest
 
 from streams.core.deadlines import Deadlines
-from streams.core.effects import CallRobot, IgnoreReason, PublishOutcome
+from streams.core.effects import CallRobot, Effect, IgnoreReason, PublishAmendment, PublishOutcome
 from streams.core.events import (
     Admitted,
     BatchCompleted,
@@ -16,10 +16,12 @@ from streams.core.events import (
     Event,
     InvalidSubmission,
     JobSubmitted,
+    OrderReported,
     PayloadGone,
+    Resubmitted,
     RobotAccepted,
 )
-from streams.core.job import FailureReason, Job, JobKey, PutOff, Source, Status
+from streams.core.job import FailureReason, Job, JobKey, OrderResult, OrderStatus, PutOff, Source, Status
 from streams.core.transition import TABLE, ImpossibleTransitionError, State, state_of, transition
 from tests.core.builders import (
     ACCEPTED,
@@ -51,17 +53,19 @@ JOBS: dict[State, Job | None] = {
 EVENTS: dict[type[object], Event] = {
     JobSubmitted: JobSubmitted(KEY, SUBMITTED_AT, SOURCE, 2, "f1"),
     InvalidSubmission: InvalidSubmission(KEY, SUBMITTED_AT, OTHER_SOURCE, "orders: Field required"),
-    Admitted: Admitted(KEY, "worker-1"),
+    Admitted: Admitted(KEY, "worker-1", ("item-1", "item-2")),
     PayloadGone: PayloadGone(KEY, "The submission is no longer in its topic"),
     RobotAccepted: RobotAccepted(KEY, ACCEPTED_AT),
     CallFailed: CallFailed(KEY, FailureReason.ROBOT_REJECTED, "Robot service error 409: busy", False, 409),
     BatchCompleted: BatchCompleted(KEY, 1, 1),
+    OrderReported: OrderReported(KEY, OrderResult("item-2", OrderStatus.SUCCESS, "TN-2")),
+    Resubmitted: Resubmitted(KEY, "job-2"),
     DeadlinePassed: DeadlinePassed(KEY),
 }
 
 # What each cell does to the row: a new row with its one effect (None: no effect), a reason for which the
 # event is ignored, or "-" where it cannot happen.
-Changed = tuple[Job, type[CallRobot] | type[PublishOutcome] | None]
+Changed = tuple[Job, type[Effect] | None]
 CANNOT = "-"
 
 INVALID = Job(
@@ -82,6 +86,7 @@ CLAIMED = replace(
     claimed_by="worker-1",
     deadline=NOW + timedelta(seconds=30 + 60 + 2 * 30 + 300),
     robot_may_have_received=True,
+    orders=(OrderResult("item-1"), OrderResult("item-2")),
 )
 EXPIRED = replace(
     PENDING,
@@ -113,6 +118,7 @@ TIMED_OUT = replace(
     reason=FailureReason.TIMEOUT,
     error="The robot accepted the batch, but no completion came in time",
 )
+ONE_REPORTED = (OrderResult("item-1"), OrderResult("item-2", OrderStatus.SUCCESS, "TN-2"))
 REPORTED = {"status": Status.COMPLETED, "ended_at": NOW, "success_count": 1, "error_count": 1}
 
 DUPLICATE, CONFLICT, DECIDED = IgnoreReason.DUPLICATE, IgnoreReason.CONFLICT, IgnoreReason.ALREADY_DECIDED
@@ -127,6 +133,8 @@ CELLS: dict[State, tuple[Changed | IgnoreReason | str, ...]] = {
         CANNOT,
         CANNOT,
         IgnoreReason.UNKNOWN_JOB,
+        IgnoreReason.UNKNOWN_JOB,
+        IgnoreReason.UNKNOWN_JOB,
         CANNOT,
     ),
     State.PENDING: (
@@ -137,6 +145,8 @@ CELLS: dict[State, tuple[Changed | IgnoreReason | str, ...]] = {
         CANNOT,
         CANNOT,
         IgnoreReason.NOT_DISPATCHED,
+        IgnoreReason.NOT_DISPATCHED,
+        IgnoreReason.NOT_ENDED,
         IgnoreReason.DEADLINE_MOVED,
     ),
     State.CALLED: (
@@ -147,6 +157,8 @@ CELLS: dict[State, tuple[Changed | IgnoreReason | str, ...]] = {
         (ACCEPTED, None),
         (REJECTED, PublishOutcome),
         (replace(CALLED, **cast(Any, REPORTED)), PublishOutcome),
+        (replace(CALLED, orders=ONE_REPORTED), None),
+        IgnoreReason.NOT_ENDED,
         (UNANSWERED, PublishOutcome),
     ),
     State.ACCEPTED: (
@@ -157,10 +169,34 @@ CELLS: dict[State, tuple[Changed | IgnoreReason | str, ...]] = {
         DECIDED,
         DECIDED,
         (replace(ACCEPTED, **cast(Any, REPORTED)), PublishOutcome),
+        (replace(ACCEPTED, orders=ONE_REPORTED), None),
+        IgnoreReason.NOT_ENDED,
         (TIMED_OUT, PublishOutcome),
     ),
-    State.COMPLETED: (DUPLICATE, CONFLICT, CANNOT, CANNOT, DECIDED, DECIDED, DUPLICATE, DECIDED),
-    State.FAILED: (DUPLICATE, CONFLICT, CANNOT, CANNOT, DECIDED, DECIDED, IgnoreReason.LATE_COMPLETION, DECIDED),
+    State.COMPLETED: (
+        DUPLICATE,
+        CONFLICT,
+        CANNOT,
+        CANNOT,
+        DECIDED,
+        DECIDED,
+        DUPLICATE,
+        (replace(COMPLETED, orders=ONE_REPORTED, amended_at=NOW), PublishAmendment),
+        (replace(COMPLETED, resubmitted_as="job-2"), None),
+        DECIDED,
+    ),
+    State.FAILED: (
+        DUPLICATE,
+        CONFLICT,
+        CANNOT,
+        CANNOT,
+        DECIDED,
+        DECIDED,
+        (replace(FAILED, success_count=1, error_count=1, amended_at=NOW), PublishAmendment),
+        (replace(FAILED, orders=ONE_REPORTED, amended_at=NOW), PublishAmendment),
+        (replace(FAILED, resubmitted_as="job-2"), None),
+        DECIDED,
+    ),
 }
 
 ALL_CELLS = [
@@ -191,10 +227,10 @@ def test_a_cell_does_exactly_what_the_design_says(
     assert before == untouched
 
 
-def test_the_cases_above_are_all_six_states_times_all_eight_events() -> None:
+def test_the_cases_above_are_all_six_states_times_all_ten_events() -> None:
     assert set(CELLS) == set(State)
     assert set(EVENTS) == set(get_args(Event))
-    assert len(ALL_CELLS) == 48
+    assert len(ALL_CELLS) == 60
     possible = {(cell.values[0], cell.values[1]) for cell in ALL_CELLS if cell.values[2] != CANNOT}
     assert possible == set(TABLE)
 
@@ -452,9 +488,93 @@ def test_a_completion_without_success_agrees_with_a_batch_in_which_the_robot_cou
     for job, success, reason in (
         (refused, 0, IgnoreReason.AGREES),
         (refused, 1, IgnoreReason.LATE_COMPLETION),
-        (FAILED, 0, IgnoreReason.LATE_COMPLETION),
+        (replace(refused, robot_status=409), 0, IgnoreReason.LATE_COMPLETION),
     ):
         assert transition(job, BatchCompleted(KEY, success, 2 - success), NOW, DEADLINES) == (job, (), reason)
+
+
+def reported(job: Job, *reports: OrderResult) -> tuple[Job, tuple[Effect, ...], IgnoreReason | None]:
+    """Return the job after the last of these reports, with what that one led to."""
+    effects: tuple[Effect, ...] = ()
+    ignored = None
+    for report in reports:
+        row, effects, ignored = transition(job, OrderReported(KEY, report), NOW, DEADLINES)
+        assert row is not None
+        job = row
+    return job, effects, ignored
+
+
+SHIPPED, BROKEN = (
+    OrderResult("item-1", OrderStatus.SUCCESS, "TN-1"),
+    OrderResult("item-2", OrderStatus.ERROR, None, "portal", "No such city"),
+)
+
+
+@pytest.mark.parametrize("job", [CALLED, ACCEPTED])
+@pytest.mark.parametrize("reports", [(SHIPPED, BROKEN), (BROKEN, SHIPPED), (SHIPPED, SHIPPED, BROKEN)])
+def test_the_last_orders_report_completes_the_job_as_a_completion_would(
+    job: Job, reports: tuple[OrderResult, ...]
+) -> None:
+    row, effects, _ = reported(job, *reports)
+    assert effects == (PublishOutcome(),)
+    assert row == replace(job, **cast(Any, REPORTED), orders=(SHIPPED, BROKEN))
+
+
+def test_of_several_reports_of_an_order_the_first_one_counts() -> None:
+    first, _, _ = reported(ACCEPTED, SHIPPED)
+    assert reported(first, SHIPPED) == (first, (), IgnoreReason.DUPLICATE)
+    for other in (SHIPPED._replace(status=OrderStatus.ERROR), SHIPPED._replace(tracking_number="TN-9")):
+        assert reported(first, other) == (first, (), IgnoreReason.DUPLICATE_MISMATCH)
+
+
+@pytest.mark.parametrize("job", [ACCEPTED, COMPLETED, FAILED])
+def test_an_order_that_the_batch_does_not_have_changes_nothing(job: Job) -> None:
+    unknown = OrderResult("item-3", OrderStatus.SUCCESS)
+    assert reported(job, unknown) == (job, (), IgnoreReason.UNKNOWN_ITEM)
+    untold = replace(job, orders=())
+    assert reported(untold, SHIPPED) == (untold, (), IgnoreReason.UNKNOWN_ITEM), "it is not followed order by order"
+
+
+def test_a_batch_with_two_orders_of_one_item_id_is_not_completed_by_reports() -> None:
+    job = replace(ACCEPTED, order_count=3)
+    row, effects, ignored = reported(job, SHIPPED, BROKEN)
+    assert (row.status, effects, ignored) == (Status.PROCESSING, (), None)
+
+
+@pytest.mark.parametrize(("status", "may_have", "taken"), [(400, False, True), (409, False, False), (503, True, True)])
+def test_what_is_reported_late_is_told_unless_the_robot_cannot_have_had_the_batch(
+    status: int, may_have: bool, taken: bool
+) -> None:
+    """It answers 400 only after it has reported every order."""
+    job = replace(FAILED, robot_status=status, robot_may_have_received=may_have)
+    row, effects, ignored = reported(job, BROKEN)
+    assert (effects, ignored) == (((PublishAmendment(),), None) if taken else ((), IgnoreReason.LATE_REPORT))
+    assert (row is job) == (not taken)
+
+
+def test_of_several_late_completions_the_first_one_counts() -> None:
+    row, _, _ = transition(FAILED, BatchCompleted(KEY, 1, 1), NOW, DEADLINES)
+    for counts, why in (((1, 1), IgnoreReason.DUPLICATE), ((2, 0), IgnoreReason.DUPLICATE_MISMATCH)):
+        assert transition(row, BatchCompleted(KEY, *counts), NOW, DEADLINES) == (row, (), why)
+
+
+def test_a_completion_with_other_results_than_were_reported_shows_in_the_row() -> None:
+    row, _, _ = reported(ACCEPTED, BROKEN)
+    for counts, mismatch in (((1, 1), False), ((2, 0), True)):
+        job, _, _ = transition(row, BatchCompleted(KEY, *counts), NOW, DEADLINES)
+        assert job is not None
+        assert job.counts_mismatch is mismatch
+
+
+def test_a_job_is_tried_again_as_one_other_job_only() -> None:
+    row, effects, ignored = transition(FAILED, Resubmitted(KEY, "job-2"), NOW, DEADLINES)
+    assert (effects, ignored) == ((), None)
+    for new, why in (("job-2", IgnoreReason.DUPLICATE), ("job-3", IgnoreReason.ALREADY_RESUBMITTED)):
+        assert transition(row, Resubmitted(KEY, new), NOW, DEADLINES) == (row, (), why)
+
+
+def test_a_call_that_was_refused_before_any_effect_leaves_no_order_behind() -> None:
+    assert put_off(CALLED, BUSY, NOW).orders == ()
 
 
 def test_counts_that_do_not_add_up_to_the_orders_complete_the_job_and_show_in_its_row() -> None:
@@ -480,7 +600,7 @@ def test_a_row_of_no_known_status_stops_the_program() -> None:
         transition(bogus, EVENTS[JobSubmitted], NOW, DEADLINES)
 
 
-@pytest.mark.parametrize("name", ["submitted_at", "claimed_at", "accepted_at", "deadline", "ended_at"])
+@pytest.mark.parametrize("name", ["submitted_at", "claimed_at", "accepted_at", "deadline", "ended_at", "amended_at"])
 def test_a_job_takes_no_time_without_its_zone(name: str) -> None:
     naive = datetime(2026, 1, 31, 12)  # noqa: DTZ001 # the point of the test
     with pytest.raises(ValueError, match="a naive datetime in job job-1"):
@@ -492,7 +612,7 @@ def test_a_job_is_identified_by_its_workspace_and_its_id() -> None:
     assert replace(PENDING, workspace_id="workspace-2").key != KEY
 
 
-def test_a_row_has_no_field_for_a_credential_or_an_order() -> None:
+def test_a_row_has_no_field_for_a_credential_or_what_an_order_holds() -> None:
     assert {field.name for field in fields(Job)} == {
         "workspace_id",
         "job_id",
@@ -513,4 +633,9 @@ def test_a_row_has_no_field_for_a_credential_or_an_order() -> None:
         "robot_status",
         "robot_may_have_received",
         "put_off",
+        "orders",
+        "amended_at",
+        "resubmission_of",
+        "resubmitted_as",
     }
+    assert OrderResult._fields == ("item_id", "status", "tracking_number", "error_type", "error_message")

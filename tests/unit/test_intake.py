@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, reject
 from hypothesis import strategies as st
 
-from streams.core.events import BatchCompleted, InvalidSubmission, JobSubmitted
+from streams.core.events import BatchCompleted, InvalidSubmission, JobSubmitted, OrderReported
 from streams.core.job import JobKey, Source
 from streams.names import SOURCE_TOPICS, DeadLetterReason, Topic
 from streams.wire.intake import (
@@ -57,7 +57,7 @@ def completed(value: bytes | None, **other: Any) -> Meaning:
     return read(record(value, topic=Topic.BATCH_COMPLETED, partition=HOME, **other))
 
 
-def event_of(meaning: Meaning) -> JobSubmitted | InvalidSubmission | BatchCompleted | None:
+def event_of(meaning: Meaning) -> JobSubmitted | InvalidSubmission | BatchCompleted | OrderReported | None:
     return meaning.event if isinstance(meaning, Apply | RefuseAndFail) else None
 
 
