@@ -7,6 +7,7 @@ languages (`python -m schemas.generate` writes them).
 from typing import Final
 
 from schemas._base import COUNT_MAX, ID_MAX_LENGTH, Record, explain
+from schemas._outcome import OrderOutcome
 from schemas.batch_completed import BatchCompleted
 from schemas.dead_letter import DeadLetterHeaders
 from schemas.job_amended import JobAmended
@@ -40,6 +41,7 @@ __all__ = [
     "JobFailed",
     "JobSubmitted",
     "Order",
+    "OrderOutcome",
     "OrderReported",
     "Record",
     "explain",

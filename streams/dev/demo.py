@@ -16,9 +16,10 @@ from streams.dev import demo_jobs
 from streams.dev.demo_jobs import Case
 from streams.dev.demo_report import report
 from streams.dev.history import History, Post, read_history, read_posts
-from streams.dev.history_check import Violation, check
+from streams.dev.history_check import check
 from streams.dev.stack import PARTITIONS, POLL_SECONDS, Plan, RobotOptions, Stack, environment
 from streams.dev.table import live_jobs, shown_steps
+from streams.dev.violations import Violation
 from streams.names import Topic
 from streams.wire.placement import partition_of
 

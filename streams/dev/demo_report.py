@@ -12,7 +12,7 @@ from rich.table import Table
 from streams.core.job import JobKey
 from streams.dev.demo_jobs import CASES, COMPLETED, POISON_STORY, Case
 from streams.dev.history import History, Post
-from streams.dev.history_check import Violation
+from streams.dev.violations import Violation
 from streams.names import DeadLetterReason
 
 # Each column with the least width that it keeps on a narrow terminal.

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,13 +16,17 @@ from schemas import ID_MAX_LENGTH
 from streams.core.job import BUSY_STATUSES, Job, JobKey
 from streams.kafka.admin import admin_client
 from streams.kafka.messages import source_record
-from streams.names import DLQ_OF, OUTCOME_TOPICS, SOURCE_TOPICS, Header, Topic, changelog_topic
-from streams.wire.records import SourceRecord
+from streams.names import DLQ_OF, OUTCOME_TOPICS, Header, Topic, changelog_topic
+from streams.wire.records import Headers, SourceRecord
 from streams.wire.rows import decode_entry
 
 # A worker that was killed can leave a transaction open, which hides what lies behind it until it times out (20 s).
 READ_SECONDS = 60.0
 _LETTER_HEADERS = (Header.DLQ_ID, Header.DLQ_REASON)
+
+
+# A record by all that a copy of it has too.
+Copy = tuple[str, int, bytes | None, bytes | None, Headers]
 
 
 class Post(NamedTuple):
@@ -52,8 +56,12 @@ class History:
 
     def outcomes(self) -> dict[JobKey, list[dict[str, Any]]]:
         """Return the values of the outcome records by job."""
+        return self.values(*OUTCOME_TOPICS)
+
+    def values(self, *topics: str) -> dict[JobKey, list[dict[str, Any]]]:
+        """Return the values of the records of some topics by job."""
         found: dict[JobKey, list[dict[str, Any]]] = defaultdict(list)
-        for topic in OUTCOME_TOPICS:
+        for topic in topics:
             for record in self.of(topic):
                 value = msgspec.json.decode(record.value or b"")
                 found[JobKey(value["workspaceId"], value["jobId"])].append(value)
@@ -83,7 +91,7 @@ async def read_history(client_options: Mapping[str, Any], app_id: str) -> Histor
 
     Raises HistoryError when a topic is missing, or when a transaction stays open for too long.
     """
-    topics = [*SOURCE_TOPICS, *OUTCOME_TOPICS, *DLQ_OF.values(), changelog_topic(app_id)]
+    topics = [*map(str, Topic), changelog_topic(app_id)]
     sources = await _sources(client_options, topics)
     ends = await _high_watermarks(client_options, sources)
     records: dict[str, list[SourceRecord]] = {topic: [] for topic in topics}
@@ -161,6 +169,16 @@ def job_key(record: SourceRecord) -> JobKey | None:
         return None
     key = JobKey(ids.workspaceId, ids.jobId)
     return key if all(isinstance(name, str) and 0 < len(name) <= ID_MAX_LENGTH for name in key) else None
+
+
+def copy_in(record: SourceRecord, partition: int) -> Copy:
+    """Return what a record is as a copy in a partition."""
+    return record.topic, partition, record.key, record.value, record.headers
+
+
+def copies_of(records: Iterable[SourceRecord]) -> set[Copy]:
+    """Return each record as a copy where it lies."""
+    return {copy_in(record, record.partition) for record in records}
 
 
 def position(record: SourceRecord) -> str:

@@ -9,17 +9,18 @@ import base64
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from enum import StrEnum
 from functools import cached_property
 from itertools import dropwhile
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import ValidationError
 
 from schemas import BatchCompleted, JobSubmitted
 from streams.core.job import FailureReason, JobKey
 from streams.core.transition import BAD_REQUEST
-from streams.dev.history import History, Post, job_key, position
+from streams.dev.history import History, Post, copies_of, copy_in, job_key, position
+from streams.dev.report_check import check_reports
+from streams.dev.violations import Violation, ViolationKind, name_of
 from streams.names import DeadLetterReason, Topic
 from streams.wire.placement import partition_of
 from streams.wire.records import SourceRecord
@@ -31,33 +32,10 @@ _NEVER_SENT = (
     FailureReason.INVALID_SUBMISSION,
     FailureReason.SUBMISSION_EXPIRED,
 )
+# What the robot says of an order is written down as it came, for the worker to scrub.
+_MAY_HAVE_SECRETS = (Topic.SUBMITTED, Topic.DLQ_SUBMITTED, Topic.ORDER_REPORTED, Topic.DLQ_ORDER_REPORTED)
 _BASE64_MIN_LENGTH = 6
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
-
-
-class ViolationKind(StrEnum):
-    """What can be wrong with a history."""
-
-    POSTED_TWICE = "handed over more than once"
-    POSTED_UNKNOWN = "posted, but never submitted"
-    POST_DENIED = "posted, but its outcome says that it cannot have been"
-    NO_OUTCOME = "accepted, but without an outcome"
-    SEVERAL_OUTCOMES = "more than one outcome"
-    UNKNOWN_OUTCOME = "an outcome of a job that was never submitted"
-    COMPLETION_IGNORED = "completed in time, but timed out"
-    UNACCOUNTED = "a record of which nothing came"
-    SECRET = "a secret outside its topics"  # noqa: S105 # says what is wrong, is none
-
-
-class Violation(NamedTuple):
-    """A promise that was not kept. `subject` is a job or a record, `detail` never quotes a payload."""
-
-    kind: ViolationKind
-    subject: str
-    detail: str
-
-    def __str__(self) -> str:
-        return f"{self.subject}: {self.kind.value} ({self.detail})"
 
 
 def check(history: History, posts: Iterable[Post], secrets: Iterable[str] = ()) -> list[Violation]:
@@ -74,12 +52,9 @@ def check(history: History, posts: Iterable[Post], secrets: Iterable[str] = ()) 
         *_check_deadlines(facts),
         *_check_submissions(facts),
         *_check_completions(facts),
+        *check_reports(history),
         *_check_secrets(history, secrets),
     ]
-
-
-def _name(key: JobKey) -> str:
-    return f"job {key.job_id} of workspace {key.workspace_id}"
 
 
 def _content(record: SourceRecord) -> str | None:
@@ -107,6 +82,7 @@ class _Facts:
         self.submitted = history.of(Topic.SUBMITTED)
         self.reported = history.of(Topic.BATCH_COMPLETED)
         self.outcomes = history.outcomes()
+        self.amendments = history.values(Topic.AMENDED)
         self.rows = history.rows()
         self.content = {position(record): _content(record) for record in self.submitted}
         self._partitions = history.partitions
@@ -118,12 +94,11 @@ class _Facts:
 
     @cached_property
     def _copies(self) -> set[tuple[Any, ...]]:
-        sources = (*self.submitted, *self.reported)
-        return {(record.topic, record.partition, record.key, record.value, record.headers) for record in sources}
+        return copies_of((*self.submitted, *self.reported))
 
     def forwarded(self, record: SourceRecord, target: int) -> bool:
         """Whether the same bytes lie in the target partition."""
-        return (record.topic, target, record.key, record.value, record.headers) in self._copies
+        return copy_in(record, target) in self._copies
 
     @cached_property
     def founders(self) -> dict[JobKey, SourceRecord]:
@@ -149,12 +124,12 @@ def _check_posts(facts: _Facts, posts: Sequence[Post]) -> Iterator[Violation]:
         counted = list(dropwhile(lambda post: not post.handed_over, of_job))
         if len(counted) > 1:
             count, times = len(counted), ", ".join(post.received_at.isoformat() for post in counted)
-            yield Violation(ViolationKind.POSTED_TWICE, _name(key), f"{count} POSTs, at {times}")
+            yield Violation(ViolationKind.POSTED_TWICE, name_of(key), f"{count} POSTs, at {times}")
         if key not in valid:
-            yield Violation(ViolationKind.POSTED_UNKNOWN, _name(key), "no valid submission has its ids")
+            yield Violation(ViolationKind.POSTED_UNKNOWN, name_of(key), "no valid submission has its ids")
         for outcome in facts.outcomes.get(key, ()) if counted else ():
             if outcome.get("reason") in _NEVER_SENT:
-                yield Violation(ViolationKind.POST_DENIED, _name(key), outcome["reason"])
+                yield Violation(ViolationKind.POST_DENIED, name_of(key), outcome["reason"])
 
 
 def _check_outcomes(facts: _Facts) -> Iterator[Violation]:
@@ -162,14 +137,14 @@ def _check_outcomes(facts: _Facts) -> Iterator[Violation]:
     for key, outcomes in facts.outcomes.items():
         if len(outcomes) > 1:
             detail = ", ".join(outcome.get("reason") or outcome["status"] for outcome in outcomes)
-            yield Violation(ViolationKind.SEVERAL_OUTCOMES, _name(key), detail)
+            yield Violation(ViolationKind.SEVERAL_OUTCOMES, name_of(key), detail)
         if key not in submitted:
-            yield Violation(ViolationKind.UNKNOWN_OUTCOME, _name(key), outcomes[0]["status"])
+            yield Violation(ViolationKind.UNKNOWN_OUTCOME, name_of(key), outcomes[0]["status"])
     for key, founder in facts.founders.items():
         if key not in facts.outcomes:
             row = facts.rows.get(key)
             detail = f"{position(founder)}, {row.status if row else 'not in the table'}"
-            yield Violation(ViolationKind.NO_OUTCOME, _name(key), detail)
+            yield Violation(ViolationKind.NO_OUTCOME, name_of(key), detail)
 
 
 def _check_deadlines(facts: _Facts) -> Iterator[Violation]:
@@ -186,7 +161,7 @@ def _check_deadlines(facts: _Facts) -> Iterator[Violation]:
         for record in completions[key]:
             if row.claimed_at <= record.timestamp < row.deadline:
                 detail = f"{row.reason}, {position(record)} came {row.deadline - record.timestamp} before the deadline"
-                yield Violation(ViolationKind.COMPLETION_IGNORED, _name(key), detail)
+                yield Violation(ViolationKind.COMPLETION_IGNORED, name_of(key), detail)
 
 
 def _check_submissions(facts: _Facts) -> Iterator[Violation]:
@@ -230,8 +205,8 @@ def _completion_problem(facts: _Facts, record: SourceRecord) -> str | None:
         return None if facts.forwarded(record, facts.home(key)) else "misplaced, not forwarded"
     if counts is None:
         return "against the contract"
-    outcomes = facts.outcomes.get(key, ())
-    if counts in [(outcome.get("successCount"), outcome.get("errorCount")) for outcome in outcomes]:
+    known = (*facts.outcomes.get(key, ()), *facts.amendments.get(key, ()))
+    if counts in [(value.get("successCount"), value.get("errorCount")) for value in known]:
         return None
     # The robot reports every order as failed before it answers that it can do nothing.
     agrees = counts[0] == 0 and any(
@@ -243,7 +218,7 @@ def _completion_problem(facts: _Facts, record: SourceRecord) -> str | None:
 def _check_secrets(history: History, secrets: Iterable[str]) -> Iterator[Violation]:
     forms = {form for secret in secrets for form in _forms(secret)}
     for topic, records in history.records.items():
-        if topic in (Topic.SUBMITTED, Topic.DLQ_SUBMITTED):
+        if topic in _MAY_HAVE_SECRETS:
             continue
         for record in records:
             parts = [("key", record.key), ("value", record.value), *((f"header {n}", v) for n, v in record.headers)]

@@ -130,7 +130,8 @@ class Journal:
         self.metrics.outcomes.labels(job.status.value, job.reason.value if job.reason else "").inc()
         self.metrics.job_duration.labels(job.status.value).observe((now - job.submitted_at).total_seconds())
         if job.status is Status.COMPLETED:
-            self.metrics.completions.labels("early" if job.accepted_at is None else "matched").inc()
+            if isinstance(event, BatchCompleted):
+                self.metrics.completions.labels("early" if job.accepted_at is None else "matched").inc()
             if job.counts_mismatch:
                 self.metrics.counts_mismatches.inc()
             counts = {"success_count": job.success_count, "error_count": job.error_count}

@@ -14,7 +14,8 @@ from schemas import JobFailed
 from streams.core.deadlines import Deadlines
 from streams.core.job import FailureReason, JobKey
 from streams.dev.history import History, HistoryError, Post, job_key, read_history, read_posts
-from streams.dev.history_check import ViolationKind, check
+from streams.dev.history_check import check
+from streams.dev.violations import ViolationKind
 from streams.names import OUTCOME_TOPICS, Topic, changelog_topic
 from streams.wire.placement import partition_of
 from tests.chaos.brokers import PARTITIONS

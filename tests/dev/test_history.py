@@ -12,7 +12,8 @@ from aiokafka import AIOKafkaProducer
 
 from streams.core.job import FailureReason, Job, JobKey, Source, Status
 from streams.dev.history import History, HistoryError, Post, position, read_history, read_posts
-from streams.dev.history_check import ViolationKind, check
+from streams.dev.history_check import check
+from streams.dev.violations import ViolationKind
 from streams.kafka.topics import create_topics
 from streams.names import DeadLetterReason, Topic, changelog_topic
 from streams.wire.dead_letters import dead_letter

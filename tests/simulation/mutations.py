@@ -10,17 +10,19 @@ import pytest
 
 from streams.core import transition as core
 from streams.core.deadlines import Deadlines
-from streams.core.events import CallFailed, JobSubmitted
-from streams.core.job import Job, JobKey, Status
+from streams.core.events import CallFailed, JobSubmitted, OrderReported
+from streams.core.job import Job, JobKey, OrderResult, Status
 from streams.core.table import JobTable
 from streams.core.transition import State
-from streams.dev.history_check import ViolationKind as Kind
+from streams.dev.violations import ViolationKind as Kind
 from streams.engine import calls
 from streams.engine.barrier import ReadBarrier
 from streams.engine.deadline_scan import DeadlineScan
 from streams.engine.holes import HoleCheck
 from streams.engine.ports import Answer, Rejected, Unknown
+from streams.engine.submissions import Submissions
 from streams.engine.watchdog import Watchdog
+from streams.names import Topic
 from streams.wire import intake
 from streams.wire.records import NewRecord
 from tests.simulation.broker import RefusedError, SimulatedBroker, SimulatedPartitionLog, SimulatedReader
@@ -222,6 +224,47 @@ def no_patience(patch: pytest.MonkeyPatch) -> None:
     patch.setitem(cells, (State.CALLED, CallFailed), cell)
 
 
+def reports_skip_the_barrier(patch: pytest.MonkeyPatch) -> None:
+    """A deadline is decided without looking at the reports that are in the log."""
+    patch.setattr("streams.engine.barrier.REPORT_TOPICS", (Topic.BATCH_COMPLETED,))
+
+
+def reports_lost_in_the_row(patch: pytest.MonkeyPatch) -> None:
+    """A new owner finds a job at the robot without what was reported of it."""
+    real = JobTable.load
+
+    def load(self: JobTable, key: JobKey, row: Job | None) -> None:
+        if row is not None and row.status is Status.PROCESSING:
+            row = replace(row, orders=tuple(OrderResult(order.item_id) for order in row.orders))
+        real(self, key, row)
+
+    patch.setattr(JobTable, "load", load)
+
+
+def nothing_amended(patch: pytest.MonkeyPatch) -> None:
+    """What becomes known late is written down, and told to nobody."""
+    patch.setattr("streams.engine.ledger.PublishAmendment", object)
+
+
+def words_not_scrubbed(patch: pytest.MonkeyPatch) -> None:
+    """What the robot says of an order is passed on as it came."""
+    patch.setattr(Submissions, "scrubbed", lambda _self, _key, report: report)
+
+
+def reports_credited_to_another_job(patch: pytest.MonkeyPatch) -> None:
+    """A report is taken by whichever job has such an order, as with a callback that names only the order."""
+    real = intake.interpret
+
+    def interpret(record: Any, *more: Any) -> Any:
+        meaning = real(record, *more)
+        if isinstance(meaning, intake.Apply) and isinstance(meaning.event, OrderReported):
+            key = meaning.event.key._replace(job_id=f"job-{int(meaning.event.key.job_id[4:]) + 1}")
+            return intake.Apply(replace(meaning.event, key=key))
+        return meaning
+
+    patch.setattr("streams.engine.ledger.interpret", interpret)
+
+
 # Each with what it must lead to, all of it, somewhere.
 MUTATIONS: tuple[tuple[Mutation, set[str]], ...] = (
     (without_the_fence, {Kind.SEVERAL_OUTCOMES, Kind.POSTED_TWICE}),
@@ -244,4 +287,9 @@ MUTATIONS: tuple[tuple[Mutation, set[str]], ...] = (
     (put_off_by_whoever_opens_the_partition, {Kind.POSTED_TWICE}),
     (no_back_off, {BURNT}),
     (no_patience, {BURNT}),
+    (reports_skip_the_barrier, {Kind.REPORTS_IGNORED}),
+    (reports_lost_in_the_row, {Kind.REPORTS_IGNORED, Kind.UNACCOUNTED}),
+    (nothing_amended, {Kind.UNACCOUNTED}),
+    (words_not_scrubbed, {Kind.SECRET}),
+    (reports_credited_to_another_job, {Kind.REPORTS_IGNORED}),
 )

@@ -22,6 +22,8 @@ TICK_SECONDS = 0.25
 HEARTBEAT_SECONDS = 1.0
 POLL_SECONDS = 0.05
 PAYLOAD_CACHE_BYTES = 2_000
+_NOT_FOLLOWED = Callback("https://app.example/callback", "callback-secret")
+_FOLLOWED = Callback("https://app.example/callback/{workspaceId}/{jobId}", "callback-secret", per_job=True)
 # Few enough that most looks for a gap take several reads.
 READ_OFFSETS = 3
 
@@ -105,7 +107,7 @@ class SimulatedWorker:
             jobs_per_workspace=world.jobs_per_workspace,
             call_slots=concurrency,
             deadlines=world.deadlines,
-            callback=Callback("https://app.example/callback", "callback-secret"),
+            callback=_FOLLOWED if world.plan.followed else _NOT_FOLLOWED,
             max_bytes=world.max_bytes,
             payload_cache_bytes=PAYLOAD_CACHE_BYTES,
         )

@@ -10,9 +10,10 @@ from datetime import UTC, datetime, timedelta
 from streams.core.deadlines import FIRST_BACK_OFF, Deadlines
 from streams.core.job import FailureReason, Job, JobKey, Status
 from streams.dev.history import History, Post
-from streams.dev.history_check import Violation, check
+from streams.dev.history_check import check
+from streams.dev.violations import Violation
 from streams.engine.ports import Accepted, Answer, PartitionLog, Rejected, Unknown, Unreachable
-from streams.names import DLQ_OF, OUTCOME_TOPICS, SOURCE_TOPICS, Topic, changelog_topic
+from streams.names import OUTCOME_TOPICS, SOURCE_TOPICS, Topic, changelog_topic
 from streams.wire.placement import partition_of
 from streams.wire.records import NewRecord
 from streams.wire.robot_request import RobotRequest
@@ -48,6 +49,8 @@ class Plan:
     replay: bool = False
     # How long a job may be put off.
     patience_seconds: float = 0.0
+    # Whether the robot reports to an address of each job, so that batches are followed order by order.
+    followed: bool = False
 
     @classmethod
     def of(cls, seed: int) -> "Plan":
@@ -64,6 +67,7 @@ class Plan:
             retention_seconds=120.0 if replay else cls.retention_seconds,
             replay=replay,
             patience_seconds=rng.choice((0.0, 20.0, 900.0)),
+            followed=rng.random() < 0.5,
         )
 
 
@@ -99,10 +103,11 @@ class SimulatedRobot:
         fate = world.rng.random()
         if fate > 0.98:
             return Rejected(500, "Robot service error 500: a bug")
-        orders = len(json.loads(request.body)["orders"])
+        items = [order["itemId"] for order in json.loads(request.body)["orders"]]
+        orders = len(items)
         if fate < 0.06:
             # It has reported every order as failed.
-            world.complete(key, 0, orders)
+            world.tell(key, dict.fromkeys(items, "error"))
             return Rejected(400, "Robot service error 400: no")
         self.busy[request.workspace_id] = request.job_id
         self.taken.add(key)
@@ -112,7 +117,7 @@ class SimulatedRobot:
             world.doubtful.add(request.job_id)
             work += world.rng.uniform(5, 40)
         early = fate > 0.85
-        batch = world.spawn(self._work(key, orders, work * (0 if early else 1), lost=0.06 < fate < 0.08))
+        batch = world.spawn(self._work(key, items, work * (0 if early else 1), lost=0.06 < fate < 0.08))
         if early:
             await batch
         await asyncio.sleep(world.latency())
@@ -131,13 +136,18 @@ class SimulatedRobot:
         wait = timedelta(seconds=world.rng.choice((0, 0, 10)))
         return Rejected(BUSY, "Robot service error 409: busy", wait)
 
-    async def _work(self, key: JobKey, orders: int, seconds: float, *, lost: bool) -> None:
+    async def _work(self, key: JobKey, items: list[str], seconds: float, *, lost: bool) -> None:
         world = self.world
-        await asyncio.sleep(seconds)
-        if not lost:
-            errors = world.rng.randint(0, orders)
-            for _ in range(2 if world.rng.random() < 0.1 else 1):
-                world.complete(key, orders - errors, errors)
+        statuses = [world.rng.choice(("success", "success", "error")) for _ in items]
+        if world.plan.followed:
+            for item, status in zip(items, statuses, strict=True):
+                await asyncio.sleep(seconds / len(items))
+                if not lost:
+                    world.tell(key, {item: status})
+        else:
+            await asyncio.sleep(seconds)
+            for _ in range(0 if lost else 2 if world.rng.random() < 0.1 else 1):
+                world.tell(key, dict(zip(items, statuses, strict=True)))
         await asyncio.sleep(world.rng.uniform(0, 0.8) * world.pause_seconds)
         if self.busy.get(key.workspace_id) == key.job_id:
             del self.busy[key.workspace_id]
@@ -149,7 +159,7 @@ class World:
     app_id = "simulated"
     pause_seconds = 2.0
     drain_seconds = 10.0
-    max_bytes: Mapping[str, int] = dict.fromkeys((*SOURCE_TOPICS, *OUTCOME_TOPICS, *DLQ_OF.values()), 1_000_000)
+    max_bytes: Mapping[str, int] = dict.fromkeys(map(str, Topic), 1_000_000)
 
     def __init__(
         self, seed: int, plan: Plan, make_log: Callable[[PartitionLog], PartitionLog] = lambda log: log
@@ -175,6 +185,8 @@ class World:
         self.doubtful: set[str] = set()
         self.workers: list[SimulatedWorker] = []
         self.submitted: list[JobKey] = []
+        # Reports that are on their way.
+        self.told: set[asyncio.Task[None]] = set()
         self._names = iter(range(10_000))
 
     def time(self) -> float:
@@ -217,7 +229,7 @@ class World:
     def run(self) -> list[Violation]:
         """Run to the end and return what is wrong."""
         self.play(self._main())
-        topics = (*SOURCE_TOPICS, *OUTCOME_TOPICS, *DLQ_OF.values(), changelog_topic(self.app_id))
+        topics = (*map(str, Topic), changelog_topic(self.app_id))
         history = History(self.app_id, self.plan.partitions, {topic: self.broker.topic(topic) for topic in topics})
         return check(history, self.robot.posts, ("the-password",))
 
@@ -245,7 +257,7 @@ class World:
             or self.broker.committed(place, self.broker.committed_offsets.get(place, 0))
             for place in self.broker.places(SOURCE_TOPICS)
         )
-        return not behind and {key.job_id.encode() for key in self.submitted} <= decided
+        return not behind and not self.told and {key.job_id.encode() for key in self.submitted} <= decided
 
     def make_worker(self) -> SimulatedWorker:
         """Return one more worker, which is not up yet."""
@@ -302,8 +314,35 @@ class World:
             return self.rng.randrange(self.plan.partitions)
         return partition_of(key.workspace_id, self.plan.partitions)
 
+    def tell(self, key: JobKey, statuses: Mapping[str, str]) -> None:
+        """Be where the robot reports to: a bridge of one's own, which counts, or ours."""
+        if not self.plan.followed:
+            errors = sum(status == "error" for status in statuses.values())
+            self.complete(key, len(statuses) - errors, errors)
+            return
+        for item, status in statuses.items():
+            if self.rng.random() < 0.01:
+                # Killed before it was written down: the robot was not told that it was.
+                self.doubtful.add(key.job_id)
+                continue
+            # Also twice, and out of order.
+            for _ in range(2 if self.rng.random() < 0.1 else 1):
+                task = self.spawn(self._report(key, item, status))
+                self.told.add(task)
+                task.add_done_callback(self.told.discard)
+        if self.rng.random() < 0.05:
+            # A bridge of one's own is there as well, and has counted wrong.
+            self.complete(key, self.rng.randint(0, 3), 0)
+
+    async def _report(self, key: JobKey, item: str, status: str) -> None:
+        late = self.rng.random() < 0.05
+        if late:
+            self.doubtful.add(key.job_id)
+        await asyncio.sleep(self.rng.uniform(0, 60) if late else self.latency())
+        self.publish(Topic.ORDER_REPORTED, key, report(key, item, status))
+
     def complete(self, key: JobKey, success: int, error: int) -> None:
-        """Be the callback bridge, which may write in a transaction and then stand still."""
+        """Be a callback bridge of one's own, which may write in a transaction and then stand still."""
         if self.rng.random() < 0.1:
             self.spawn(self._complete_undecided(key, success, error))
         else:
@@ -387,6 +426,13 @@ def completion(key: JobKey, success: int, error: int) -> bytes:
     return json.dumps(
         {"jobId": key.job_id, "workspaceId": key.workspace_id, "successCount": success, "errorCount": error}
     ).encode()
+
+
+def report(key: JobKey, item: str, status: str) -> bytes:
+    """Return the bytes of a report, which repeats what was typed in where the order failed."""
+    ids = {"jobId": key.job_id, "workspaceId": key.workspace_id, "itemId": item}
+    told = {"trackingNumber": f"tn-{item}"} if status == "success" else {"errorMessage": "no, the-password"}
+    return json.dumps(ids | told | {"status": status, "reportedAt": "2026-01-01T00:00:00.000Z"}).encode()
 
 
 def ignored_reports(world: World) -> list[str]:

@@ -1,4 +1,4 @@
-"""Records that nobody should write, for both input topics, each with what must become of it."""
+"""Records that nobody should write, for every input topic, each with what must become of it."""
 
 import gzip
 import json
@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 from streams.core.job import JobKey
-from streams.names import DeadLetterReason, Topic
+from streams.names import REPORT_TOPICS, SOURCE_TOPICS, DeadLetterReason, Topic
 from streams.wire.placement import partition_of
 from streams.wire.records import Headers
 
@@ -83,6 +83,8 @@ class Maker:
         ids = {"jobId": key.job_id, "workspaceId": key.workspace_id}
         if topic is Topic.BATCH_COMPLETED:
             return {**ids, "successCount": 1, "errorCount": 0}
+        if topic is Topic.ORDER_REPORTED:
+            return {**ids, "itemId": "i", "status": "success", "reportedAt": "2026-01-31T12:00:00.000Z"}
         return {**ids, "credentials": {"username": "u", "password": PASSWORD}, "orders": [order()]}
 
     def home(self, key: JobKey) -> int:
@@ -227,6 +229,15 @@ BAD_COUNT: Mapping[str, str | None] = {
     "400 digits": "9" * 400,
     "5,000 digits": "9" * 5000,
 }
+BAD_REPORT: Mapping[str, Fields] = {
+    "no item": {"itemId": None},
+    "item id of 201 characters": {"itemId": "x" * 201},
+    "no status": {"status": None},
+    "unknown status": {"status": "unreported"},
+    "tracking number as a number": {"trackingNumber": 7},
+    "message of 501 characters": {"errorMessage": "x" * 501},
+    "time without a zone": {"reportedAt": "2026-01-31T12:00:00.000"},
+}
 ODD_IDS: Mapping[str, str] = {
     "NUL": "\x00",
     "newline": "a\r\nb",
@@ -283,7 +294,7 @@ def malformed(kind: str, topic: Topic, damage: Damage, maker: Maker) -> list[Hos
 def without_id(kind: str, topic: Topic, name: str, value: Any, maker: Maker) -> list[Hostile]:
     fields = maker.fields(topic, maker.key()) | {name: value}
     letters = frozenset({DeadLetterReason.INVALID})
-    if isinstance(value, str) and len(value) == 100_000 and topic is Topic.BATCH_COMPLETED:
+    if isinstance(value, str) and len(value) == 100_000 and topic in REPORT_TOPICS:
         letters = frozenset({DeadLetterReason.TOO_LARGE})
     return [maker.record(kind, topic, encode(fields), maker.anywhere(), letters=letters)]
 
@@ -321,6 +332,13 @@ def bad_count(kind: str, name: str, text: str | None, maker: Maker) -> list[Host
     return [maker.record(kind, Topic.BATCH_COMPLETED, value, maker.home(key), letters=letters)]
 
 
+def bad_report(kind: str, changes: Fields, maker: Maker) -> list[Hostile]:
+    key = maker.key()
+    value = encode(maker.fields(Topic.ORDER_REPORTED, key) | changes)
+    letters = frozenset({DeadLetterReason.INVALID})
+    return [maker.record(kind, Topic.ORDER_REPORTED, value, maker.home(key), letters=letters)]
+
+
 def odd_id(kind: str, text: str, maker: Maker) -> list[Hostile]:
     return [maker.job(kind, maker.key(text))]
 
@@ -340,8 +358,7 @@ def odd_headers(kind: str, headers: Headers, maker: Maker) -> list[Hostile]:
     """Write a good submission, a bad one and a misplaced one with the same headers."""
     letters = frozenset({DeadLetterReason.MALFORMED})
     bad = [
-        maker.record(kind, topic, b"bad", maker.anywhere(), headers=headers, letters=letters)
-        for topic in (Topic.SUBMITTED, Topic.BATCH_COMPLETED)
+        maker.record(kind, topic, b"bad", maker.anywhere(), headers=headers, letters=letters) for topic in SOURCE_TOPICS
     ]
     return [maker.job(kind, maker.key(), headers=headers), *bad, _misplaced(maker, kind, headers=headers)]
 
@@ -488,6 +505,17 @@ def completions(maker: Maker) -> list[Hostile]:
     return found
 
 
+def reports(maker: Maker) -> list[Hostile]:
+    """Write reports of nobody's job, and of jobs whose orders nobody follows."""
+    about = [(maker.key(), DeadLetterReason.UNKNOWN_JOB)]
+    about += [(key, DeadLetterReason.UNKNOWN_ITEM) for key, _ in maker.settled.completed]
+    about += [(key, DeadLetterReason.LATE_REPORT) for key in maker.settled.failed]
+    key, reason = maker.random.choice(about)
+    value = encode(maker.fields(Topic.ORDER_REPORTED, key) | {"trackingNumber": "x" * 100, "more": [{}]})
+    letters = frozenset({reason})
+    return [maker.record(f"report: {reason}", Topic.ORDER_REPORTED, value, maker.home(key), letters=letters)]
+
+
 _EXPIRED, _FUTURE = DeadLetterReason.SUBMISSION_EXPIRED, DeadLetterReason.FUTURE_TIMESTAMP
 DATES: Mapping[str, tuple[timedelta | int, DeadLetterReason | None]] = {
     "at nought": (0, _EXPIRED),
@@ -505,7 +533,7 @@ DATES: Mapping[str, tuple[timedelta | int, DeadLetterReason | None]] = {
 
 def _kinds() -> Iterator[tuple[Make, float]]:
     """Yield every kind, with how often it comes."""
-    for topic in (Topic.SUBMITTED, Topic.BATCH_COMPLETED):
+    for topic in SOURCE_TOPICS:
         for kind, damage in MALFORMED.items():
             yield partial(malformed, kind, topic, damage), 1
         for kind, damage in HEAVY_MALFORMED.items():
@@ -520,6 +548,8 @@ def _kinds() -> Iterator[tuple[Make, float]]:
     for name in ("successCount", "errorCount"):
         for kind, count in BAD_COUNT.items():
             yield partial(bad_count, f"{name}: {kind}", name, count), 1
+    for kind, changes in BAD_REPORT.items():
+        yield partial(bad_report, kind, changes), 1
     # From here on jobs are run, which takes longer.
     for kind, text in ODD_IDS.items():
         yield partial(odd_id, f"id: {kind}", text), 0.3
@@ -537,6 +567,7 @@ def _kinds() -> Iterator[tuple[Make, float]]:
         yield make, 0.5
     yield ten_thousand_orders, HEAVY / 5
     yield completions, 10
+    yield reports, 10
 
 
 def hostile_records(seed: int, count: int, partitions: int, now: datetime, settled: Settled) -> list[Hostile]:

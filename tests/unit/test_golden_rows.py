@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.core.job import FailureReason, Job, PutOff, Source, Status
+from streams.core.job import FailureReason, Job, OrderResult, OrderStatus, PutOff, Source, Status
 from streams.names import CHANGELOG_OPENED_KEY, CHANGELOG_TABLE_KEY
 from streams.wire.rows import ROW_VERSION, TABLE_MARK, decode_entry, encode_row, row_key
 
@@ -60,6 +60,13 @@ UNREACHABLE = replace(
     reason=FailureReason.ROBOT_UNREACHABLE,
     error="ConnectError: connection refused",
     robot_may_have_received=False,
+)
+ORDERS = (
+    OrderResult("5f0c-item"),
+    OrderResult("6a1d-item", OrderStatus.SUCCESS),
+    OrderResult("7b2e-item", OrderStatus.SUCCESS, "53100000001"),
+    OrderResult("8c3f-item", OrderStatus.ERROR, None, "portal", "Ciudad «X» no existe"),
+    OrderResult("9d40-item", OrderStatus.ERROR, error_message="unreported"),
 )
 # What a file decodes to, by version and name.
 JOBS: Mapping[int, Mapping[str, Job]] = {
@@ -117,6 +124,10 @@ JOBS: Mapping[int, Mapping[str, Job]] = {
             ),
         ),
         "internal_error": replace(UNREACHABLE, reason=FailureReason.INTERNAL_ERROR),
+        "timeout_followed": replace(TIMEOUT, order_count=5, orders=ORDERS),
+        "timeout_amended": replace(TIMEOUT, success_count=2, error_count=0, amended_at=at(9, 1, 5)),
+        "resubmitted": replace(REJECTED, resubmitted_as="1f8b2a6c-job"),
+        "resubmission": replace(PENDING, job_id="1f8b2a6c-job", resubmission_of="0f8b2a6c-job"),
         "letters": replace(
             REJECTED,
             workspace_id='MEDELLÍN/"7"\\\n\x00\u2028',
@@ -125,7 +136,12 @@ JOBS: Mapping[int, Mapping[str, Job]] = {
             claimed_by="máquina-ñ",
             error="Ciudad «MEDELLÍN» no existe\t\x7f",
         ),
-    }
+    },
+    # Of jobs at the robot that are followed order by order.
+    2: {
+        "called_followed": replace(CALLED, order_count=5, orders=ORDERS),
+        "accepted_followed": replace(ACCEPTED, order_count=5, orders=ORDERS),
+    },
 }
 
 
@@ -144,11 +160,11 @@ def test_a_row_that_a_release_has_written_is_read_by_every_later_one(version: in
 
 def test_another_encoding_is_another_version() -> None:
     """Where this fails, add a version and a folder: such rows are in changelogs, and older workers read no others."""
-    folder = FOLDER / f"v{ROW_VERSION}"
-    for name, job in JOBS[ROW_VERSION].items():
-        assert encode_row(job) == (folder / f"{name}.json").read_bytes()
-        # A row under another key would be a second one of its job.
-        assert row_key(job.key) == (folder / f"{name}.key.json").read_bytes()
+    for version, jobs in JOBS.items():
+        for name, job in jobs.items():
+            assert encode_row(job) == (FOLDER / f"v{version}" / f"{name}.json").read_bytes()
+            # A row under another key would be a second one of its job.
+            assert row_key(job.key) == (FOLDER / f"v{version}" / f"{name}.key.json").read_bytes()
 
 
 def test_there_are_rows_of_every_version_and_a_job_for_each() -> None:
@@ -161,7 +177,7 @@ def test_there_are_rows_of_every_version_and_a_job_for_each() -> None:
 
 
 def test_every_status_and_reason_and_every_field_with_and_without_a_value_is_in_a_row() -> None:
-    jobs = JOBS[ROW_VERSION].values()
+    jobs = [job for named in JOBS.values() for job in named.values()]
     assert {job.status for job in jobs} == set(Status)
     assert {job.reason for job in jobs} == {None, *FailureReason}
     for field in fields(Job):

@@ -348,13 +348,14 @@ def test_every_job_that_a_completion_changes_is_named_by_it_wherever_it_lies(fie
         intake = read(record(value, topic=Topic.BATCH_COMPLETED, partition=partition))
         event = event_of(intake)
         if isinstance(event, BatchCompleted):
-            assert event.key in jobs_named(record(value, partition=(partition + 1) % PARTITIONS))
+            elsewhere = (partition + 1) % PARTITIONS
+            assert event.key in jobs_named(record(value, topic=Topic.BATCH_COMPLETED, partition=elsewhere))
 
 
 def test_a_record_that_completes_no_job_names_none() -> None:
     for value in (None, b"\xff", b"[]", completion(jobId=None), padded(completion(), COMPLETION_MAX_BYTES + 1)):
-        assert jobs_named(record(value)) == set()
-    assert jobs_named(record(completion(successCount=-1))) == {KEY}
+        assert jobs_named(record(value, topic=Topic.BATCH_COMPLETED)) == set()
+    assert jobs_named(record(completion(successCount=-1), topic=Topic.BATCH_COMPLETED)) == {KEY}
 
 
 def test_unknown_fields_of_a_completion_are_ignored() -> None:

@@ -16,16 +16,19 @@ from streams.core.events import (
     Event,
     InvalidSubmission,
     JobSubmitted,
+    OrderReported,
     PayloadGone,
+    Resubmitted,
     RobotAccepted,
 )
-from streams.core.job import FailureReason, Job, Status
+from streams.core.job import FailureReason, Job, OrderResult, OrderStatus, Status
 from streams.names import DeadLetterReason, Topic
 from streams.telemetry.facts import (
     CompletionIgnored,
     DeadLettered,
     Fact,
     RecordForwarded,
+    ReportIgnored,
     RowChanged,
     SubmissionExpired,
     SubmissionIgnored,
@@ -118,6 +121,30 @@ def duration(row: Job) -> float:
     return ((row.ended_at or NOW) - SUBMITTED_AT).total_seconds()
 
 
+SHIPPED = OrderReported(KEY, OrderResult("item-1", OrderStatus.SUCCESS, "TN-1"))
+FOLLOWED = replace(ACCEPTED, orders=(SHIPPED.order, OrderResult("item-2")))
+DONE = replace(COMPLETED, orders=FOLLOWED.orders)
+COUNTED_LATE = replace(TIMED_OUT, success_count=1, error_count=1)
+RESUBMITTED = replace(FAILED, resubmitted_as="job-2")
+
+
+def reported(left: int) -> Line:
+    return {
+        "event": "order_reported",
+        "log_level": "info",
+        **IDS,
+        "item_id": "item-1",
+        "status": "success",
+        "unreported": left,
+    }
+
+
+def amended(row: Job, left: int) -> Line:
+    counts = {"success_count": row.success_count, "error_count": row.error_count}
+    ended = {"status": row.status.value, **counts, "unreported": left}
+    return {"event": "job_amended", "log_level": "warning", **IDS, **ended}
+
+
 EARLY = replace(COMPLETED, accepted_at=None)
 ODD = replace(COMPLETED, success_count=5)
 EXAMPLES: dict[str, tuple[Fact, list[Line], Figures]] = {
@@ -140,6 +167,36 @@ EXAMPLES: dict[str, tuple[Fact, list[Line], Figures]] = {
         changed(BATCH_COMPLETED, ACCEPTED, COMPLETED),
         [completion(COMPLETED)],
         {"outcomes completed": 1, "completions matched": 1, "job_duration_seconds_sum completed": duration(COMPLETED)},
+    ),
+    "an order is reported": (
+        changed(SHIPPED, ACCEPTED, FOLLOWED),
+        [reported(1)],
+        {"reports taken": 1},
+    ),
+    "the last order is reported": (
+        changed(SHIPPED, FOLLOWED, DONE),
+        [reported(1), completion(DONE)],
+        {"reports taken": 1, "outcomes completed": 1, "job_duration_seconds_sum completed": duration(DONE)},
+    ),
+    "an order is reported late": (
+        changed(SHIPPED, TIMED_OUT, replace(TIMED_OUT, orders=FOLLOWED.orders)),
+        [reported(1), amended(TIMED_OUT, 1)],
+        {"reports taken": 1, "amendments": 1},
+    ),
+    "it is completed late": (
+        changed(BATCH_COMPLETED, TIMED_OUT, COUNTED_LATE),
+        [amended(COUNTED_LATE, 2)],
+        {"completions amended": 1, "amendments": 1},
+    ),
+    "its orders are tried again": (
+        changed(Resubmitted(KEY, "job-2"), FAILED, RESUBMITTED),
+        [{"event": "job_resubmitted", "log_level": "info", **IDS, "new_job_id": "job-2"}],
+        {},
+    ),
+    "a report says nothing new": (
+        ReportIgnored(KEY, IgnoreReason.DUPLICATE),
+        [{"event": "report_ignored", "log_level": "info", **KEY_ONLY, "reason": "duplicate"}],
+        {"reports duplicate": 1},
     ),
     "it completes before the robot's answer": (
         changed(BATCH_COMPLETED, CALLED, EARLY),

@@ -78,7 +78,8 @@ def test_constructors_take_at_most_five_arguments() -> None:
 
 
 # The libraries have no public way to them. What is patched in Faust is its own business, in one folder.
-LIBRARIES_PRIVATE = {"_exit", "_send_request"}
+# The last one is a named tuple's own, which has no other way to keep its fields' names free.
+LIBRARIES_PRIVATE = {"_exit", "_send_request", "_replace"}
 
 
 def test_nobody_reaches_into_what_is_private_to_another() -> None:

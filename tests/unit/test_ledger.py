@@ -428,7 +428,7 @@ async def test_a_ledger_begins_where_the_group_has_committed() -> None:
     for number, topic in enumerate(SOURCE_TOPICS):
         partition.broker.committed_offsets[TopicPartition(topic, HERE)] = 7 + number
     await partition.move()
-    assert [partition.ledger.processed(topic) for topic in SOURCE_TOPICS] == [7, 8]
+    assert [partition.ledger.processed(topic) for topic in SOURCE_TOPICS] == [7, 8, 9]
 
 
 async def test_a_hole_that_cannot_be_looked_into_now_leaves_everything_queued_in_its_order() -> None:
@@ -506,7 +506,7 @@ async def test_what_happened_is_counted_once_it_is_committed() -> None:
     }
     assert partition.ledger.processed(Topic.SUBMITTED) == 6
     assert partition.ledger.processed(Topic.BATCH_COMPLETED) == 1
-    for topic in SOURCE_TOPICS:
+    for topic in (submitted, completed):
         name = "robot_orchestrator_last_record_processed_timestamp_seconds"
         assert partition.metrics.registry.get_sample_value(name, {"topic": topic})
 

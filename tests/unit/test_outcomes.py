@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from schemas import JobCompleted, JobFailed
-from streams.core.job import FailureReason, Job, JobKey, Source, Status
-from streams.wire.outcomes import event_id, outcome_record
-from tests.core.builders import ACCEPTED_AT, CLAIMED_AT, COMPLETED, ENDED_AT, FAILED, SUBMITTED_AT
+from schemas import JobAmended, JobCompleted, JobFailed, OrderOutcome
+from streams.core.job import FailureReason, Job, JobKey, OrderResult, OrderStatus, Source, Status
+from streams.wire.outcomes import amendment_record, event_id, outcome_record
+from tests.core.builders import ACCEPTED, ACCEPTED_AT, CLAIMED_AT, COMPLETED, ENDED_AT, FAILED, NOW, SUBMITTED_AT
 
 UNREAD = replace(
     FAILED,
@@ -25,6 +26,12 @@ UNREAD = replace(
     error="orders: Field required",
     robot_status=None,
     robot_may_have_received=False,
+)
+
+UNREPORTED = [OrderOutcome(itemId=f"item-{nth}", status="unreported") for nth in (1, 2)]
+REPORTED = (
+    OrderResult("item-1", OrderStatus.SUCCESS, "TN-1"),
+    OrderResult("item-2", OrderStatus.ERROR, None, "portal", "No such city"),
 )
 
 ids = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=200)
@@ -49,6 +56,7 @@ def test_a_completed_job_is_a_completed_record_of_the_contract() -> None:
         errorCount=1,
         countsMismatch=False,
         orderCount=2,
+        orders=UNREPORTED,
         submittedAt=SUBMITTED_AT,
         dispatchedAt=CLAIMED_AT,
         acceptedAt=ACCEPTED_AT,
@@ -68,6 +76,7 @@ def test_a_failed_job_is_a_failed_record_of_the_contract() -> None:
         robotMayHaveReceived=True,
         robotStatus=503,
         orderCount=2,
+        orders=UNREPORTED,
         submittedAt=SUBMITTED_AT,
         dispatchedAt=CLAIMED_AT,
         acceptedAt=None,
@@ -168,3 +177,42 @@ def test_any_ids_pass_through_an_outcome_as_they_were(workspace_id: str, job_id:
     assert JobKey(outcome.workspaceId, outcome.jobId) == job.key
     assert (record.key or b"").decode() == headers_of(job)["ce_subject"] == job_id
     assert headers_of(job)["ce_partitionkey"] == workspace_id
+
+
+def test_an_outcome_tells_what_is_known_of_each_order_and_no_more() -> None:
+    assert value_of(replace(FAILED, orders=(REPORTED[1], OrderResult("item-3"))))["orders"] == [
+        {"itemId": "item-2", "status": "error", "errorType": "portal", "errorMessage": "No such city"},
+        {"itemId": "item-3", "status": "unreported"},
+    ]
+    assert value_of(replace(FAILED, orders=()))["orders"] is None
+
+
+AMENDED = replace(FAILED, orders=REPORTED, amended_at=NOW)
+
+
+def test_an_amendment_is_a_record_of_the_contract_that_names_the_outcome() -> None:
+    record = amendment_record(AMENDED, 3, "robot-orchestrator")
+    assert (record.topic, record.partition, record.key) == ("robot.job.amended", 3, b"job-1")
+    amendment = JobAmended.model_validate_json(record.value or b"")
+    assert (amendment.outcomeId, amendment.status, amendment.reason) == (event_id(FAILED), "failed", "robot_rejected")
+    assert (amendment.successCount, amendment.errorCount, amendment.amendedAt) == (None, None, NOW)
+    assert [order.status for order in amendment.orders or ()] == ["success", "error"]
+    headers = {name: (text or b"").decode() for name, text in record.headers}
+    assert (headers["ce_type"], headers["ce_time"]) == ("robot.job.amended.v1", "2026-01-31T13:00:00.000Z")
+    assert set(json.loads(record.value or b"")) == set(JobAmended.model_fields)
+
+
+def test_an_amendment_has_an_id_of_its_own_for_as_much_as_is_known() -> None:
+    def amendment_id(job: Job) -> bytes | None:
+        return dict(amendment_record(job, 3, "robot-orchestrator").headers)["ce_id"]
+
+    counted = replace(AMENDED, success_count=1, error_count=1)
+    jobs = (AMENDED, replace(AMENDED, orders=(REPORTED[0], OrderResult("item-2"))), counted)
+    ids = {amendment_id(job) for job in jobs}
+    assert len(ids | {event_id(FAILED).encode()}) == 4
+    assert {amendment_id(replace(job, amended_at=ENDED_AT, claimed_by="other")) for job in jobs} == ids
+
+
+def test_a_job_that_has_not_ended_has_no_amendment() -> None:
+    with pytest.raises(ValidationError):
+        amendment_record(replace(ACCEPTED, amended_at=NOW), 3, "a")

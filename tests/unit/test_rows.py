@@ -3,12 +3,13 @@
 import json
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.core.job import FailureReason, Job, JobKey, PutOff, Source, Status
+from streams.core.job import FailureReason, Job, JobKey, OrderResult, OrderStatus, PutOff, Source, Status
 from streams.wire.rows import ROW_VERSION, UnreadableRowError, decode_row, encode_row, row_key, utc_text
 from tests.core.builders import ACCEPTED, COMPLETED, FAILED, NOW, PENDING, PUT_OFF
 
@@ -47,6 +48,12 @@ jobs = st.builds(
         robot_status=st.none() | st.integers(100, 599),
         gives_up_at=st.none() | instants,
     ),
+    orders=st.lists(
+        st.builds(OrderResult, ids, st.sampled_from(OrderStatus), *[st.none() | texts] * 3), max_size=3
+    ).map(tuple),
+    amended_at=st.none() | instants,
+    resubmission_of=st.none() | ids,
+    resubmitted_as=st.none() | ids,
 )
 
 
@@ -63,7 +70,9 @@ def test_a_row_is_the_same_bytes_however_often_it_is_written(job: Job) -> None:
 
 
 def test_every_field_of_a_job_is_in_its_row_and_nothing_else_but_the_version() -> None:
-    everything = replace(FAILED, accepted_at=NOW, success_count=0, error_count=0, put_off=PUT_OFF.put_off)
+    more: dict[str, Any] = dict.fromkeys(("accepted_at", "amended_at"), NOW) | {"success_count": 0, "error_count": 0}
+    more |= {"resubmission_of": "job-0", "resubmitted_as": "job-2", "put_off": PUT_OFF.put_off}
+    everything = replace(FAILED, **more)
     snake = {
         "".join(f"_{c.lower()}" if c.isupper() else c for c in name) for name in json.loads(encode_row(everything))
     }
@@ -71,14 +80,18 @@ def test_every_field_of_a_job_is_in_its_row_and_nothing_else_but_the_version() -
 
 
 @pytest.mark.parametrize("job", [PENDING, ACCEPTED, COMPLETED, FAILED])
-def test_no_field_of_a_row_could_hold_a_credential_or_an_order(job: Job) -> None:
-    names = set(json.loads(encode_row(job)))
-    assert not {name for name in names if any(word in name.lower() for word in ("credential", "password", "pedido"))}
-    assert "orders" not in names
+def test_no_field_of_a_row_could_hold_a_credential_or_what_is_typed_in(job: Job) -> None:
+    row = json.loads(encode_row(job))
+    assert not {name for name in row if any(word in name.lower() for word in ("credential", "password", "pedido"))}
+    assert row.get("orders", []) == [[order.item_id] for order in job.orders]
 
 
-def test_a_row_carries_the_version_of_its_form() -> None:
-    assert json.loads(encode_row(PENDING))["version"] == ROW_VERSION
+@pytest.mark.parametrize(("job", "version"), [(PENDING, 1), (ACCEPTED, 2), (COMPLETED, 1), (FAILED, 1)])
+def test_a_row_has_the_version_of_the_first_release_that_decides_rightly_by_it(job: Job, version: int) -> None:
+    """An older one would forget what was reported of a job at the robot; of one that has ended it writes no row."""
+    assert json.loads(encode_row(job))["version"] == version
+    assert json.loads(encode_row(replace(job, orders=())))["version"] == 1
+    assert version <= ROW_VERSION
 
 
 @given(st.integers(ROW_VERSION + 1, 2**63 - 1) | st.integers(-(2**63), 0))

@@ -6,7 +6,7 @@ import pytest
 
 from streams.kafka.topic_rules import NO_LIMIT, Fault, FoundTopic, faults
 from streams.kafka.topics import topic_specs
-from streams.names import Topic, changelog_topic
+from streams.names import OUTCOME_TOPICS, SOURCE_TOPICS, Topic, changelog_topic
 from tests.support.settings import settings_of
 
 SPECS = {spec.name: spec.config for spec in topic_specs(settings_of("nowhere:9092"))}
@@ -106,9 +106,8 @@ def test_only_the_changelog_is_compacted(name: str) -> None:
 @pytest.mark.parametrize("name", SPECS)
 def test_a_source_takes_a_record_of_any_age_that_has_its_producers_time(name: str, setting: str) -> None:
     expected = [(setting, "86400000", NO_LIMIT, "refused")]
-    sources = (Topic.SUBMITTED, Topic.BATCH_COMPLETED)
     # Outcomes, letters and rows have the time of their writing.
-    assert told(name, {setting: "86400000"}) == (expected if name in sources else [])
+    assert told(name, {setting: "86400000"}) == (expected if name in SOURCE_TOPICS else [])
     if name == Topic.BATCH_COMPLETED:
         assert told(name, {setting: "86400000", "message.timestamp.type": "LogAppendTime"}) == []
 
@@ -154,7 +153,7 @@ def test_credentials_that_lie_for_longer_than_they_are_of_use_are_warned_of(name
 
 @pytest.mark.parametrize("name", SPECS)
 def test_what_is_deleted_before_everybody_may_have_read_it_is_warned_of(name: str) -> None:
-    watched = (Topic.SUBMITTED, Topic.BATCH_COMPLETED, Topic.COMPLETED, Topic.FAILED)
+    watched = (*SOURCE_TOPICS, *OUTCOME_TOPICS, Topic.AMENDED)
     wanted = str(HALF_THE_TABLE_MS if name == Topic.SUBMITTED else 604_800_000)
     for setting, value, enough in (("retention.ms", "86400000", wanted), ("retention.bytes", "1073741824", "-1")):
         assert told(name, {setting: value}) == ([(setting, value, enough, "warned")] if name in watched else [])
