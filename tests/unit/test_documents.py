@@ -18,7 +18,7 @@ from schemas import VALUE_MODELS
 from schemas.job_submitted import ID_MAX_LENGTH, ORDERS_MAX
 from streams.cli import cli
 from streams.core.deadlines import CLAIM_WINDOW
-from streams.core.effects import CallRobot
+from streams.core.effects import CallRobot, PublishAmendment
 from streams.core.job import FailureReason, Job, JobKey, Source, Status
 from streams.core.transition import TABLE, State, transition
 from streams.engine.calls import event_of
@@ -43,7 +43,7 @@ from streams.settings import DRAIN_MARGIN_SECONDS, SECRETS_DIR_VARIABLE, WorkerS
 from streams.telemetry.journal import SKEW_WARNING_SECONDS
 from streams.telemetry.metrics import Metrics
 from streams.version import version
-from streams.wire.intake import COMPLETION_MAX_BYTES, SUBMISSION_MAX_BYTES
+from streams.wire.intake import COMPLETION_MAX_BYTES, REPORT_MAX_BYTES, SUBMISSION_MAX_BYTES
 from streams.wire.outcomes import outcome_record
 from streams.wire.robot_request import Callback, build_request
 from streams.wire.rows import ROW_VERSION
@@ -77,7 +77,8 @@ def test_a_cell_of_the_life_table_says_what_the_transition_does(row: list[str]) 
             assert cell == "ignored", (state, kind)
         else:
             assert job is not None
-            assert cell == job.status + (" + **call**" if CallRobot() in effects else ""), (state, kind)
+            told = " + told" if PublishAmendment() in effects else ""
+            assert cell == job.status + (" + **call**" if CallRobot() in effects else told), (state, kind)
 
 
 # What is named
@@ -134,7 +135,7 @@ def test_the_worker_that_the_readme_runs_has_the_settings_that_a_worker_needs() 
 def test_every_topic_is_documented_with_its_direction() -> None:
     documented = {name: row[1] for row in RECORDS.table("topic") for name in codes(row[0])}
     declared: dict[str, str] = dict.fromkeys(SOURCE_TOPICS, "in")
-    declared |= dict.fromkeys((*OUTCOME_TOPICS, *DLQ_OF.values()), "out")
+    declared |= dict.fromkeys((*OUTCOME_TOPICS, Topic.AMENDED, *DLQ_OF.values()), "out")
     assert documented == declared | {changelog_topic(DEFAULT_APP_ID): "own"}
     (own,) = (row for row in RECORDS.table("topic") if row[1] == "own")
     assert {mark.decode() for mark in CHANGELOG_MARKS} <= set(codes(own[3]))
@@ -174,7 +175,8 @@ def test_every_header_is_documented() -> None:
 
 def test_the_largest_values_are_documented() -> None:
     (cell,) = (row[1] for row in RECORDS.table("`robot.dlq.reason`") if "too_large" in row[0])
-    assert f"over {SUBMISSION_MAX_BYTES / 1e6:g} MB (a completion {COMPLETION_MAX_BYTES / 1e3:g} kB)" in cell
+    assert f"over {SUBMISSION_MAX_BYTES / 1e6:g} MB (a completion or report {COMPLETION_MAX_BYTES / 1e3:g} kB)" in cell
+    assert REPORT_MAX_BYTES == COMPLETION_MAX_BYTES
     assert f"up to {SUBMISSION_MAX_BYTES / 1e6:g} MB" in RECORDS.section("For producers")
 
 
