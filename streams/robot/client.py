@@ -14,10 +14,10 @@ from httpx_aiohttp import AiohttpTransport
 from schemas import ERROR_MAX_LENGTH
 from streams.engine.ports import Accepted, Answer, Rejected, Unknown, Unreachable
 from streams.robot.pages import is_page, page_text
-from streams.robot.scrub import longest_form, scrub
 from streams.settings import WorkerSettings
 from streams.version import DISTRIBUTION, version
 from streams.wire.robot_request import RobotRequest
+from streams.wire.scrub import longest_form, scrub
 
 # Time for a health check: a robot that takes longer is not asked for work.
 HEALTH_SECONDS = 5.0

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from streams.robot.scrub import MASK, longest_form, scrub
+from streams.wire.scrub import MASK, longest_form, scrub
 
 # A character of the mask or of the frame could not be told from what the test puts around the secret.
 FRAME = "\ue000"
