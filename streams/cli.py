@@ -13,6 +13,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 import typer
 
 from streams.settings import (
+    BridgeSettings,
     KafkaSettings,
     Kind,
     SettingsError,
@@ -150,11 +151,28 @@ def worker() -> None:
 
 
 @cli.command()
-def settings() -> None:
-    """Print the effective settings, secrets masked, each with where it came from, and what a worker lacks."""
+def bridge() -> None:
+    """Take the robot's reports and publish them, until SIGTERM."""
+    from streams.kafka.topics import CONFIG_EXIT_CODE
+
+    settings = _settings(BridgeSettings)
+    try:
+        from streams.bridge.run import run_bridge
+    except ModuleNotFoundError as error:
+        if error.name not in ("starlette", "uvicorn"):
+            raise
+        _fail("the bridge needs an extra: install robot-orchestrator[bridge]", CONFIG_EXIT_CODE)
+    raise typer.Exit(run_bridge(settings))
+
+
+@cli.command()
+def settings(
+    of_bridge: Annotated[bool, typer.Option("--bridge", help="Those of a bridge, not of a worker.")] = False,
+) -> None:
+    """Print the effective settings, secrets masked, each with where it came from, and what the program lacks."""
     _warn_of_unknown_variables()
     try:
-        rows, problem = effective()
+        rows, problem = effective(BridgeSettings if of_bridge else WorkerSettings)
     except SettingsError as error:
         _fail(error)
     for variable, value, origin in rows:

@@ -101,7 +101,7 @@ class Header(StrEnum):
 
 
 class LogEvent(StrEnum):
-    """The `event` of the log lines that describe a job's life and the worker's."""
+    """The `event` of the log lines that describe a job's life, the worker's and the bridge's."""
 
     JOB_SUBMITTED = "job_submitted"
     SUBMISSION_IGNORED = "submission_ignored"
@@ -135,3 +135,7 @@ class LogEvent(StrEnum):
     SETTINGS_WARNING = "settings_warning"
     WORKER_STOPPED = "worker_stopped"
     WORKER_EXIT = "worker_exit"
+    BRIDGE_STARTED = "bridge_started"
+    PRODUCER_REPLACED = "producer_replaced"
+    REPORT_REFUSED = "report_refused"
+    BRIDGE_STOPPED = "bridge_stopped"

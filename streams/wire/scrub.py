@@ -2,7 +2,8 @@
 
 import base64
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from html.entities import codepoint2name
 
 MASK = "***"
@@ -17,11 +18,16 @@ _SHORT_ESCAPES = {"\b": "b", "\f": "f", "\n": "n", "\r": "r", "\t": "t"}
 
 def scrub(text: str, secrets: Iterable[str]) -> str:
     """Return the text with every secret masked, plain or escaped for JSON, URLs, HTML, hex or base64."""
+    return scrubber(secrets)(text)
+
+
+def scrubber(secrets: Iterable[str]) -> Callable[[str], str]:
+    """Return what masks these secrets in any text: to be kept where they are always the same ones."""
     # The longest first, so that no secret survives as the rest of a shorter one.
     known = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
     if not known:
-        return text
-    return re.sub("|".join(_pattern(secret) for secret in known), MASK, text, flags=re.IGNORECASE)
+        return str
+    return partial(re.compile("|".join(map(_pattern, known)), flags=re.IGNORECASE).sub, MASK)
 
 
 def longest_form(secrets: Iterable[str]) -> int:
