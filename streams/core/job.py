@@ -68,7 +68,8 @@ class PutOff:
 class Job:
     """One row of the job table. Times are aware UTC; fields of a later stage are None until it is reached.
 
-    The `deadline` of a pending job is when it has been put off for too long.
+    The `deadline` of a pending job is when it has been put off for too long. With `robot_restarted_at` the robot was
+    started again after it had accepted the batch, and has lost it; reports of it may be on their way.
     """
 
     workspace_id: str
@@ -90,10 +91,12 @@ class Job:
     robot_status: int | None = None
     robot_may_have_received: bool = False
     put_off: PutOff | None = None
+    robot_restarted_at: datetime | None = None
 
     def __post_init__(self) -> None:
         put_off = () if self.put_off is None else (self.put_off.since, self.put_off.until, self.put_off.gives_up_at)
-        for instant in (self.submitted_at, self.claimed_at, self.accepted_at, self.deadline, self.ended_at, *put_off):
+        own = (self.submitted_at, self.claimed_at, self.accepted_at, self.deadline, self.ended_at)
+        for instant in (*own, self.robot_restarted_at, *put_off):
             if instant is not None and instant.tzinfo is None:
                 raise ValueError(f"a naive datetime in job {self.job_id}: {instant}")
 

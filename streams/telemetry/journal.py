@@ -6,7 +6,7 @@ from typing import Any
 import structlog
 
 from streams.core.effects import IgnoreReason
-from streams.core.events import CallFailed, DeadlinePassed, Event, JobSubmitted, RobotAccepted
+from streams.core.events import BatchLost, CallFailed, DeadlinePassed, Event, JobSubmitted, RobotAccepted
 from streams.core.job import Job, JobKey, PutOff, Status
 from streams.names import LogEvent
 from streams.telemetry.facts import (
@@ -72,6 +72,10 @@ class Journal:
             self.info(LogEvent.JOB_ACCEPTED, **ids, deadline=utc_text(job.deadline))
         elif isinstance(event, CallFailed) and job.put_off is not None:
             self._put_off(job.put_off, ids)
+        elif isinstance(event, BatchLost):
+            self.metrics.batches_lost.inc()
+            when = {"accepted_at": utc_text(job.accepted_at), "restarted_at": utc_text(event.restarted_at)}
+            self.warning(LogEvent.BATCH_LOST, **ids, **when, deadline=utc_text(job.deadline))
         elif job.status is Status.PROCESSING:
             self.info(LogEvent.JOB_CLAIMED, **ids, deadline=utc_text(job.deadline))
 

@@ -15,6 +15,7 @@ class Metrics:
         self.dispatches = self._counter("dispatches", "Calls to the robot, by how they ended", "result")
         self.put_off = self._counter("jobs_put_off", "Calls that are to be made again, by why", "reason")
         self.robot_up = self._gauge("robot_up", "1 if the robot answered when it was last tried or asked, else 0")
+        self.batches_lost = self._counter("batches_lost", "Batches that the robot had when it was started again")
         self.completions = self._counter("completions", "Completions read, by what became of them", "result")
         self.outcomes = self._counter("outcomes", "Outcomes published", "outcome", "reason")
         self.counts_mismatches = self._counter("counts_mismatches", "Completions whose counts do not add up")

@@ -52,6 +52,7 @@ class _Row(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     robot_status: int | None = None
     robot_may_have_received: bool = False
     put_off: _PutOff | None = None
+    robot_restarted_at: datetime | None = None
 
 
 class _Version(msgspec.Struct):

@@ -12,6 +12,7 @@ from streams.core.effects import CallRobot, PublishOutcome
 from streams.core.events import (
     Admitted,
     BatchCompleted,
+    BatchLost,
     CallFailed,
     DeadlinePassed,
     Event,
@@ -194,6 +195,20 @@ class Lives(RuleBasedStateMachine):
         self.apply(BatchCompleted(key, success, error))
         if late and key not in self.calls_out:
             self.let_go(key, self.now + timedelta(seconds=5))
+
+    @rule(ago=st.sampled_from([0, 1, 600]))
+    def the_robot_is_said_to_have_been_started_again(self, ago: int) -> None:
+        restarted_at = self.now - timedelta(seconds=ago)
+        open_rows = [job for job in self.rows.values() if state_of(job) is State.ACCEPTED]
+        assert self.table.has_batches_at_robot == any(job.robot_restarted_at is None for job in open_rows)
+        for key in self.table.accepted_before(restarted_at):
+            before = self.rows[key]
+            self.apply(BatchLost(key, restarted_at))
+            assert self.rows[key] == replace(before, robot_restarted_at=restarted_at)
+        for job in open_rows:
+            assert job.accepted_at is not None
+            known = self.rows[job.key].robot_restarted_at is not None
+            assert known == (job.robot_restarted_at is not None or job.accepted_at < restarted_at)
 
     @rule(key=keys)
     def a_deadline_is_said_to_have_passed(self, key: JobKey) -> None:

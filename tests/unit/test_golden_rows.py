@@ -116,6 +116,8 @@ JOBS: Mapping[int, Mapping[str, Job]] = {
                 error="ConnectError: connection refused",
             ),
         ),
+        # The robot had it when it was started again; the deadline is still to come.
+        "batch_lost": replace(ACCEPTED, robot_restarted_at=at(3, 4, 500_000)),
         "internal_error": replace(UNREACHABLE, reason=FailureReason.INTERNAL_ERROR),
         "letters": replace(
             REJECTED,

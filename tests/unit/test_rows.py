@@ -3,6 +3,7 @@
 import json
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -47,6 +48,7 @@ jobs = st.builds(
         robot_status=st.none() | st.integers(100, 599),
         gives_up_at=st.none() | instants,
     ),
+    robot_restarted_at=st.none() | instants,
 )
 
 
@@ -63,7 +65,8 @@ def test_a_row_is_the_same_bytes_however_often_it_is_written(job: Job) -> None:
 
 
 def test_every_field_of_a_job_is_in_its_row_and_nothing_else_but_the_version() -> None:
-    everything = replace(FAILED, accepted_at=NOW, success_count=0, error_count=0, put_off=PUT_OFF.put_off)
+    values = {"accepted_at": NOW, "success_count": 0, "error_count": 0, "robot_restarted_at": NOW}
+    everything = replace(FAILED, **cast(Any, values), put_off=PUT_OFF.put_off)
     snake = {
         "".join(f"_{c.lower()}" if c.isupper() else c for c in name) for name in json.loads(encode_row(everything))
     }
