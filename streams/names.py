@@ -108,6 +108,7 @@ class LogEvent(StrEnum):
     JOB_CLAIMED = "job_claimed"
     JOB_DISPATCHED = "job_dispatched"
     JOB_ACCEPTED = "job_accepted"
+    BATCH_LOST = "batch_lost"
     JOB_PUT_OFF = "job_put_off"
     JOB_COMPLETED = "job_completed"
     JOB_TIMED_OUT = "job_timed_out"

@@ -98,7 +98,7 @@ ROBOT_FATES = (
 )
 LATE = Case(
     "late",
-    "completion after the deadline, told as an amendment",
+    "its completion comes too late, and is told",
     FailureReason.TIMEOUT,
     Fate.LOSE,
     orders=1,

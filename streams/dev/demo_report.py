@@ -16,16 +16,7 @@ from streams.dev.violations import Violation
 from streams.names import DeadLetterReason, Topic
 
 # Each column with the least width that it keeps on a narrow terminal.
-COLUMNS = {
-    "job": 8,
-    "what happened": 8,
-    "POSTs": 5,
-    "outcome": 9,
-    "why": 8,
-    "dead letter": 8,
-    "later": 7,
-    "as expected": 11,
-}
+COLUMNS = {"job": 8, "what happened": 8, "POSTs": 5, "outcome": 9, "why": 8, "beside it": 9, "as expected": 11}
 WIDTH_WITH_STORY = 118
 
 
@@ -37,8 +28,7 @@ class Line(NamedTuple):
     posts: int
     outcome: str
     why: str
-    letters: str
-    later: str
+    beside: str
     as_expected: bool
 
 
@@ -70,7 +60,7 @@ def _lines(history: History, posts: Sequence[Post]) -> list[Line]:
         for case in CASES
     ]
     poison = letters[None]
-    return [*lines, Line("-", POISON_STORY, 0, "-", "", " ".join(poison), "", poison == [DeadLetterReason.MALFORMED])]
+    return [*lines, Line("-", POISON_STORY, 0, "-", "", " ".join(poison), poison == [DeadLetterReason.MALFORMED])]
 
 
 def _line(case: Case, outcomes: Sequence[dict[str, Any]], posts: int, letters: Sequence[str], *, later: bool) -> Line:
@@ -83,17 +73,9 @@ def _line(case: Case, outcomes: Sequence[dict[str, Any]], posts: int, letters: S
         why = " ".join(str(outcome[name]) for name in ("reason", "robotStatus") if outcome.get(name))
         expected = outcome.get("reason") == case.ends and outcome.get("robotStatus") == case.robot_status
     expected = expected and case.posts in (None, posts) and list(letters) == list(case.letters)
-    told = "amended" if later else ""
-    return Line(
-        case.job_id,
-        case.story,
-        posts,
-        outcome["status"],
-        why,
-        " ".join(letters),
-        told,
-        expected and later == case.amended,
-    )
+    beside = " ".join([*letters, *(["amended"] if later else [])])
+    as_expected = expected and later == case.amended
+    return Line(case.job_id, case.story, posts, outcome["status"], why, beside, as_expected)
 
 
 def _letters(history: History) -> dict[JobKey | None, list[str]]:
@@ -112,7 +94,7 @@ def _table(lines: Sequence[Line], width: int) -> Table:
         verdict = "[green]yes[/]" if line.as_expected else "[red]NO[/]"
         colour = {"completed": "green", "failed": "red"}.get(line.outcome, "default")
         outcome = f"[{colour}]{line.outcome}[/]"
-        table.add_row(line.job_id, line.story, str(line.posts), outcome, line.why, line.letters, line.later, verdict)
+        table.add_row(line.job_id, line.story, str(line.posts), outcome, line.why, line.beside, verdict)
     if width < WIDTH_WITH_STORY:
         # The job's name says as much in fewer words.
         del table.columns[1]

@@ -70,6 +70,8 @@ def explain(job: Job, now: datetime) -> str:
             return "waits for its workspace or a call slot"
         case Status.PROCESSING:
             stage = "robot is being called" if job.accepted_at is None else "robot at work"
+            if job.robot_restarted_at is not None:
+                stage = "robot has restarted and lost it"
             left = (job.deadline - now).total_seconds() if job.deadline else 0.0
             return f"{stage}, {_duration(left)} left" if left > 0 else f"{stage}, deadline has passed"
         case Status.COMPLETED:

@@ -34,6 +34,7 @@ class Metrics(Registry):
         self.dispatches = self._counter("dispatches", "Calls to the robot, by how they ended", "result")
         self.put_off = self._counter("jobs_put_off", "Calls that are to be made again, by why", "reason")
         self.robot_up = self._gauge("robot_up", "1 if the robot answered when it was last tried or asked, else 0")
+        self.batches_lost = self._counter("batches_lost", "Batches that the robot had when it was started again")
         self.completions = self._counter("completions", "Completions read, by what became of them", "result")
         self.reports = self._counter("reports", "Reports of orders read, by what became of them", "result")
         self.amendments = self._counter("amendments", "Amendments published")
