@@ -159,7 +159,7 @@ def bridge() -> None:
     try:
         from streams.bridge.run import run_bridge
     except ModuleNotFoundError as error:
-        if error.name not in ("starlette", "uvicorn"):
+        if (error.name or "").partition(".")[0] not in ("starlette", "uvicorn"):
             raise
         _fail("the bridge needs an extra: install robot-orchestrator[bridge]", CONFIG_EXIT_CODE)
     raise typer.Exit(run_bridge(settings))
