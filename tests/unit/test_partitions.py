@@ -136,7 +136,7 @@ async def test_of_a_restarted_robot_each_partition_is_told_what_it_has_lost_once
     await scene.partitions.assign({0, 1, 2}, generation=1)
     await turn()
     later, lost, loading = scene.made
-    later.accepted_at, lost.accepted_at, loading.accepted_at = NOW, NOW - timedelta(seconds=1), NOW
+    later.accepted_at, lost.accepted_at, loading.accepted_at = NOW, *2 * [NOW - timedelta(seconds=1)]
     assert not scene.partitions.has_batches_at_robot
     later.may_open.set()
     lost.may_open.set()

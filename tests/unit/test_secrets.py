@@ -149,6 +149,7 @@ def test_a_short_secret_garbles_no_word_and_is_not_told_by_that(secret: str, for
 @example("ñ", "C3", "", "percent-encoded")
 @example("ñ", "xc3", "", "bytes in Python")
 @example("", "0", "\U00010000", "JSON")
+@example("", "Ā", "Ā", "JSON in JSON")
 def test_a_short_secret_in_a_word_is_left_there_in_any_form(before: str, secret: str, after: str, form: str) -> None:
     # 30 is also the hex of 0, and then that is taken for the secret.
     assume((before + secret + after).lower() != secret.encode().hex())
@@ -197,6 +198,10 @@ def test_a_login_of_which_a_part_is_short_is_masked_as_a_whole(
 @pytest.mark.parametrize(("secret", "text"), [("n", r'{"error":"no\n"}'), ("lt", "1 &lt; 2"), ("20", "a%20%20b")])
 def test_what_escapes_another_character_is_no_secret(secret: str, text: str) -> None:
     assert scrub(text, [secret]) == text
+
+
+def test_a_short_secret_is_masked_also_where_it_begins_within_one_that_touches_a_letter() -> None:
+    assert scrub("xa-a-a", ["a-a"]) == "xa-***"
 
 
 def test_a_long_secret_is_masked_also_where_a_short_one_is_the_beginning_of_it() -> None:
