@@ -45,7 +45,7 @@ from streams.settings import DRAIN_MARGIN_SECONDS, FIELDS, SECRETS_DIR_VARIABLE,
 from streams.telemetry.journal import SKEW_WARNING_SECONDS
 from streams.telemetry.metrics import BridgeMetrics, Metrics
 from streams.version import version
-from streams.wire.intake import COMPLETION_MAX_BYTES, REPORT_MAX_BYTES, SUBMISSION_MAX_BYTES
+from streams.wire.intake import COMPLETION_MAX_BYTES, SUBMISSION_MAX_BYTES
 from streams.wire.outcomes import outcome_record
 from streams.wire.robot_report import REPORT_MAX_BYTES
 from streams.wire.robot_request import Callback, build_request
@@ -179,7 +179,6 @@ def test_every_header_is_documented() -> None:
 def test_the_largest_values_are_documented() -> None:
     (cell,) = (row[1] for row in RECORDS.table("`robot.dlq.reason`") if "too_large" in row[0])
     assert f"over {SUBMISSION_MAX_BYTES / 1e6:g} MB (a completion or report {COMPLETION_MAX_BYTES / 1e3:g} kB)" in cell
-    assert REPORT_MAX_BYTES == COMPLETION_MAX_BYTES
     assert f"up to {SUBMISSION_MAX_BYTES / 1e6:g} MB" in RECORDS.section("For producers")
 
 
