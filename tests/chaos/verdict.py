@@ -29,7 +29,7 @@ from tests.support.builders import SECRETS
 # What a round that has not come to rest looks like.
 UNFINISHED = (ViolationKind.NO_OUTCOME, ViolationKind.UNACCOUNTED)
 # A claim that was never called waits for 37 s; a workspace can have several of them one after another.
-SETTLE_SECONDS = 180.0
+SETTLE_SECONDS = 300.0
 POLL_SECONDS = 1.0
 # Two processes on one machine read one clock; what is left is rounding.
 CLOCK_TOLERANCE = timedelta(seconds=0.5)

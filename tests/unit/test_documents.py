@@ -21,7 +21,7 @@ from streams.bridge.journal import Refusal
 from streams.cli import cli
 from streams.core.deadlines import CLAIM_WINDOW
 from streams.core.effects import CallRobot, PublishAmendment
-from streams.core.job import FailureReason, Job, JobKey, Source, Status
+from streams.core.job import FailureReason, Job, JobKey, OrderResult, OrderStatus, Source, Status
 from streams.core.transition import TABLE, State, transition
 from streams.engine.calls import event_of
 from streams.engine.ledger import STEP_MAX_BYTES, STEP_MAX_ITEMS
@@ -130,7 +130,8 @@ def test_every_variable_that_a_document_names_is_one() -> None:
 def test_the_worker_that_the_readme_runs_has_the_settings_that_a_worker_needs() -> None:
     exported = re.findall(r"([A-Z_]+)=", README.section("Run it"))
     required = {variable_of(name) for name, field in WorkerSettings.model_fields.items() if field.is_required()}
-    assert set(exported) == required | {variable_of("bootstrap_servers"), variable_of("patience_seconds")}
+    more = ("bootstrap_servers", "patience_seconds", "callback_template")
+    assert set(exported) == required | set(map(variable_of, more))
     assert "Three settings" in README.section("Run it")
     assert len(required) == 3
 
@@ -338,16 +339,21 @@ def test_the_readme_shows_a_submission_its_call_and_its_outcome() -> None:
 def test_the_call_in_the_readme_is_that_of_the_submission_above_it() -> None:
     submitted, posted, _ = README.blocks("json")
     body = json.loads(posted.text)
-    urls = dict(re.findall(r"(ROBOT_COORDINADORA_URL|NEXT_PUBLIC_APP_URL)=(\S+)", README.section("Run it")))
+    urls = dict(re.findall(r"(ROBOT_COORDINADORA_URL|\w+_APP_URL|\w+_CALLBACK_URL)=(\S+)", README.section("Run it")))
     secret = body["callbackSecret"]
     settings = WorkerSettings(**cast(Any, urls | {"ROBOT_CALLBACK_SECRET": secret}))
-    request = build_request(submitted.text.encode(), Callback(settings.callback_url, secret))
+    request = build_request(submitted.text.encode(), Callback(settings.callback_url, secret, per_job=True))
     assert json.loads(request.body) == body
     assert list(json.loads(request.body)) == list(body)
     assert f"`POST {settings.robot_endpoint}`" in README.text
     for passed_through in re.findall(r'"pedidoInput": \{[^}]*\}', submitted.text):
         assert passed_through in posted.text
         assert passed_through.removeprefix('"pedidoInput": ').encode() in request.body
+
+
+def order_of(shown: dict[str, Any]) -> OrderResult:
+    texts = (shown.get(name) for name in ("trackingNumber", "errorType", "errorMessage"))
+    return OrderResult(shown["itemId"], OrderStatus(shown["status"]), *texts)
 
 
 def job_of(outcome: dict[str, Any]) -> Job:
@@ -364,6 +370,7 @@ def job_of(outcome: dict[str, Any]) -> Job:
         source=Source(Topic.SUBMITTED, 0, 0),
         fingerprint="",
         order_count=outcome["orderCount"],
+        orders=tuple(order_of(order) for order in outcome["orders"] or ()),
         claimed_at=at("dispatchedAt"),
         accepted_at=at("acceptedAt"),
         ended_at=at("endedAt"),
