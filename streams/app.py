@@ -26,7 +26,7 @@ from streams.faust_hardening.versions import UntestedVersionError
 from streams.kafka.access import AccessError
 from streams.kafka.messages import source_record
 from streams.kafka.topics import CONFIG_EXIT_CODE, TopicsError
-from streams.names import DISPATCH_AGENT, SOURCE_TOPICS
+from streams.names import DISPATCH_AGENT, SOURCE_TOPICS, Topic
 from streams.settings import KafkaSettings, SettingsError, WorkerSettings, load_settings
 from streams.telemetry.logging import configure_logging, logging_config
 from streams.wire.rows import TableError
@@ -142,7 +142,9 @@ def build_app(settings: WorkerSettings, connect: Connect = running_worker) -> Or
 
     @app.on_rebalance_complete.connect  # type: ignore[arg-type] # Faust's type wants a keyword of its own
     async def assigned(_app: Any, **_kwargs: Any) -> None:
-        numbers = {tp.partition for tp in app.consumer.assignment() if tp.topic in SOURCE_TOPICS}
+        # While releases with fewer sources are in the group, those that they lack are shared out by themselves. Whoever
+        # has the submissions has the partition; what is read of it elsewhere is left for later.
+        numbers = {tp.partition for tp in app.consumer.assignment() if tp.topic == Topic.SUBMITTED}
         await app.worker.assign(numbers, app.consumer_generation_id)
 
     @app.on_partitions_revoked.connect  # type: ignore[arg-type] # as above
