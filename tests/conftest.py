@@ -13,7 +13,7 @@ TESTS = Path(__file__).parent
 # Most tests wait for other processes, which need a core too.
 PROCESSES = 2
 # These wait longest. They come first, so that no process has one left when the other is done.
-LONGEST = ("chaos", "faults", "kafka", "simulation", "hardening", "security", "dev")
+LONGEST = ("chaos", "faults", "kafka", "simulation", "hardening", "security", "bridge", "dev")
 # Its tests start nothing that they could share, and its worlds keep every core busy.
 UNSHARED = "tests/simulation/test_simulation.py"
 

@@ -19,6 +19,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from streams.bridge import publisher as publishing
 from streams.bridge.journal import BridgeJournal
 from streams.bridge.publisher import KafkaPublisher
+from streams.bridge.run import LATE_SECONDS
 from streams.dev.kafka import EmbeddedKafka
 from streams.dev.loopback import HOST, free_port
 from streams.names import Topic
@@ -177,8 +178,8 @@ async def test_a_stop_answers_what_is_held(start: Start, client: httpx.AsyncClie
     await until(lambda: not listens(bridge))
     # Whoever is impatient loses no report either.
     bridge.signal(signal.SIGINT)
-    await asyncio.sleep(0.5)
-    assert not posted.done()
+    done, _ = await asyncio.wait({posted}, timeout=LATE_SECONDS + publishing.CLOSE_SECONDS + 1)
+    assert not done
     os.kill(broker.pid, signal.SIGCONT)
     assert await posted == 200
     assert await bridge.wait_ended() == 0

@@ -15,7 +15,7 @@ def describe(environment: Environment) -> str:
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS, ids=describe)
-@pytest.mark.parametrize(("lock", "extras"), [(PRODUCTION, frozenset()), (TEST, frozenset({"test"}))])
+@pytest.mark.parametrize(("lock", "extras"), [(PRODUCTION, frozenset({"bridge"})), (TEST, frozenset({"test"}))])
 def test_every_requirement_of_a_locked_distribution_is_in_the_lock(
     lock: str, extras: frozenset[str], environment: Environment
 ) -> None:

@@ -1,4 +1,4 @@
-"""The wheel and what the production lock names are enough to run a worker."""
+"""The wheel and what the production lock names are enough to run a worker and a bridge."""
 
 import shutil
 import subprocess
@@ -7,7 +7,11 @@ import venv
 from importlib import metadata
 from pathlib import Path
 
+import httpx
+import pytest
+
 from tests.install.locks import ENVIRONMENTS, ROOT, read_lock
+from tests.support.bridge import HEADERS, TIMEOUT, BridgeProcess, create_topic, report
 from tests.support.builders import submission
 from tests.support.scene import Scene
 
@@ -34,12 +38,34 @@ def install_production(folder: Path) -> None:
     subprocess.run([*pip, "check"], check=True)
 
 
-async def test_a_worker_runs_from_the_wheel_alone(kafka_bootstrap: str, tmp_path: Path) -> None:
-    production = tmp_path / "production"
-    install_production(production)
+@pytest.fixture(scope="module")
+def production(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return that environment."""
+    folder = tmp_path_factory.mktemp("wheel") / "production"
+    install_production(folder)
+    return folder
+
+
+async def test_a_worker_runs_from_the_wheel_alone(production: Path, kafka_bootstrap: str, tmp_path: Path) -> None:
     async with Scene(kafka_bootstrap, tmp_path) as scene:
         python = production / "bin" / "python"
         await scene.worker((str(production / "bin" / "robot-orchestrator"), "worker"), python=str(python))
         payload = submission()
         await scene.submit(payload)
         assert (await scene.outcome(payload["jobId"])).status == "completed"
+
+
+async def test_a_bridge_runs_from_the_wheel_alone(production: Path, kafka_bootstrap: str, tmp_path: Path) -> None:
+    await create_topic(kafka_bootstrap)
+    command = (str(production / "bin" / "robot-orchestrator"), "bridge")
+    bridge = BridgeProcess(
+        kafka_bootstrap, tmp_path / "bridge.log", command=command, python=str(production / "bin" / "python")
+    )
+    try:
+        await bridge.wait_ready()
+        async with httpx.AsyncClient(timeout=TIMEOUT, trust_env=False) as client:
+            answer = await client.post(bridge.callback("shop-5", "job-17"), json=report(), headers=HEADERS)
+        assert answer.status_code == 200
+        assert await bridge.stop() == 0
+    finally:
+        bridge.close()

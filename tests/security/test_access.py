@@ -1,11 +1,14 @@
 """Every program with a user of its own, who may do what docs/operating.md says and nothing else."""
 
+import asyncio
 import json
 import subprocess
+import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, cast
 
+import httpx
 import pytest
 import pytest_asyncio
 
@@ -19,6 +22,7 @@ from streams.settings import KafkaSettings
 from streams.wire.records import TopicPartition
 from tests.security.documented_acls import documented_acls
 from tests.security.programs import CREATE_TOPICS, run
+from tests.support.bridge import HEADERS, TIMEOUT, BridgeProcess, create_topic, report
 from tests.support.builders import submission
 from tests.support.scene import PARTITIONS, Scene
 from tests.support.secure_kafka import PASSWORD, Acl, Resource, SecureKafka
@@ -29,6 +33,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 # In the documented table by the program's name, in Kafka by the user's.
 USER = {
     "worker": "worker",
+    "bridge": "bridge",
     "submit": "submit",
     "topics check": "topics-check",
     "topics create": "topics-create",
@@ -53,6 +58,15 @@ class Secured:
     async def worker(self, *, ready: bool = True) -> WorkerProcess:
         """Start a worker as its user."""
         return await self.scene.worker(ready=ready, **cast(Any, self.kafka.login(USER["worker"])))
+
+    async def bridge(self, *, ready: bool = True) -> BridgeProcess:
+        """Start a bridge as its user."""
+        log_path = self.scene.folder / f"bridge-{uuid.uuid4().hex}.log"
+        bridge = BridgeProcess(self.kafka.bootstrap_servers, log_path, self.kafka.login(USER["bridge"]))
+        self.scene.workers.append(bridge)
+        if ready:
+            await bridge.wait_ready()
+        return bridge
 
     def run(self, program: str, stdin: str = "", **variables: str) -> "subprocess.CompletedProcess[str]":
         """Run a program other than the worker as its user."""
@@ -172,6 +186,40 @@ async def test_a_worker_that_lacks_an_acl_ends_with_a_line_that_names_it(secured
         assert _lack(secured, acl) in error
     else:
         assert (code, error) == (78, _lack(secured, acl))
+
+
+async def test_a_report_is_taken_with_the_least_acls(secured: Secured) -> None:
+    await create_topic(secured.kafka.bootstrap_servers)
+    bridge = await secured.bridge()
+    async with httpx.AsyncClient(timeout=TIMEOUT, trust_env=False) as client:
+        answer = await client.post(bridge.callback("shop-5", "job-17"), json=report(), headers=HEADERS)
+    assert answer.status_code == 200
+    assert await bridge.stop() == 0
+
+
+async def test_a_bridge_that_may_not_write_ends_with_a_line_that_names_the_acl(secured: Secured) -> None:
+    await create_topic(secured.kafka.bootstrap_servers)
+    await secured.allow("bridge", without=Acl(Resource.TOPIC, Topic.ORDER_REPORTED, Operation.WRITE))
+    bridge = await secured.bridge(ready=False)
+    code = await bridge.wait_ended()
+    await secured.allow("bridge")
+    assert code == 78
+    assert bridge.log_lines()[-1]["error"] == f"missing ACLs: WRITE on topic {Topic.ORDER_REPORTED}"
+
+
+async def test_a_right_to_write_that_is_taken_away_meanwhile_costs_no_report(secured: Secured) -> None:
+    await create_topic(secured.kafka.bootstrap_servers)
+    bridge = await secured.bridge()
+    await secured.allow("bridge", without=Acl(Resource.TOPIC, Topic.ORDER_REPORTED, Operation.WRITE))
+    async with httpx.AsyncClient(timeout=TIMEOUT, trust_env=False) as client:
+        post = client.post(bridge.callback("shop-5", "job-17"), json=report(), headers=HEADERS)
+        posted = asyncio.create_task(post)
+        async with asyncio.timeout(60):
+            while not any(line["event"] == "producer_replaced" for line in bridge.log_lines()):
+                await asyncio.sleep(0.05)
+        await secured.allow("bridge")
+        assert (await posted).status_code == 200
+    assert await bridge.stop() == 0
 
 
 @pytest.mark.parametrize("acl", documented_acls("submit"), ids=label)

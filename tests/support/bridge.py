@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -51,7 +52,7 @@ def report(item_id: str = "item-1", **more: Any) -> dict[str, Any]:
 
 
 async def create_topic(bootstrap_servers: str, partitions: int = 4) -> None:
-    """Create the topic of the reports, if it is not there."""
+    """Create the topic of the reports, if it is not there yet."""
     async with admin_client(bootstrap_servers=bootstrap_servers) as admin:
         await admin.create_topics([NewTopic(Topic.ORDER_REPORTED, partitions, 1)])
         while Topic.ORDER_REPORTED not in await admin.list_topics():
@@ -132,14 +133,21 @@ async def served(publisher: Publisher, settings: BridgeSettings | None = None) -
 class BridgeProcess(WorkerProcess):
     """A bridge in a process of its own, as production runs it."""
 
-    def __init__(self, bootstrap_servers: str, log_path: Path, variables: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        log_path: Path,
+        variables: Mapping[str, str] | None = None,
+        command: Sequence[str] = PRODUCTION,
+        python: str = sys.executable,
+    ) -> None:
         own = {
             "KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers,
             "ROBOT_CALLBACK_SECRET": CALLBACK_SECRET,
             "ROBOT_ORCHESTRATOR_LOG_FORMAT": "json",
         }
         super().__init__(
-            {**own, **(variables or {})}, log_path, PRODUCTION, port_variable="ROBOT_ORCHESTRATOR_BRIDGE_PORT"
+            {**own, **(variables or {})}, log_path, command, python, port_variable="ROBOT_ORCHESTRATOR_BRIDGE_PORT"
         )
 
     def callback(self, workspace_id: str, job_id: str) -> str:
