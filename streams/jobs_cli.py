@@ -55,7 +55,7 @@ def resubmit(
     from streams.operate.resubmit import send
     from streams.operate.submit import SubmitError
 
-    if not (dry_run or yes or sys.stdin.isatty()):
+    if not (dry_run or yes or somebody_is_there()):
         fail("nobody is there to be asked: say --yes, or --dry-run", 2)
     choice = Choice(
         group=orders or (None if order else Group.FAILED),
@@ -78,6 +78,11 @@ def resubmit(
         except SubmitError as error:
             fail(error)
     typer.echo(json.dumps(_as_object(prepared, sent=not dry_run)) if as_json else _ending(prepared, sent=not dry_run))
+
+
+def somebody_is_there() -> bool:
+    """Whether a person can be asked."""
+    return sys.stdin.isatty()
 
 
 def _prepared(settings: KafkaSettings, key: JobKey, choice: Choice) -> "Prepared":
