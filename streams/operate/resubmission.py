@@ -133,11 +133,6 @@ def _unfit(job: Job) -> str | None:
     return None
 
 
-def _received(job: Job) -> bool:
-    """Whether the robot may have had the job."""
-    return job.robot_may_have_received or job.success_count is not None
-
-
 def _known(job: Job, orders: Sequence[Order]) -> list[KnownOrder]:
     """Return what is known of each order of the submission."""
     reports = {report.item_id: report for report in job.orders if report.status is not OrderStatus.UNREPORTED}
@@ -154,7 +149,7 @@ def _known(job: Job, orders: Sequence[Order]) -> list[KnownOrder]:
 def _reported(job: Job, report: OrderResult, *, shared: bool) -> Standing:
     if report.status is OrderStatus.SUCCESS:
         return Standing.SHIPPED
-    if not _received(job):
+    if not job.robot_may_have_received:
         return Standing.FAILED
     if shared:
         # Nobody knows which of the orders with this id it was.
@@ -164,7 +159,7 @@ def _reported(job: Job, report: OrderResult, *, shared: bool) -> Standing:
 
 def _rest(job: Job, orders: int) -> Standing:
     """Return what is known of the orders that were not reported one by one, of which there are so many."""
-    if not _received(job):
+    if not job.robot_may_have_received:
         return Standing.NEVER_SENT
     if job.success_count is None or job.error_count is None:
         return Standing.UNREPORTED
@@ -199,7 +194,7 @@ def _nothing(known: Sequence[KnownOrder], choice: Choice) -> str:
 
 def _not_to_be_told_apart(job: Job, choice: Choice) -> str | None:
     """Return why a late report of the job could be taken for one of the new job."""
-    if job.orders or not _received(job) or choice.new_item_ids:
+    if job.orders or not job.robot_may_have_received or choice.new_item_ids:
         return None
     return (
         "the callback address does not tell the two jobs apart: a late report of the old job would be taken for the "
