@@ -190,7 +190,8 @@ async def test_without_its_acl_nothing_is_submitted(secured: Secured, acl: Acl) 
 @pytest.mark.parametrize("without", [None, *documented_acls("jobs resubmit")], ids=lambda acl: acl and label(acl))
 async def test_a_job_is_resubmitted_with_the_least_acls_and_with_no_less(secured: Secured, without: Acl | None) -> None:
     payload = submission()
-    worker = await secured.worker()
+    # Who may do everything: here it is the command that may not.
+    worker = await secured.scene.worker()
     await secured.scene.outcome(await secured.scene.submit(payload, Fate.REFUSE))
     await secured.allow("jobs resubmit", without=without)
     options = f"--workspace {payload['workspaceId']} --orders all --yes --json"
