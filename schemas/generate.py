@@ -28,8 +28,8 @@ _KAFKA = {"bindingVersion": "0.5.0"}
 
 _DESCRIPTION = """\
 Runs robot jobs: no batch is handed to the robot twice, and each ends in exactly one outcome. This document
-is written from the orchestrator's side: it receives submissions and completions, and sends outcomes and dead
-letters.
+is written from the orchestrator's side: it receives submissions, completions and reports, and sends outcomes,
+amendments and dead letters.
 
 **Placement.** All topics here have one and the same partition count. A record belongs in partition
 murmur2(workspaceId) % partitions (the hash of the Java client), so that everything about a workspace is in
@@ -43,7 +43,8 @@ isolation.level=read_committed. A read_uncommitted reader sees outcomes that nev
 ignored here.
 
 **Security.** robot.job.submitted and dlq.robot.job.submitted carry portal credentials: give both a short
-retention and an ACL of their own. No other topic carries them.
+retention and an ACL of their own. robot.order.reported and its dead letters carry the robot's own words, which
+could repeat them. No other topic carries them.
 """
 
 _CREDENTIALS_NOTE = "Carries credentials: short retention, and an ACL that admits only those who need them."
@@ -66,6 +67,13 @@ _CHANNELS: Final = {
         "batchCompleted",
         "Completions, one a batch, from the callback bridge.",
     ),
+    "orderReported": _Channel(
+        "receive",
+        "robot.order.reported",
+        "orderReported",
+        "What the robot reports of each order, from the callback bridge. Its words stand there as it sent them: an ACL "
+        "that admits only those who need them.",
+    ),
     "jobCompleted": _Channel(
         "send",
         "robot.job.completed",
@@ -78,6 +86,12 @@ _CHANNELS: Final = {
         "jobFailed",
         f"Jobs that failed. A job has one record over this topic and the completions. {_READ_COMMITTED}",
     ),
+    "jobAmended": _Channel(
+        "send",
+        "robot.job.amended",
+        "jobAmended",
+        f"What became known of a job after its outcome, which stays as it was. {_READ_COMMITTED}",
+    ),
     "deadSubmission": _Channel(
         "send",
         "dlq.robot.job.submitted",
@@ -89,6 +103,12 @@ _CHANNELS: Final = {
         "dlq.robot.job.batch_completed",
         "deadLetter",
         f"Completions that could not be used. {_LARGER} {_READ_COMMITTED}",
+    ),
+    "deadReport": _Channel(
+        "send",
+        "dlq.robot.order.reported",
+        "deadLetter",
+        f"Reports that could not be used, with the robot's words as it sent them. {_LARGER} {_READ_COMMITTED}",
     ),
 }
 
@@ -153,8 +173,10 @@ def _components() -> Node:
         "messages": {
             "jobSubmitted": _source_message("robot.job.submitted"),
             "batchCompleted": _source_message("robot.job.batch_completed"),
+            "orderReported": _source_message("robot.order.reported"),
             "jobCompleted": _outcome_message("robot.job.completed"),
             "jobFailed": _outcome_message("robot.job.failed"),
+            "jobAmended": _outcome_message("robot.job.amended"),
             "deadLetter": {
                 "title": "Dead letter",
                 "summary": "A record that could not be used: its key, value and headers, and why.",
@@ -235,9 +257,9 @@ def _cloud_event_headers() -> Node:
         "ce_source": {"description": "The orchestrator that sent it.", "examples": ["/robot-orchestrator"]},
         "ce_type": {
             "description": "The topic and the version of its record.",
-            "enum": ["robot.job.completed.v1", "robot.job.failed.v1"],
+            "enum": ["robot.job.completed.v1", "robot.job.failed.v1", "robot.job.amended.v1"],
         },
-        "ce_time": {"description": "endedAt.", "format": "date-time"},
+        "ce_time": {"description": "endedAt, or amendedAt.", "format": "date-time"},
         "ce_subject": {"description": "The jobId."},
         "ce_partitionkey": {"description": "The workspaceId."},
         "content-type": {"const": "application/json"},

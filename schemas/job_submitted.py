@@ -54,4 +54,4 @@ class JobSubmitted(Record):
 
     def to_wire(self) -> bytes:
         """Return the record's value as JSON **with the credentials**, which `model_dump_json` masks."""
-        return self.model_dump_json(context=_REVEAL).encode()
+        return self.model_dump_json(context=_REVEAL, exclude_unset=True).encode()

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from streams.jobs_cli import jobs_cli
-from streams.settings import SettingsError, WorkerSettings, effective
+from streams.settings import BridgeSettings, SettingsError, WorkerSettings, effective
 from streams.terminal import fail, kafka_settings, run_on_kafka, settings_of, tell, warn_of_unknown_variables
 from streams.version import DISTRIBUTION, version
 
@@ -78,11 +78,28 @@ def worker() -> None:
 
 
 @cli.command()
-def settings() -> None:
-    """Print the effective settings, secrets masked, each with where it came from, and what a worker lacks."""
+def bridge() -> None:
+    """Take the robot's reports and publish them, until SIGTERM."""
+    from streams.kafka.topics import CONFIG_EXIT_CODE
+
+    settings = settings_of(BridgeSettings)
+    try:
+        from streams.bridge.run import run_bridge
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("starlette", "uvicorn"):
+            raise
+        fail("the bridge needs an extra: install robot-orchestrator[bridge]", CONFIG_EXIT_CODE)
+    raise typer.Exit(run_bridge(settings))
+
+
+@cli.command()
+def settings(
+    of_bridge: Annotated[bool, typer.Option("--bridge", help="Those of a bridge, not of a worker.")] = False,
+) -> None:
+    """Print the effective settings, secrets masked, each with where it came from, and what the program lacks."""
     warn_of_unknown_variables()
     try:
-        rows, problem = effective()
+        rows, problem = effective(BridgeSettings if of_bridge else WorkerSettings)
     except SettingsError as error:
         fail(error)
     for variable, value, origin in rows:

@@ -101,13 +101,14 @@ class Header(StrEnum):
 
 
 class LogEvent(StrEnum):
-    """The `event` of the log lines that describe a job's life and the worker's."""
+    """The `event` of the log lines that describe a job's life, the worker's and the bridge's."""
 
     JOB_SUBMITTED = "job_submitted"
     SUBMISSION_IGNORED = "submission_ignored"
     JOB_CLAIMED = "job_claimed"
     JOB_DISPATCHED = "job_dispatched"
     JOB_ACCEPTED = "job_accepted"
+    BATCH_LOST = "batch_lost"
     JOB_PUT_OFF = "job_put_off"
     JOB_COMPLETED = "job_completed"
     JOB_TIMED_OUT = "job_timed_out"
@@ -135,3 +136,7 @@ class LogEvent(StrEnum):
     SETTINGS_WARNING = "settings_warning"
     WORKER_STOPPED = "worker_stopped"
     WORKER_EXIT = "worker_exit"
+    BRIDGE_STARTED = "bridge_started"
+    PRODUCER_REPLACED = "producer_replaced"
+    REPORT_REFUSED = "report_refused"
+    BRIDGE_STOPPED = "bridge_stopped"

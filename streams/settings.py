@@ -200,11 +200,18 @@ class KafkaSettings(BaseSettings):
         return options
 
 
-class WorkerSettings(KafkaSettings):
+class ServiceSettings(KafkaSettings):
+    """What every program needs that runs until it is stopped."""
+
+    callback_secret: HeaderSecret = Field(validation_alias=_variable("ROBOT_CALLBACK_SECRET"))
+    log_format: LogFormat | None = Field(None, validation_alias=_own("LOG_FORMAT"))
+    log_level: LogLevel = Field(LogLevel.INFO, validation_alias=_own("LOG_LEVEL"))
+
+
+class WorkerSettings(ServiceSettings):
     """What a worker needs. Durations are seconds, as their names say."""
 
     robot_url: BaseUrl = Field(validation_alias=_variable("ROBOT_COORDINADORA_URL"))
-    callback_secret: HeaderSecret = Field(validation_alias=_variable("ROBOT_CALLBACK_SECRET"))
     app_url: BaseUrl = Field(validation_alias=_variable("NEXT_PUBLIC_APP_URL"))
 
     callback_template: Annotated[str, AfterValidator(_callback_template)] | None = Field(
@@ -224,8 +231,6 @@ class WorkerSettings(KafkaSettings):
     )
     probe_host: str = Field("127.0.0.1", validation_alias=_own("PROBE_HOST"))
     probe_port: int = Field(8081, validation_alias=_own("PROBE_PORT"), ge=0, le=65535)
-    log_format: LogFormat | None = Field(None, validation_alias=_own("LOG_FORMAT"))
-    log_level: LogLevel = Field(LogLevel.INFO, validation_alias=_own("LOG_LEVEL"))
 
     @property
     def robot_endpoint(self) -> str:
@@ -255,12 +260,32 @@ class WorkerSettings(KafkaSettings):
         )
 
 
+class BridgeSettings(ServiceSettings):
+    """What a callback bridge needs."""
+
+    # The former secret, while there are still batches at the robot that were called with it.
+    callback_secret_previous: HeaderSecret | None = Field(
+        None, validation_alias=_variable("ROBOT_CALLBACK_SECRET_PREVIOUS")
+    )
+    bridge_host: str = Field("127.0.0.1", validation_alias=_own("BRIDGE_HOST"))
+    bridge_port: int = Field(8082, validation_alias=_own("BRIDGE_PORT"), ge=0, le=65535)
+    bridge_hold_seconds: PositiveSeconds = Field(60.0, validation_alias=_own("BRIDGE_HOLD_SECONDS"))
+
+    @property
+    def callback_secrets(self) -> tuple[str, ...]:
+        """The secrets by which the robot may show who it is."""
+        known = (self.callback_secret, self.callback_secret_previous)
+        return tuple(secret.get_secret_value() for secret in known if secret is not None)
+
+
 Kind = TypeVar("Kind", bound=KafkaSettings)
+# Of all programs, each by its name: what two of them have is one field.
+FIELDS = WorkerSettings.model_fields | BridgeSettings.model_fields
 
 
 def variable_of(field: str) -> str:
     """Return the environment variable that sets a field."""
-    alias = WorkerSettings.model_fields[field].validation_alias
+    alias = FIELDS[field].validation_alias
     assert isinstance(alias, AliasChoices)  # noqa: S101 # narrows the type; every field is declared that way
     return str(alias.choices[0])
 
@@ -323,7 +348,7 @@ def unknown_variables() -> str | None:
     They are no error: in a rolling upgrade the former release is given the variables of the newer one as well.
     """
     names = {name for name, value in os.environ.items() if name.startswith(PREFIX) and value}
-    known = {SECRETS_DIR_VARIABLE, *map(variable_of, WorkerSettings.model_fields)}
+    known = {SECRETS_DIR_VARIABLE, *map(variable_of, FIELDS)}
     # Kubernetes gives each pod the addresses of all services beside it, and one may be named after us.
     services = [name.removesuffix("_SERVICE_HOST") for name in names if name.endswith("_SERVICE_HOST")]
     links = tuple(f"{service}_{kind}" for service in services for kind in ("SERVICE_", "PORT"))
@@ -336,31 +361,31 @@ def unknown_variables() -> str | None:
     return "; ".join(lines) or None
 
 
-def changed(settings: WorkerSettings) -> dict[str, str]:
+def changed(settings: ServiceSettings) -> dict[str, str]:
     """Return the settings that differ from their defaults, by variable, secrets masked."""
     values = dict(settings)
     return {
         variable_of(field): str(values[field])
-        for field, info in WorkerSettings.model_fields.items()
+        for field, info in type(settings).model_fields.items()
         if values[field] != info.get_default(call_default_factory=True, validated_data=values)
     }
 
 
-def effective() -> tuple[list[tuple[str, str, str]], SettingsError | None]:
-    """Return (variable, value, origin) of every setting, secrets masked, and why no worker can start, None if one can.
+def effective(kind: type[ServiceSettings] = WorkerSettings) -> tuple[list[tuple[str, str, str]], SettingsError | None]:
+    """Return (variable, value, origin) of every setting of a program, secrets masked, and why it cannot start or None.
 
     What is missing or malformed has no value, and what is wrong with it in place of the origin. Raises SettingsError if
     the files of secrets cannot be read.
     """
     problem: SettingsError | None = None
     try:
-        load_settings(WorkerSettings)
+        load_settings(kind)
     except SettingsError as error:
         problem = error
     unusable = problem.variables if problem else {}
-    settings = _read(_without(unusable))
+    settings = _read(_without(kind, unusable))
     rows = []
-    for field in WorkerSettings.model_fields:
+    for field in kind.model_fields:
         variable = variable_of(field)
         value = getattr(settings, field)
         if variable in unusable:
@@ -375,11 +400,11 @@ def effective() -> tuple[list[tuple[str, str, str]], SettingsError | None]:
     return rows, problem
 
 
-def _without(variables: Container[str]) -> type[WorkerSettings]:
-    """Return a worker's settings that some variables cannot set: those fields have their defaults, or None."""
+def _without(kind: type[Kind], variables: Container[str]) -> type[Kind]:
+    """Return a kind of settings that some variables cannot set: those fields have their defaults, or None."""
     fields = {
         field: (Any, Field(None if info.default is PydanticUndefined else info.default, validation_alias=_NO_VARIABLE))
-        for field, info in WorkerSettings.model_fields.items()
+        for field, info in kind.model_fields.items()
         if variable_of(field) in variables
     }
-    return create_model("Readable", __base__=WorkerSettings, **fields)  # type: ignore[call-overload, no-any-return] # dict
+    return create_model("Readable", __base__=kind, **fields)  # type: ignore[call-overload, no-any-return] # dict

@@ -80,6 +80,14 @@ class CallFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchLost:
+    """The robot, in whose memory a batch lives, was started again at `restarted_at`, after it had accepted this one."""
+
+    key: JobKey
+    restarted_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class BatchCompleted:
     """The callback bridge has counted a result for every order."""
 
@@ -118,6 +126,7 @@ Event = (
     | PayloadGone
     | RobotAccepted
     | CallFailed
+    | BatchLost
     | BatchCompleted
     | OrderReported
     | Resubmitted

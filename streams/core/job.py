@@ -87,7 +87,9 @@ class Job:
     """One row of the job table. Times are aware UTC; fields of a later stage are None until it is reached.
 
     The `deadline` of a pending job is when it has been put off for too long. `orders` is empty where the batch is not
-    followed order by order. `amended_at` is when something of a job that had ended was last learned.
+    followed order by order. `amended_at` is when something of a job that had ended was last learned. With
+    `robot_restarted_at` the robot was started again after it had accepted the batch, and has lost it; reports of it may
+    be on their way.
     """
 
     workspace_id: str
@@ -113,11 +115,12 @@ class Job:
     amended_at: datetime | None = None
     resubmission_of: str | None = None
     resubmitted_as: str | None = None
+    robot_restarted_at: datetime | None = None
 
     def __post_init__(self) -> None:
         put_off = () if self.put_off is None else (self.put_off.since, self.put_off.until, self.put_off.gives_up_at)
-        ends = (self.deadline, self.ended_at, self.amended_at)
-        for instant in (self.submitted_at, self.claimed_at, self.accepted_at, *ends, *put_off):
+        own = (self.submitted_at, self.claimed_at, self.accepted_at, self.deadline, self.ended_at, self.amended_at)
+        for instant in (*own, self.robot_restarted_at, *put_off):
             if instant is not None and instant.tzinfo is None:
                 raise ValueError(f"a naive datetime in job {self.job_id}: {instant}")
 

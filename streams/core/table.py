@@ -49,6 +49,8 @@ class JobTable:
         self._doubtful_until: dict[str, datetime] = {}
         self._deadlines: list[tuple[datetime, JobKey]] = []
         self._ended: list[tuple[datetime, JobKey]] = []
+        # When the robot accepted what it may be at: a batch that is known to be lost is not among them.
+        self._at_robot: dict[JobKey, datetime] = {}
         self.jobs_by_status: Counter[Status] = Counter()
 
     # Loading
@@ -99,6 +101,15 @@ class JobTable:
         """Whether a call is out, or its answer has not been applied yet."""
         return bool(self._calls)
 
+    @property
+    def has_batches_at_robot(self) -> bool:
+        """Whether the robot has accepted a batch that has not ended, and is not known to be lost."""
+        return bool(self._at_robot)
+
+    def accepted_before(self, instant: datetime) -> list[JobKey]:
+        """Return the jobs of such batches that were accepted before an instant."""
+        return [key for key, accepted_at in self._at_robot.items() if accepted_at < instant]
+
     # Who is next
 
     @property
@@ -144,7 +155,7 @@ class JobTable:
 
     def due(self, now: datetime, most: int) -> list[JobKey]:
         """Return jobs whose deadline has come, each once per deadline. Costs nothing for those that wait."""
-        # A job that was put off several times has the end of its patience there several times.
+        # A job that was put off several times, or whose batch was lost, has its deadline there several times.
         due: dict[JobKey, None] = {}
         for _ in range(most):
             if not self._deadlines or self._deadlines[0][0] > now:
@@ -176,8 +187,10 @@ class JobTable:
         if before is not None:
             self.jobs_by_status[before.status] -= 1
         self.jobs_by_status[job.status] += 1
-        known = before is not None and (before.deadline, before.ended_at) == (job.deadline, job.ended_at)
-        if known:
+        self._at_robot.pop(job.key, None)
+        if job.status is Status.PROCESSING and job.accepted_at is not None and job.robot_restarted_at is None:
+            self._at_robot[job.key] = job.accepted_at
+        if before is not None and (before.deadline, before.ended_at) == (job.deadline, job.ended_at):
             return
         if not job.ended and job.deadline is not None:
             heapq.heappush(self._deadlines, (job.deadline, job.key))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import NamedTuple, TypeVar
 
@@ -11,6 +11,7 @@ from streams.core.effects import CallRobot, Effect, IgnoreReason, PublishAmendme
 from streams.core.events import (
     Admitted,
     BatchCompleted,
+    BatchLost,
     CallFailed,
     DeadlinePassed,
     Event,
@@ -142,6 +143,13 @@ def _claim(job: Job, event: Admitted, now: datetime, deadlines: Deadlines) -> Re
 def _accept(job: Job, event: RobotAccepted, _now: datetime, deadlines: Deadlines) -> Result:
     deadline = deadlines.after_acceptance(event.accepted_at, job.order_count or 0)
     return Result(replace(job, accepted_at=event.accepted_at, deadline=deadline))
+
+
+def _lose(job: Job, event: BatchLost, _now: datetime, _deadlines: Deadlines) -> Result:
+    # Its reports may be on their way, so that it waits for its deadline all the same.
+    if job.robot_restarted_at is not None:
+        return Result(job, ignored=IgnoreReason.ALREADY_DECIDED)
+    return Result(replace(job, robot_restarted_at=event.restarted_at))
 
 
 def _complete(job: Job, event: BatchCompleted, now: datetime, _deadlines: Deadlines) -> Result:
@@ -285,6 +293,9 @@ def _fail_unanswered(job: Job, _event: DeadlinePassed, now: datetime, _deadlines
 
 def _fail_timeout(job: Job, _event: DeadlinePassed, now: datetime, _deadlines: Deadlines) -> Result:
     error = "The robot accepted the batch, but no completion came in time"
+    if job.robot_restarted_at is not None:
+        at = f"{job.robot_restarted_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        error = f"The robot accepted the batch and was started again at {at}, and no completion came in time"
     return _fail_at_deadline(job, now, FailureReason.TIMEOUT, error)
 
 
@@ -363,6 +374,7 @@ _COLUMNS: dict[State, tuple[tuple[type[object], Cell], ...]] = {
         *_RUNNING,
         _then(RobotAccepted, _decided),
         _then(CallFailed, _decided),
+        _then(BatchLost, _lose),
         _then(BatchCompleted, _complete),
         _then(OrderReported, _report),
         _then(DeadlinePassed, _fail_timeout),
@@ -371,6 +383,7 @@ _COLUMNS: dict[State, tuple[tuple[type[object], Cell], ...]] = {
         *_ENDED,
         _then(RobotAccepted, _decided),
         _then(CallFailed, _decided),
+        _then(BatchLost, _decided),
         _then(BatchCompleted, _completed_again),
         _then(DeadlinePassed, _decided),
     ),
@@ -378,6 +391,7 @@ _COLUMNS: dict[State, tuple[tuple[type[object], Cell], ...]] = {
         *_ENDED,
         _then(RobotAccepted, _decided),
         _then(CallFailed, _decided),
+        _then(BatchLost, _decided),
         _then(BatchCompleted, _completed_late),
         _then(DeadlinePassed, _decided),
     ),

@@ -1,6 +1,8 @@
 """The reports of a batch as the robot service makes them: one POST an order to the batch's callback URL."""
 
+import json
 import logging
+from pathlib import Path
 
 import aiohttp
 
@@ -10,9 +12,10 @@ log = logging.getLogger(__name__)
 
 
 class Callbacks:
-    """Makes the POSTs, from `start` to `stop`."""
+    """Makes the POSTs, from `start` to `stop`. A log file gets one JSON line for each that was answered."""
 
-    def __init__(self) -> None:
+    def __init__(self, log_path: Path | None) -> None:
+        self._log_path = log_path
         self._session: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
@@ -37,9 +40,16 @@ class Callbacks:
             # Following a redirect would be a second POST.
             async with self._session.post(
                 request.callback_url, json=result.body(), headers=headers, allow_redirects=False
-            ):
-                # The answer has begun, and what it is does not matter.
-                pass
+            ) as answer:
+                # It has begun, and what it is does not matter to the robot.
+                self._note(request, result, answer.status)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             # Also a URL that is none. The report is lost, as it is with the robot service.
             log.warning("a report of job %s was lost: %s", request.job_id, type(error).__name__)
+
+    def _note(self, request: BatchRequest, result: OrderResult, status: int) -> None:
+        if self._log_path is not None:
+            ids = {"job_id": request.job_id, "workspace_id": request.workspace_id}
+            line = {**ids, "report": result.body(), "answered": status}
+            with self._log_path.open("a", encoding="utf-8") as log_file:
+                log_file.write(json.dumps(line) + "\n")

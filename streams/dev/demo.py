@@ -33,6 +33,8 @@ VARIABLES = {
     "ROBOT_ORCHESTRATOR_ROBOT_TIMEOUT_SECONDS": "3",
     "ROBOT_ORCHESTRATOR_WORKSPACE_PAUSE_SECONDS": "0.5",
     "ROBOT_ORCHESTRATOR_SESSION_TIMEOUT_SECONDS": "3",
+    # A busy robot is asked again after 5 s.
+    "ROBOT_ORCHESTRATOR_PATIENCE_SECONDS": "7",
 }
 # The answer takes long enough to kill a worker while it waits for it.
 ROBOT = RobotOptions(
@@ -40,6 +42,7 @@ ROBOT = RobotOptions(
     answer_delay_seconds=1.0,
     release_seconds=0.2,
     refuse_status=409,
+    busy_attempts=1,
     fates={case.job_id: case.fate for case in demo_jobs.CASES},
 )
 WORKERS = 2

@@ -21,7 +21,8 @@ COMPLETED = "completed"
 class Case:
     """A job and its expected end: `ends` is `completed` or the reason of its failure.
 
-    `posts` is how often the robot must have seen it, `letters` the dead letters that must tell of it.
+    `posts` is how often the robot must have seen it, None if that depends on how fast the machine is; `letters` are the
+    dead letters that must tell of it, `amended` whether something became known of it after its outcome.
     """
 
     job_id: str
@@ -31,8 +32,9 @@ class Case:
     orders: int = 2
     counts: tuple[int, int] | None = None
     robot_status: int | None = None
-    posts: int = 1
+    posts: int | None = 1
     letters: tuple[DeadLetterReason, ...] = ()
+    amended: bool = False
     workspace: str = ""
     city: str = "MANIZALES (CDAS)"
 
@@ -71,7 +73,10 @@ ROBOT_FATES = (
     Case("early", "completed before the robot's answer", fate=Fate.COMPLETE_FIRST),
     # The completion is in Kafka before the robot's answer, and wins over it.
     Case("no-city", "each order reported, then 400", counts=(0, 2), city=""),
-    Case("refused-409", "busy: 409", FailureReason.ROBOT_REJECTED, Fate.REFUSE, robot_status=409),
+    Case("busy", "busy: 409, then called again", fate=Fate.BUSY_409, posts=2),
+    Case(
+        "refused-409", "busy for too long: 409", FailureReason.ROBOT_REJECTED, Fate.REFUSE, robot_status=409, posts=None
+    ),
     Case("crash-500", "broken: 500", FailureReason.ROBOT_REJECTED, Fate.CRASH_500, robot_status=500),
     Case(
         "redirect",
@@ -93,11 +98,11 @@ ROBOT_FATES = (
 )
 LATE = Case(
     "late",
-    "completion after the deadline",
+    "its completion comes too late, and is told",
     FailureReason.TIMEOUT,
     Fate.LOSE,
     orders=1,
-    letters=(DeadLetterReason.LATE_COMPLETION,),
+    amended=True,
 )
 FIRST = Case("first-in-line", "one workspace, two jobs", workspace="shop-with-two-jobs")
 SECOND = Case("second-in-line", "the second waits for the first", workspace="shop-with-two-jobs")

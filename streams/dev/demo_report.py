@@ -13,10 +13,10 @@ from streams.core.job import JobKey
 from streams.dev.demo_jobs import CASES, COMPLETED, POISON_STORY, Case
 from streams.dev.history import History, Post
 from streams.dev.violations import Violation
-from streams.names import DeadLetterReason
+from streams.names import DeadLetterReason, Topic
 
 # Each column with the least width that it keeps on a narrow terminal.
-COLUMNS = {"job": 8, "what happened": 8, "POSTs": 5, "outcome": 9, "why": 8, "dead letter": 8, "as expected": 11}
+COLUMNS = {"job": 8, "what happened": 8, "POSTs": 5, "outcome": 9, "why": 8, "beside it": 9, "as expected": 11}
 WIDTH_WITH_STORY = 118
 
 
@@ -28,7 +28,7 @@ class Line(NamedTuple):
     posts: int
     outcome: str
     why: str
-    letters: str
+    beside: str
     as_expected: bool
 
 
@@ -54,12 +54,16 @@ def report(console: Console, history: History, posts: Sequence[Post], violations
 
 def _lines(history: History, posts: Sequence[Post]) -> list[Line]:
     outcomes, posted, letters = history.outcomes(), Counter(post.key for post in posts), _letters(history)
-    lines = [_line(case, outcomes.get(case.key, []), posted[case.key], letters[case.key]) for case in CASES]
+    amended = history.values(Topic.AMENDED).keys()
+    lines = [
+        _line(case, outcomes.get(case.key, []), posted[case.key], letters[case.key], later=case.key in amended)
+        for case in CASES
+    ]
     poison = letters[None]
     return [*lines, Line("-", POISON_STORY, 0, "-", "", " ".join(poison), poison == [DeadLetterReason.MALFORMED])]
 
 
-def _line(case: Case, outcomes: Sequence[dict[str, Any]], posts: int, letters: Sequence[str]) -> Line:
+def _line(case: Case, outcomes: Sequence[dict[str, Any]], posts: int, letters: Sequence[str], *, later: bool) -> Line:
     outcome = outcomes[0] if len(outcomes) == 1 else {"status": f"{len(outcomes)} outcomes"}
     if outcome["status"] == COMPLETED:
         why = f"{outcome['successCount']} done, {outcome['errorCount']} failed"
@@ -68,8 +72,10 @@ def _line(case: Case, outcomes: Sequence[dict[str, Any]], posts: int, letters: S
     else:
         why = " ".join(str(outcome[name]) for name in ("reason", "robotStatus") if outcome.get(name))
         expected = outcome.get("reason") == case.ends and outcome.get("robotStatus") == case.robot_status
-    expected = expected and posts == case.posts and list(letters) == list(case.letters)
-    return Line(case.job_id, case.story, posts, outcome["status"], why, " ".join(letters), expected)
+    expected = expected and case.posts in (None, posts) and list(letters) == list(case.letters)
+    beside = " ".join([*letters, *(["amended"] if later else [])])
+    as_expected = expected and later == case.amended
+    return Line(case.job_id, case.story, posts, outcome["status"], why, beside, as_expected)
 
 
 def _letters(history: History) -> dict[JobKey | None, list[str]]:
@@ -88,7 +94,7 @@ def _table(lines: Sequence[Line], width: int) -> Table:
         verdict = "[green]yes[/]" if line.as_expected else "[red]NO[/]"
         colour = {"completed": "green", "failed": "red"}.get(line.outcome, "default")
         outcome = f"[{colour}]{line.outcome}[/]"
-        table.add_row(line.job_id, line.story, str(line.posts), outcome, line.why, line.letters, verdict)
+        table.add_row(line.job_id, line.story, str(line.posts), outcome, line.why, line.beside, verdict)
     if width < WIDTH_WITH_STORY:
         # The job's name says as much in fewer words.
         del table.columns[1]

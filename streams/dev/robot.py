@@ -116,6 +116,11 @@ class _Decision:
     before: Callable[[], Awaitable[object]] | None = None
 
 
+def reports_log(call_log: Path) -> Path:
+    """Return where the reports that were answered are noted, beside the log of POSTs."""
+    return call_log.with_suffix(".reports.jsonl")
+
+
 class SimulatedRobot:
     """The robot service at `url`, from `start` to `stop`. Every POST is in `calls` and in the call log.
 
@@ -146,7 +151,7 @@ class SimulatedRobot:
         self._busy_workspaces: set[str] = set()
         self._held_workspaces: set[str] = set()
         self._turned_away = Counter[str]()
-        self._callbacks = Callbacks()
+        self._callbacks = Callbacks(log_path and reports_log(log_path))
         self._batches: set[asyncio.Task[None]] = set()
         self._started = time.monotonic()
         app = web.Application(client_max_size=MAX_BODY_BYTES)

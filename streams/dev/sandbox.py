@@ -15,7 +15,7 @@ from streams.dev.running import ELSEWHERE, dev_folder, only_dev, own_app_id
 from streams.dev.stack import Plan, RobotOptions, Stack, environment
 from streams.dev.table import live_jobs, shown_steps
 
-CALLBACK_SECRET = "dev-callback-secret"  # noqa: S105 # no bridge checks it here
+CALLBACK_SECRET = "dev-callback-secret"  # noqa: S105 # of the bridge here, which nobody else can reach
 
 # How soon one hears of a service that has ended.
 CHECK_SECONDS = 1.0
@@ -70,7 +70,7 @@ async def _show(console: Console, stack: Stack) -> None:
     ended: set[str] = set()
     async with live_jobs(settings.kafka_client_options(), settings.app_id, console):
         while True:
-            for service in (stack.robot, *stack.workers):
+            for service in stack.services:
                 if service.exit_code is not None and service.name not in ended:
                     ended.add(service.name)
                     text = f"{service.name} has ended with exit code {service.exit_code}: see {service.log_file}"
@@ -83,6 +83,7 @@ def _welcome(console: Console, stack: Stack) -> None:
         ("Kafka", stack.bootstrap_servers),
         ("robot", f"{stack.robot.url}, which notes its POSTs in {stack.posts_file}"),
     ]
+    lines += [("bridge", f"{stack.bridge.url}/readyz?verbose and {stack.bridge.url}/metrics")]
     lines += [(worker.name, f"{worker.url}/readyz?verbose and {worker.url}/metrics") for worker in stack.workers]
     lines += [("logs", str(stack.logs))]
     console.print()

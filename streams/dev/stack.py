@@ -1,4 +1,4 @@
-"""The services of a whole environment on one machine: Kafka, its topics, the simulated robot and workers.
+"""The services of a whole environment on one machine: Kafka, its topics, the simulated robot, a bridge and workers.
 
 Each is a child process with a log file of its own, and ends with this process. Only what was started here is
 ended here, by its process id.
@@ -25,12 +25,13 @@ from streams.dev.loopback import HOST, free_port
 from streams.dev.robot import HEALTH_PATH
 from streams.kafka.topics import create_topics
 from streams.settings import WorkerSettings, load_settings
+from streams.wire.callback import CALLBACK_PATH, JOB_ID, WORKSPACE_ID
 
 PARTITIONS = 4
 READY_SECONDS = 60.0
 POLL_SECONDS = 0.05
 LOG_TAIL_LINES = 8
-# Nothing answers there: the simulated robot stands in for the callback bridge too.
+# Nothing answers there, and nobody asks: the robot reports to the bridge.
 APP_URL = f"http://{HOST}:3000"
 
 Environment = Mapping[str, str]
@@ -136,6 +137,7 @@ class RobotOptions:
     answer_delay_seconds: float = 0.0
     release_seconds: float = 0.0
     refuse_status: int = 409
+    busy_attempts: int = 2
     fates: Mapping[str, Fate | Mapping[str, int]] = field(default_factory=dict)
 
     def arguments(self) -> list[str]:
@@ -145,6 +147,7 @@ class RobotOptions:
             "--answer-delay-seconds": self.answer_delay_seconds,
             "--release-seconds": self.release_seconds,
             "--refuse-status": self.refuse_status,
+            "--busy-attempts": self.busy_attempts,
             "--fates": json.dumps(self.fates),
         }
         return [text for name, value in values.items() for text in (name, str(value))]
@@ -186,11 +189,13 @@ class Stack:
             self._broker = EmbeddedKafka(folder / "kafka", port=port, log_file=self.logs / "kafka.log")
         self.bootstrap_servers = self._broker.bootstrap_servers if self._broker else bootstrap_servers or ""
         self.robot = self._robot(plan.robot)
+        self.bridge = self._bridge(plan.variables)
         self.workers: list[Service] = []
         # What a worker must have set to belong here.
         self.variables = dict(plan.variables) | {
             "ROBOT_COORDINADORA_URL": self.robot.url,
             "NEXT_PUBLIC_APP_URL": APP_URL,
+            "ROBOT_ORCHESTRATOR_CALLBACK_URL": f"{self.bridge.url}{CALLBACK_PATH}/{WORKSPACE_ID}/{JOB_ID}",
             "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap_servers,
         }
 
@@ -210,6 +215,11 @@ class Stack:
         """Return the settings of the workers, apart from their probe ports."""
         with environment(self.variables):
             return load_settings(WorkerSettings)
+
+    @property
+    def services(self) -> list[Service]:
+        """What runs beside Kafka."""
+        return [self.robot, self.bridge, *self.workers]
 
     def add_worker(self) -> Service:
         """Start one more worker without waiting for it."""
@@ -235,6 +245,7 @@ class Stack:
         """End everything that was started here."""
         self.stop_workers()
         self.robot.stop()
+        self.bridge.stop()
         if self._broker is not None:
             self._broker.stop()
 
@@ -243,17 +254,27 @@ class Stack:
             kafka_jars(progress=self._tell)
             self._tell("starting Kafka")
             self._broker.start()
-        self._tell("creating topics, starting the robot and the workers")
+        self._tell("creating topics, starting the robot, the bridge and the workers")
         replication_factor = 1 if self._broker else -1  # as many as are of use on the cluster
         asyncio.run(create_topics(self.settings(), PARTITIONS, replication_factor))
         self.robot.start()
+        self.bridge.start()
         for _ in range(self._wanted_workers):
             self.add_worker()
-        for service in (self.robot, *self.workers):
+        for service in self.services:
             service.wait_until_ready()
 
     def _robot(self, options: RobotOptions) -> Service:
         port = free_port()
-        where = ("--port", str(port), "--log", str(self.posts_file), "--bootstrap-servers", self.bootstrap_servers)
+        where = ("--port", str(port), "--log", str(self.posts_file), "--call-back")
         command = ("streams.dev.robot", *where, *options.arguments())
         return Service("robot", command, port, HEALTH_PATH, self.logs / "robot.log")
+
+    def _bridge(self, variables: Environment) -> Service:
+        port = free_port()
+        own = dict(variables) | {
+            "ROBOT_ORCHESTRATOR_BRIDGE_PORT": str(port),
+            "ROBOT_ORCHESTRATOR_LOG_FORMAT": "json",
+            "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap_servers,
+        }
+        return Service("bridge", ("streams.cli", "bridge"), port, "/readyz", self.logs / "bridge.log", own)

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from streams.core.job import Job, JobKey, PutOff, Status
+from streams.core.job import Job, JobKey, OrderStatus, PutOff, Status
 from streams.names import changelog_topic
 from streams.wire.rows import decode_entry
 
@@ -70,6 +70,11 @@ def explain(job: Job, now: datetime) -> str:
             return "waits for its workspace or a call slot"
         case Status.PROCESSING:
             stage = "robot is being called" if job.accepted_at is None else "robot at work"
+            if job.robot_restarted_at is not None:
+                stage = "robot has restarted and lost it"
+            if job.orders:
+                unreported = job.reported(OrderStatus.UNREPORTED)
+                stage += f", {len(job.orders) - unreported} of {len(job.orders)} reported"
             left = (job.deadline - now).total_seconds() if job.deadline else 0.0
             return f"{stage}, {_duration(left)} left" if left > 0 else f"{stage}, deadline has passed"
         case Status.COMPLETED:
@@ -78,7 +83,15 @@ def explain(job: Job, now: datetime) -> str:
         case Status.FAILED:
             status = "" if job.robot_status is None else f" {job.robot_status}"
             received = "robot may have it" if job.robot_may_have_received else "not taken by the robot"
-            return f"{job.reason}{status}, {received}"
+            return f"{job.reason}{status}, {received}{_told_later(job)}"
+
+
+def _told_later(job: Job) -> str:
+    if job.amended_at is None:
+        return ""
+    done, failed = job.reported(OrderStatus.SUCCESS), job.reported(OrderStatus.ERROR)
+    counts = (done, failed) if job.success_count is None else (job.success_count, job.error_count)
+    return f"; told later: {counts[0]} done, {counts[1]} failed"
 
 
 def _explain_put_off(put_off: PutOff, now: datetime) -> str:

@@ -13,6 +13,7 @@ from streams.core.effects import CallRobot, IgnoreReason, PublishAmendment, Publ
 from streams.core.events import (
     Admitted,
     BatchCompleted,
+    BatchLost,
     CallFailed,
     DeadlinePassed,
     Event,
@@ -243,7 +244,7 @@ class Ledger:
         """Queue a record of this partition; `acknowledge` is called once all that follows from it is committed."""
         self._queue.append(_Delivered(record, acknowledge))
 
-    def tell(self, event: RobotAccepted | CallFailed | DeadlinePassed) -> None:
+    def tell(self, event: RobotAccepted | CallFailed | BatchLost | DeadlinePassed) -> None:
         """Queue something that the worker itself found out."""
         self._queue.append(event)
 
@@ -265,6 +266,15 @@ class Ledger:
     def calls_under_way(self) -> bool:
         """Whether a call of this partition is under way here, or its answer has not been taken in yet."""
         return self._table.calls_under_way
+
+    @property
+    def has_batches_at_robot(self) -> bool:
+        """Whether the robot has accepted a batch that has not ended, and is not known to be lost."""
+        return self._table.has_batches_at_robot
+
+    def accepted_before(self, instant: datetime) -> list[JobKey]:
+        """Return the jobs of such batches that were accepted before an instant."""
+        return self._table.accepted_before(instant)
 
     @property
     def rounds(self) -> Mapping[int, int]:

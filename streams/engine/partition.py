@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from datetime import datetime
 
-from streams.core.events import CallFailed, DeadlinePassed, RobotAccepted
+from streams.core.events import BatchLost, CallFailed, DeadlinePassed, RobotAccepted
 from streams.engine.ledger import Ledger
 from streams.engine.ports import FencedError
 from streams.engine.runtime import Runtime
@@ -46,7 +46,7 @@ class Partition:
         self.ledger.deliver(record, acknowledge)
         self._wake.set()
 
-    def tell(self, event: RobotAccepted | CallFailed | DeadlinePassed) -> None:
+    def tell(self, event: RobotAccepted | CallFailed | BatchLost | DeadlinePassed) -> None:
         """Take something that the worker itself found out."""
         self.ledger.tell(event)
         # Nothing waits for an acceptance: it rides in the next transaction, at the latest after the next tick.

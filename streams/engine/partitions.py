@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Container, Iterable
 from datetime import datetime
 
-from streams.core.events import CallFailed, DeadlinePassed, RobotAccepted
+from streams.core.events import BatchLost, CallFailed, DeadlinePassed, RobotAccepted
 from streams.engine.claims import Claimant
 from streams.engine.ledger import Ledger
 from streams.engine.partition import Partition
@@ -122,6 +122,18 @@ class Partitions:
         partition = self._owned.get(ledger.partition)
         if partition is not None and partition.ledger is ledger:
             partition.tell(event)
+
+    @property
+    def has_batches_at_robot(self) -> bool:
+        """Whether the robot has accepted a batch that has not ended, and is not known to be lost."""
+        return any(ledger.has_batches_at_robot for ledger in self.open_ledgers())
+
+    def lose_batches(self, accepted_before: datetime, restarted_at: datetime) -> None:
+        """Tell the partitions that are loaded of the batches that the robot has lost by its start."""
+        for partition in self._owned.values():
+            if partition.opened:
+                for key in partition.ledger.accepted_before(accepted_before):
+                    partition.tell(BatchLost(key, restarted_at))
 
     def wake(self, ledgers: Container[Claimant]) -> None:
         """Let partitions go on whose jobs may have a call slot now."""

@@ -144,11 +144,21 @@ class Unknown:
 Answer = Accepted | Rejected | Unreachable | Unknown
 
 
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Somebody answered at the robot's address. `uptime` is for how long the robot has run, None if it did not say."""
+
+    uptime: timedelta | None = None
+
+
 class Robot(Protocol):
     """The RPA robot's HTTP service (the contract: POST /api/crear-pedidos-batch)."""
 
     async def create_batch(self, request: RobotRequest) -> Answer:
         """POST a batch once and return what became of it. Raises nothing but cancellation."""
 
-    async def is_there(self) -> bool:
-        """Whether anybody answers at the robot's address, whatever the answer is. Raises nothing but cancellation."""
+    async def health(self) -> Health | None:
+        """Return what is answered at the robot's address, whatever it is, or None if nobody answers; within seconds.
+
+        Raises nothing but cancellation.
+        """

@@ -70,13 +70,13 @@ class Worker:
         )
         self._scan = DeadlineScan(self.partitions, ReadBarrier(ports.barrier_reader), self._runtime)
         self._deciding: asyncio.Task[None] | None = None
-        self.robot = RobotWatch(ports.robot, self._slots, self._runtime)
+        self.robot = RobotWatch(ports.robot, self._slots, self.partitions, self._runtime)
         self._dispatcher = Dispatcher(self.robot, rules, self._slots, self._scan.take_answer, self._runtime)
         self.watchdog = Watchdog(
             self._has_joined, self.partitions.open_ledgers, ports.barrier_reader, rules, self._runtime
         )
         self._watching = self._runtime.supervisor.start(self.watchdog.run())
-        self._runtime.supervisor.start(self.robot.look())
+        self._runtime.supervisor.start(self.robot.run())
 
     async def assign(self, numbers: set[int], generation: int) -> None:
         """Take over the partitions that a generation of the group has given us."""

@@ -47,7 +47,7 @@ from streams.kafka.topic_rules import (
 )
 from streams.names import Topic, changelog_topic, other_changelogs
 from streams.settings import KafkaSettings, variable_of
-from streams.wire.intake import COMPLETION_MAX_BYTES, REPORT_MAX_BYTES, SUBMISSION_MAX_BYTES
+from streams.wire.intake import COMPLETION_MAX_BYTES, SUBMISSION_MAX_BYTES
 
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
@@ -118,7 +118,7 @@ def topic_specs(settings: KafkaSettings) -> list[TopicSpec]:
         TopicSpec(Topic.AMENDED, week, write),
         TopicSpec(Topic.DLQ_SUBMITTED, secret | {MAX_BYTES: str(_LETTER_BYTES)}, write),
         TopicSpec(Topic.DLQ_BATCH_COMPLETED, week | {MAX_BYTES: str(COMPLETION_MAX_BYTES + 2_000_000)}, write),
-        TopicSpec(Topic.DLQ_ORDER_REPORTED, week | {MAX_BYTES: str(REPORT_MAX_BYTES + 2_000_000)}, write),
+        TopicSpec(Topic.DLQ_ORDER_REPORTED, week | {MAX_BYTES: str(COMPLETION_MAX_BYTES + 2_000_000)}, write),
         # The broker's clock in the rows is what a worker's clock is compared with.
         TopicSpec(changelog_topic(settings.app_id), compacted | {TIMESTAMP_TYPE: "LogAppendTime"}, both),
     ]

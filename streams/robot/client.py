@@ -9,10 +9,11 @@ from email.utils import parsedate_to_datetime
 
 import aiohttp
 import httpx
+import msgspec
 from httpx_aiohttp import AiohttpTransport
 
 from schemas import ERROR_MAX_LENGTH
-from streams.engine.ports import Accepted, Answer, Rejected, Unknown, Unreachable
+from streams.engine.ports import Accepted, Answer, Health, Rejected, Unknown, Unreachable
 from streams.robot.pages import is_page, page_text
 from streams.settings import WorkerSettings
 from streams.version import DISTRIBUTION, version
@@ -21,6 +22,8 @@ from streams.wire.scrub import longest_form, scrub
 
 # Time for a health check: a robot that takes longer is not asked for work.
 HEALTH_SECONDS = 5.0
+# Nothing runs for longer than a century.
+UPTIME_MAX_SECONDS = 100 * 365 * 86_400.0
 # More seconds than anybody waits.
 SECONDS_DIGITS = 6
 # The client takes any three digits.
@@ -37,6 +40,15 @@ CONNECT_SECONDS = 10.0
 # connection that was cut after the request was written to the same httpx error as one that timed out
 # while connecting, so the cause is looked at.
 _NEVER_LEFT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+# What is read of an answer is bounded as it comes, so it must not grow when it is unpacked.
+_UNPACKED = {"Accept-Encoding": "identity"}
+
+
+class _Uptime(msgspec.Struct):
+    uptime: float
+
+
+_uptimes = msgspec.json.Decoder(_Uptime)
 
 
 @contextlib.asynccontextmanager
@@ -65,12 +77,7 @@ class HttpRobot:
 
     async def create_batch(self, request: RobotRequest) -> Answer:
         """POST a batch once and return what became of it. Raises nothing but cancellation."""
-        headers = {
-            "Content-Type": "application/json",
-            "X-Callback-Secret": self._callback_secret,
-            # What is read of an answer is bounded as it comes, so it must not grow when it is unpacked.
-            "Accept-Encoding": "identity",
-        }
+        headers = {"Content-Type": "application/json", "X-Callback-Secret": self._callback_secret, **_UNPACKED}
         status: int | None = None
         body = bytearray()
         try:
@@ -79,10 +86,7 @@ class HttpRobot:
                 self._client.stream("POST", self._endpoint, content=request.body, headers=headers) as response,
             ):
                 status = response.status_code
-                async for chunk in response.aiter_raw():
-                    body += chunk
-                    if len(body) > ANSWER_MAX_BYTES:
-                        break
+                await _read_bounded(response, body)
             answer = _answered(status, bytes(body), request, whole=len(body) <= ANSWER_MAX_BYTES)
             return replace(answer, wait=_asked_for(response)) if isinstance(answer, Rejected) else answer
         except Exception as error:  # noqa: BLE001 # whatever it was, the request may have left: nothing else is safe
@@ -91,15 +95,20 @@ class HttpRobot:
                 return _answered(status, bytes(body), request, whole=False)
             return self._unanswered(error, request)
 
-    async def is_there(self) -> bool:
-        """Whether anything answers at the robot's health address; see Robot."""
+    async def health(self) -> Health | None:
+        """Ask at the robot's health address; see Robot."""
+        answered = False
+        body = bytearray()
         try:
-            async with asyncio.timeout(HEALTH_SECONDS):
-                # Whatever it says, nobody reads it.
-                async with self._client.stream("GET", self._health):
-                    return True
-        except Exception:  # noqa: BLE001 # whatever it was, it was no answer
-            return False
+            async with (
+                asyncio.timeout(HEALTH_SECONDS),
+                self._client.stream("GET", self._health, headers=_UNPACKED) as response,
+            ):
+                answered = True
+                await _read_bounded(response, body)
+        except Exception:  # noqa: BLE001 # whatever it was, what had come by then is the answer
+            return Health() if answered else None
+        return Health(_uptime(bytes(body)))
 
     def _unanswered(self, error: Exception, request: RobotRequest) -> Answer:
         if isinstance(error, TimeoutError):
@@ -110,6 +119,23 @@ class HttpRobot:
         if isinstance(cause, _NEVER_LEFT):
             return Unreachable(f"No connection to the robot: {detail}"[:ERROR_MAX_LENGTH])
         return Unknown(f"The connection broke before the robot's answer: {detail}"[:ERROR_MAX_LENGTH])
+
+
+async def _read_bounded(response: httpx.Response, body: bytearray) -> None:
+    """Read an answer into what is there of it when the connection breaks; of one that is too long, a little more."""
+    async for chunk in response.aiter_raw():
+        body += chunk
+        if len(body) > ANSWER_MAX_BYTES:
+            return
+
+
+def _uptime(body: bytes) -> timedelta | None:
+    """Return for how long the robot says that it has run, None if it says nothing that can be believed."""
+    try:
+        seconds = _uptimes.decode(body).uptime
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    return timedelta(seconds=seconds) if 0 <= seconds <= UPTIME_MAX_SECONDS else None
 
 
 def _asked_for(response: httpx.Response) -> timedelta:

@@ -9,6 +9,7 @@ from streams.core.effects import IgnoreReason
 from streams.core.events import (
     Admitted,
     BatchCompleted,
+    BatchLost,
     CallFailed,
     DeadlinePassed,
     Event,
@@ -89,6 +90,10 @@ class Journal:
             self.info(LogEvent.JOB_ACCEPTED, **ids, deadline=utc_text(job.deadline))
         elif isinstance(event, CallFailed) and job.put_off is not None:
             self._put_off(job.put_off, ids)
+        elif isinstance(event, BatchLost):
+            self.metrics.batches_lost.inc()
+            when = {"accepted_at": utc_text(job.accepted_at), "restarted_at": utc_text(event.restarted_at)}
+            self.warning(LogEvent.BATCH_LOST, **ids, **when, deadline=utc_text(job.deadline))
         elif isinstance(event, Admitted):
             self.info(LogEvent.JOB_CLAIMED, **ids, deadline=utc_text(job.deadline))
 

@@ -20,7 +20,7 @@ LOGGER = "robot_orchestrator"
 
 # Chatty at INFO about every connection and every rebalance step; their warnings matter.
 # At DEBUG aiokafka prints whole requests, and with them credentials, so libraries never log at DEBUG.
-_LIBRARIES = ("aiokafka", "faust", "mode", "httpx", "asyncio", "aiohttp", "streams")
+_LIBRARIES = ("aiokafka", "faust", "mode", "httpx", "asyncio", "aiohttp", "uvicorn", "streams")
 
 _SHARED: list[structlog.typing.Processor] = [
     structlog.stdlib.add_log_level,

@@ -4,17 +4,37 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _PREFIX = "robot_orchestrator"
 _JOB_BUCKETS = (1, 5, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600)
+_PUBLISH_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
-class Metrics:
-    """All metrics of a worker. Label values come from closed sets, never from records."""
+class Registry:
+    """A program's metrics. Label values come from closed sets, never from records."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"{_PREFIX}_{name}", text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"{_PREFIX}_{name}", text, labels, registry=self.registry)
+
+    def _histogram(
+        self, name: str, text: str, *labels: str, buckets: tuple[float, ...] = Histogram.DEFAULT_BUCKETS
+    ) -> Histogram:
+        return Histogram(f"{_PREFIX}_{name}", text, labels, registry=self.registry, buckets=buckets)
+
+
+class Metrics(Registry):
+    """All metrics of a worker."""
+
+    def __init__(self) -> None:
+        super().__init__()
         self.submissions = self._counter("submissions", "Submissions read, by what became of them", "result")
         self.dispatches = self._counter("dispatches", "Calls to the robot, by how they ended", "result")
         self.put_off = self._counter("jobs_put_off", "Calls that are to be made again, by why", "reason")
         self.robot_up = self._gauge("robot_up", "1 if the robot answered when it was last tried or asked, else 0")
+        self.batches_lost = self._counter("batches_lost", "Batches that the robot had when it was started again")
         self.completions = self._counter("completions", "Completions read, by what became of them", "result")
         self.reports = self._counter("reports", "Reports of orders read, by what became of them", "result")
         self.amendments = self._counter("amendments", "Amendments published")
@@ -50,13 +70,14 @@ class Metrics:
             "last_record_processed_timestamp_seconds", "When a record was last committed", "topic"
         )
 
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(f"{_PREFIX}_{name}", text, labels, registry=self.registry)
 
-    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
-        return Gauge(f"{_PREFIX}_{name}", text, labels, registry=self.registry)
+class BridgeMetrics(Registry):
+    """All metrics of a callback bridge."""
 
-    def _histogram(
-        self, name: str, text: str, *labels: str, buckets: tuple[float, ...] = Histogram.DEFAULT_BUCKETS
-    ) -> Histogram:
-        return Histogram(f"{_PREFIX}_{name}", text, labels, registry=self.registry, buckets=buckets)
+    def __init__(self) -> None:
+        super().__init__()
+        self.bridge_reports = self._counter("bridge_reports", "Reports of the robot, by what became of them", "result")
+        self.bridge_publish = self._histogram(
+            "bridge_publish_seconds", "From a report that is one to its record in the log", buckets=_PUBLISH_BUCKETS
+        )
+        self.bridge_requests_held = self._gauge("bridge_requests_held", "Reports that wait for Kafka")

@@ -10,6 +10,17 @@ from streams.telemetry.metrics import Metrics
 Checks = dict[str, Callable[[], bool]]
 
 
+def verdict(checks: Checks, notes: Checks, *, verbose: bool) -> tuple[int, str]:
+    """Return status and text of the answer to a probe."""
+    results = {name: check() for name, check in checks.items()}
+    passed = all(results.values())
+    lines = ["ok" if passed else "not ok"]
+    if verbose:
+        noted = [f"[{'+' if note() else '!'}] {name}" for name, note in notes.items()]
+        lines = [*(f"[{'+' if good else '-'}] {name}" for name, good in results.items()), *noted, *lines]
+    return 200 if passed else 503, "\n".join(lines) + "\n"
+
+
 class Probes:
     """Serves the checks: 200 if all are true, else 503. `?verbose` lists them, and the notes, for a person.
 
@@ -51,14 +62,8 @@ class Probes:
     @staticmethod
     def _handler(checks: Checks, notes: Checks) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def handle(request: web.Request) -> web.Response:
-            results = {name: check() for name, check in checks.items()}
-            passed = all(results.values())
-            text = "ok" if passed else "not ok"
-            if "verbose" in request.query:
-                lines = [f"[{'+' if good else '-'}] {name}" for name, good in results.items()]
-                lines += [f"[{'+' if note() else '!'}] {name}" for name, note in notes.items()]
-                text = "\n".join([*lines, text])
-            return web.Response(text=text + "\n", status=200 if passed else 503)
+            status, text = verdict(checks, notes, verbose="verbose" in request.query)
+            return web.Response(text=text, status=status)
 
         return handle
 

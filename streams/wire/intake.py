@@ -22,8 +22,8 @@ from streams.wire.records import SourceRecord
 
 # The robot takes bodies up to 5 MB; ours adds the callback address and secret to what was submitted.
 SUBMISSION_MAX_BYTES = 4_980_000
+# Of a completion, and of a report.
 COMPLETION_MAX_BYTES = 100_000
-REPORT_MAX_BYTES = 100_000
 
 _ERRORS_SHOWN = 3
 _ERROR_MAX_LENGTH = 300
@@ -210,5 +210,5 @@ class _SourceTopic:
 _SOURCES = {
     Topic.SUBMITTED: _SourceTopic(SUBMISSION_MAX_BYTES, _read_submission, _refuse_submission, ages=True),
     Topic.BATCH_COMPLETED: _SourceTopic(COMPLETION_MAX_BYTES, _read_completion, _refuse_report, ages=False),
-    Topic.ORDER_REPORTED: _SourceTopic(REPORT_MAX_BYTES, _read_report, _refuse_report, ages=False),
+    Topic.ORDER_REPORTED: _SourceTopic(COMPLETION_MAX_BYTES, _read_report, _refuse_report, ages=False),
 }

@@ -60,6 +60,7 @@ class _Row(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     amended_at: datetime | None = None
     resubmission_of: str | None = None
     resubmitted_as: str | None = None
+    robot_restarted_at: datetime | None = None
 
 
 class _Version(msgspec.Struct):

@@ -12,6 +12,7 @@ from streams.names import SOURCE_TOPICS, Topic
 from tests.chaos import disturbances
 from tests.chaos.brokers import PARTITIONS, RESET_SECONDS
 from tests.chaos.load import Record, drawn_submission, odd_completion, placed
+from tests.chaos.plan import BRIDGE_KILLED
 from tests.chaos.workers import Slot
 from tests.chaos.world import World
 from tests.support.saboteur import How, Point, command
@@ -273,6 +274,14 @@ async def aborted_run(world: World) -> None:
             proxy.let_through()
 
 
+async def bridge_killed(world: World) -> None:
+    """Kill -9 of a bridge, between whatever it was told and its answer, and another one in its place."""
+    bridge = world.rng.choice(world.bridges)
+    bridge.kill()
+    await asyncio.sleep(world.rng.uniform(0, 2))
+    bridge.start()
+
+
 ALL = {
     "kill_worker": Fault(kill_worker),
     "kill_at_point": Fault(kill_at_point),
@@ -299,6 +308,7 @@ ALL = {
     "robot_stalled": Fault(disturbances.robot_stalled, cluster=False, proxied=True),
     "robot_cut": Fault(disturbances.robot_cut, cluster=False, proxied=True),
     "robot_slow": Fault(disturbances.robot_slow, cluster=False, proxied=True),
+    BRIDGE_KILLED: Fault(bridge_killed),
     "robot_restarted": Fault(disturbances.robot_restarted),
     "workspaces_held": Fault(disturbances.workspaces_held),
     "kafka_stalled": Fault(disturbances.kafka_stalled, proxied=True),

@@ -13,6 +13,9 @@ ALONE_EVERY = 3
 BACKLOG_EVERY = 7
 BACKLOG_JOBS = 4_000
 COMPACTED = 0.5
+FOLLOWED = 0.5
+# It needs a bridge.
+BRIDGE_KILLED = "bridge_killed"
 # Not one that is made again.
 REFUSE_STATUS = 422
 WEIGHTS = {
@@ -48,6 +51,8 @@ class Plan:
     base_seconds: float
     outage_seconds: float
     patience_seconds: float
+    # Whether the robot reports each order to one of two bridges, or the counts of a batch to Kafka.
+    followed: bool
     robot: RobotOptions
     faults: Sequence[tuple[float, str]]
 
@@ -98,6 +103,7 @@ def draw(seed: int, single: Sequence[str], cluster: Sequence[str], *, load_secon
         # Longer than anything in a worker waits for a broker: nobody is left who remembers.
         outage_seconds=rng.uniform(35, 75),
         patience_seconds=rng.choice(PATIENCE_SECONDS),
+        followed=rng.random() < FOLLOWED or BRIDGE_KILLED in chosen,
         robot=robot,
         faults=faults,
     )
@@ -119,6 +125,7 @@ def five_kills(seed: int) -> Plan:
         base_seconds=60.0,
         outage_seconds=0.0,
         patience_seconds=0.0,
+        followed=False,
         robot=RobotOptions(order_seconds=0.2, answer_delay_seconds=0.2),
         faults=[(at, "kill_worker") for at in (5.0, 14.0, 23.0, 32.0, 41.0)],
     )

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import chain
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
@@ -15,6 +17,7 @@ from streams.core.deadlines import Deadlines
 from streams.core.job import FailureReason, JobKey
 from streams.dev.history import History, HistoryError, Post, job_key, read_history, read_posts
 from streams.dev.history_check import check
+from streams.dev.robot import reports_log
 from streams.dev.violations import ViolationKind
 from streams.names import OUTCOME_TOPICS, Topic, changelog_topic
 from streams.wire.placement import partition_of
@@ -62,7 +65,8 @@ async def settle(world: World) -> Verdict:
         found = check(history, posts, SECRETS)
         unfinished = any(violation.kind in UNFINISHED for violation in found)
         if not unfinished or time.monotonic() > give_up:
-            violations = [*map(str, found), *_more(history, posts, world.settings.deadlines), *_secrets_in_logs(world)]
+            more = (_more(history, posts, world.settings.deadlines), _lost_reports(history, world))
+            violations = [*map(str, found), *chain(*more), *_secrets_in_logs(world)]
             lost = sum(violation.kind is ViolationKind.NO_OUTCOME for violation in found)
             return _verdict(history, posts, lost, violations)
         await asyncio.sleep(POLL_SECONDS)
@@ -98,11 +102,30 @@ def _more(history: History, posts: list[Post], deadlines: Deadlines) -> Iterator
     for key, outcomes in history.outcomes().items():
         home = partition_of(key.workspace_id, history.partitions)
         counts = (outcomes[0].get("successCount"), outcomes[0].get("errorCount"))
-        if outcomes[0]["status"] == "completed" and (key, home, counts) not in reported:
+        known = (key, home, counts) in reported or counts == _counts_of_orders(outcomes[0])
+        if outcomes[0]["status"] == "completed" and not known:
             yield f"job {key.job_id}: completed, but no completion of it was ever committed"
     for key, row in history.rows().items():
         if row.reason is FailureReason.TIMEOUT and row.deadline and row.ended_at and row.ended_at < row.deadline:
             yield f"job {key.job_id}: timed out at {row.ended_at}, before its deadline {row.deadline}"
+
+
+def _counts_of_orders(outcome: dict[str, Any]) -> tuple[int, int] | None:
+    """Return the counts of a batch of which every order was reported."""
+    statuses = [order["status"] for order in outcome["orders"] or ()]
+    return None if "unreported" in statuses else (statuses.count("success"), statuses.count("error"))
+
+
+def _lost_reports(history: History, world: World) -> Iterator[str]:
+    """Yield each report that a bridge has answered with 200 and that is not in the log."""
+    file = reports_log(world.posts_file)
+    notes = [json.loads(line) for line in file.read_text("utf-8").splitlines()] if file.exists() else []
+    records = [json.loads(record.value or b"") for record in history.of(Topic.ORDER_REPORTED)]
+    written = {(value["jobId"], value["itemId"], value["status"]) for value in records}
+    for note in notes:
+        report = note["report"]
+        if note["answered"] == 200 and (note["job_id"], report["itemId"], report["status"]) not in written:
+            yield f"job {note['job_id']}: a report of {report['itemId']} was acknowledged and is not in the log"
 
 
 def _early_timeouts(history: History, posts: list[Post], deadlines: Deadlines) -> Iterator[str]:

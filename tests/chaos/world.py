@@ -11,6 +11,7 @@ from streams.dev.loopback import HOST, free_port
 from streams.dev.robot import HEALTH_PATH
 from streams.dev.stack import Service
 from streams.settings import WorkerSettings
+from streams.wire.callback import CALLBACK_PATH, JOB_ID, WORKSPACE_ID
 from tests.chaos.brokers import Brokers
 from tests.chaos.load import Load, Producers
 from tests.chaos.plan import Plan
@@ -20,6 +21,7 @@ from tests.support.builders import worker_variables
 
 APP_ID = "chaos"
 MAX_WORKERS = 4
+BRIDGES = 2
 
 
 class World:
@@ -32,6 +34,7 @@ class World:
         self.kafka = Brokers(folder / "kafka", plan.brokers, proxied=proxied, moving=moving)
         self.posts_file = folder / "robot-posts.jsonl"
         self.robot = self._robot()
+        self.bridges = [self._bridge(number) for number in range(BRIDGES if plan.followed else 0)]
         self.robot_links = [Proxy(self.robot.port)] if proxied else []
         self.fleet = Fleet(folder, self.rng, self._variables_of)
         self.load = Load(Random(plan.seed + 2_000_000), plan.jobs, plan.workspaces)
@@ -50,6 +53,9 @@ class World:
             stack.push_async_callback(self.kafka.stop)
             await self.kafka.start()
             await self.kafka.create_topics(self.settings, compacted=self.plan.compacted)
+            for bridge in self.bridges:
+                stack.callback(bridge.kill)
+                bridge.start()
             stack.callback(self.robot.kill)
             await self._start_robot(stack)
             await stack.enter_async_context(self.producers)
@@ -83,17 +89,34 @@ class World:
     def _robot(self) -> Service:
         port = free_port()
         where = ("--port", str(port), "--log", str(self.posts_file))
-        kafka = ("--bootstrap-servers", self.kafka.bootstrap_servers)
+        reports = ("--call-back",) if self.plan.followed else ("--bootstrap-servers", self.kafka.bootstrap_servers)
         # Everything else about it comes from the plan.
         options = replace(self.plan.robot).arguments()
-        command = ("streams.dev.robot", *where, *kafka, *options)
+        command = ("streams.dev.robot", *where, *reports, *options)
         return Service("robot", command, port, HEALTH_PATH, self.folder / "robot.log")
+
+    def _bridge(self, number: int) -> Service:
+        port = free_port()
+        variables = {
+            **worker_variables(self.kafka.address(number), f"http://{HOST}"),
+            "ROBOT_ORCHESTRATOR_BRIDGE_PORT": str(port),
+            "ROBOT_ORCHESTRATOR_LOG_FORMAT": "json",
+        }
+        log_file = self.folder / f"bridge-{number}.log"
+        return Service(f"bridge-{number}", ("streams.cli", "bridge"), port, "/livez", log_file, variables)
+
+    def _callback(self, number: int) -> dict[str, str]:
+        if not self.bridges:
+            return {}
+        bridge = self.bridges[number % len(self.bridges)]
+        return {"ROBOT_ORCHESTRATOR_CALLBACK_URL": f"{bridge.url}{CALLBACK_PATH}/{WORKSPACE_ID}/{JOB_ID}"}
 
     def _variables_of(self, number: int) -> dict[str, str]:
         robot_port = self.robot_links[0].port if self.robot_links else self.robot.port
         return {
             **self.plan.variables(),
             **worker_variables(self.kafka.address(number), f"http://{HOST}:{robot_port}"),
+            **self._callback(number),
             "ROBOT_ORCHESTRATOR_APP_ID": APP_ID,
         }
 

@@ -91,7 +91,7 @@ def test_the_schemas_mean_the_same_as_draft_07(path: Path) -> None:
 
 
 def test_every_topic_with_values_of_its_own_has_a_model_a_schema_and_examples() -> None:
-    assert set(VALUE_MODELS) == {*SOURCE_TOPICS, *OUTCOME_TOPICS}
+    assert set(VALUE_MODELS) == {*SOURCE_TOPICS, *OUTCOME_TOPICS, Topic.AMENDED}
     for topic in VALUE_MODELS:
         Draft202012Validator.check_schema(json_schema(topic))
         assert any((EXAMPLES / topic / "valid").iterdir())

@@ -62,6 +62,9 @@ CALLED = replace(
     orders=(OrderResult("item-1"), OrderResult("item-2")),
 )
 ACCEPTED = replace(CALLED, accepted_at=ACCEPTED_AT, deadline=ACCEPTED_DEADLINE)
+# When the robot, which had the batch, was started again.
+RESTARTED_AT = ACCEPTED_AT + timedelta(seconds=30)
+LOST = replace(ACCEPTED, robot_restarted_at=RESTARTED_AT)
 COMPLETED = replace(ACCEPTED, status=Status.COMPLETED, ended_at=ENDED_AT, success_count=1, error_count=1)
 FAILED = replace(
     CALLED,

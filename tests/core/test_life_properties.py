@@ -12,6 +12,7 @@ from streams.core.effects import CallRobot, PublishAmendment, PublishOutcome
 from streams.core.events import (
     Admitted,
     BatchCompleted,
+    BatchLost,
     CallFailed,
     DeadlinePassed,
     Event,
@@ -231,6 +232,20 @@ class Lives(RuleBasedStateMachine):
         for key, job in self.rows.items():
             told = {order.item_id: order.status for order in job.orders if order.status is not OrderStatus.UNREPORTED}
             assert told == self.reports.get(key, {})
+
+    @rule(ago=st.sampled_from([0, 1, 600]))
+    def the_robot_is_said_to_have_been_started_again(self, ago: int) -> None:
+        restarted_at = self.now - timedelta(seconds=ago)
+        open_rows = [job for job in self.rows.values() if state_of(job) is State.ACCEPTED]
+        assert self.table.has_batches_at_robot == any(job.robot_restarted_at is None for job in open_rows)
+        for key in self.table.accepted_before(restarted_at):
+            before = self.rows[key]
+            self.apply(BatchLost(key, restarted_at))
+            assert self.rows[key] == replace(before, robot_restarted_at=restarted_at)
+        for job in open_rows:
+            assert job.accepted_at is not None
+            known = self.rows[job.key].robot_restarted_at is not None
+            assert known == (job.robot_restarted_at is not None or job.accepted_at < restarted_at)
 
     @rule(key=keys)
     def a_deadline_is_said_to_have_passed(self, key: JobKey) -> None:

@@ -5,7 +5,15 @@ from datetime import timedelta
 
 import pytest
 
-from streams.core.events import Admitted, CallFailed, DeadlinePassed, JobSubmitted, RobotAccepted
+from streams.core.events import (
+    Admitted,
+    BatchCompleted,
+    BatchLost,
+    CallFailed,
+    DeadlinePassed,
+    JobSubmitted,
+    RobotAccepted,
+)
 from streams.core.job import FailureReason, JobKey, Source, Status
 from streams.core.table import JobTable
 from tests.core.builders import DEADLINES, NOW
@@ -148,6 +156,46 @@ def test_a_job_whose_patience_is_over_leaves_its_line_wherever_it_stands() -> No
     assert change.after is not None
     assert change.after.status is Status.FAILED
     assert table.call() == JobKey("a", "job-2")
+
+
+@pytest.mark.parametrize("restarted", [True, False])
+def test_what_the_robot_has_accepted_is_known_until_it_ends_or_is_lost(restarted: bool) -> None:
+    table = Table(4, limit=0)
+    keys = [table.call() for _ in range(4)]
+    assert not table.table.has_batches_at_robot
+    accepted_at = {}
+    for key in keys[:3]:
+        table.now += SECOND
+        accepted_at[key] = table.now
+        table.table.apply(RobotAccepted(key, table.now), table.now)
+    if restarted:
+        table.restart()
+    assert table.table.accepted_before(accepted_at[keys[1]]) == keys[:1]
+    assert table.table.accepted_before(table.now + SECOND) == keys[:3]
+    table.table.apply(BatchLost(keys[0], table.now), table.now)
+    table.table.apply(BatchCompleted(keys[1], 1, 0), table.now)
+    if restarted:
+        table.restart()
+    assert table.table.accepted_before(table.now + SECOND) == keys[2:3]
+    assert table.table.has_batches_at_robot
+    table.now += timedelta(hours=1)
+    table.table.apply(DeadlinePassed(keys[2]), table.now)
+    assert not table.table.has_batches_at_robot
+    assert table.table.accepted_before(table.now) == []
+
+
+def test_a_job_whose_batch_was_lost_is_due_once_and_holds_its_workspace_until_then() -> None:
+    table = Table(2)
+    key = table.call()
+    table.table.apply(RobotAccepted(key, table.now), table.now)
+    table.table.apply(BatchLost(key, table.now + SECOND), table.now + SECOND)
+    deadline = table.table.get(key).deadline  # type: ignore[union-attr] # it is there
+    assert deadline is not None
+    table.now = deadline
+    assert not table.table.ready(table.now)
+    assert table.table.due(table.now, 10) == [key]
+    table.table.apply(DeadlinePassed(key), table.now)
+    assert table.waits() == 5
 
 
 def test_nothing_stays_of_a_workspace_that_never_comes_again() -> None:

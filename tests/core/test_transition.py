@@ -1,7 +1,7 @@
 """The table of the job's life, cell by cell."""
 
 from dataclasses import fields, replace
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any, cast, get_args
 
 import pytest
@@ -11,6 +11,7 @@ from streams.core.effects import CallRobot, Effect, IgnoreReason, PublishAmendme
 from streams.core.events import (
     Admitted,
     BatchCompleted,
+    BatchLost,
     CallFailed,
     DeadlinePassed,
     Event,
@@ -33,10 +34,12 @@ from tests.core.builders import (
     DEADLINES,
     FAILED,
     KEY,
+    LOST,
     NOW,
     OTHER_SOURCE,
     PENDING,
     PUT_OFF,
+    RESTARTED_AT,
     SOURCE,
     SUBMITTED_AT,
 )
@@ -57,6 +60,7 @@ EVENTS: dict[type[object], Event] = {
     PayloadGone: PayloadGone(KEY, "The submission is no longer in its topic"),
     RobotAccepted: RobotAccepted(KEY, ACCEPTED_AT),
     CallFailed: CallFailed(KEY, FailureReason.ROBOT_REJECTED, "Robot service error 409: busy", False, 409),
+    BatchLost: BatchLost(KEY, RESTARTED_AT),
     BatchCompleted: BatchCompleted(KEY, 1, 1),
     OrderReported: OrderReported(KEY, OrderResult("item-2", OrderStatus.SUCCESS, "TN-2")),
     Resubmitted: Resubmitted(KEY, "job-2"),
@@ -132,6 +136,7 @@ CELLS: dict[State, tuple[Changed | IgnoreReason | str, ...]] = {
         CANNOT,
         CANNOT,
         CANNOT,
+        CANNOT,
         IgnoreReason.UNKNOWN_JOB,
         IgnoreReason.UNKNOWN_JOB,
         IgnoreReason.UNKNOWN_JOB,
@@ -142,6 +147,7 @@ CELLS: dict[State, tuple[Changed | IgnoreReason | str, ...]] = {
         CONFLICT,
         (CLAIMED, CallRobot),
         (EXPIRED, PublishOutcome),
+        CANNOT,
         CANNOT,
         CANNOT,
         IgnoreReason.NOT_DISPATCHED,
@@ -156,6 +162,7 @@ CELLS: dict[State, tuple[Changed | IgnoreReason | str, ...]] = {
         CANNOT,
         (ACCEPTED, None),
         (REJECTED, PublishOutcome),
+        CANNOT,
         (replace(CALLED, **cast(Any, REPORTED)), PublishOutcome),
         (replace(CALLED, orders=ONE_REPORTED), None),
         IgnoreReason.NOT_ENDED,
@@ -168,6 +175,7 @@ CELLS: dict[State, tuple[Changed | IgnoreReason | str, ...]] = {
         CANNOT,
         DECIDED,
         DECIDED,
+        (LOST, None),
         (replace(ACCEPTED, **cast(Any, REPORTED)), PublishOutcome),
         (replace(ACCEPTED, orders=ONE_REPORTED), None),
         IgnoreReason.NOT_ENDED,
@@ -180,6 +188,7 @@ CELLS: dict[State, tuple[Changed | IgnoreReason | str, ...]] = {
         CANNOT,
         DECIDED,
         DECIDED,
+        DECIDED,
         DUPLICATE,
         (replace(COMPLETED, orders=ONE_REPORTED, amended_at=NOW), PublishAmendment),
         (replace(COMPLETED, resubmitted_as="job-2"), None),
@@ -190,6 +199,7 @@ CELLS: dict[State, tuple[Changed | IgnoreReason | str, ...]] = {
         CONFLICT,
         CANNOT,
         CANNOT,
+        DECIDED,
         DECIDED,
         DECIDED,
         (replace(FAILED, success_count=1, error_count=1, amended_at=NOW), PublishAmendment),
@@ -227,10 +237,10 @@ def test_a_cell_does_exactly_what_the_design_says(
     assert before == untouched
 
 
-def test_the_cases_above_are_all_six_states_times_all_ten_events() -> None:
+def test_the_cases_above_are_all_six_states_times_all_eleven_events() -> None:
     assert set(CELLS) == set(State)
     assert set(EVENTS) == set(get_args(Event))
-    assert len(ALL_CELLS) == 60
+    assert len(ALL_CELLS) == 66
     possible = {(cell.values[0], cell.values[1]) for cell in ALL_CELLS if cell.values[2] != CANNOT}
     assert possible == set(TABLE)
 
@@ -368,6 +378,28 @@ def test_a_failed_call_says_what_its_event_says_about_the_robot() -> None:
         robot_status=None,
     )
     assert effects == (PublishOutcome(),)
+
+
+def test_a_second_restart_of_the_robot_loses_nothing_more() -> None:
+    later = BatchLost(KEY, RESTARTED_AT + timedelta(minutes=1))
+    assert transition(LOST, later, NOW, DEADLINES) == (LOST, (), DECIDED)
+
+
+def test_a_report_that_was_on_its_way_completes_a_job_whose_batch_was_lost() -> None:
+    row, effects, _ = transition(LOST, BatchCompleted(KEY, 1, 1), NOW, DEADLINES)
+    assert (row, effects) == (replace(LOST, **cast(Any, REPORTED)), (PublishOutcome(),))
+
+
+def test_a_job_whose_batch_was_lost_still_has_its_deadline_and_its_failure_says_what_was_known() -> None:
+    elsewhere = replace(LOST, robot_restarted_at=RESTARTED_AT.astimezone(timezone(timedelta(hours=-5))))
+    almost = ACCEPTED_DEADLINE - timedelta.resolution
+    assert transition(LOST, DeadlinePassed(KEY), almost, DEADLINES) == (LOST, (), IgnoreReason.DEADLINE_MOVED)
+    for lost in (LOST, elsewhere):
+        row, effects, _ = transition(lost, DeadlinePassed(KEY), NOW, DEADLINES)
+        said = (
+            "The robot accepted the batch and was started again at 2026-01-31T12:00:42Z, and no completion came in time"
+        )
+        assert (row, effects) == (replace(TIMED_OUT, robot_restarted_at=RESTARTED_AT, error=said), (PublishOutcome(),))
 
 
 PATIENT = replace(DEADLINES, patience=timedelta(minutes=15))
@@ -600,7 +632,10 @@ def test_a_row_of_no_known_status_stops_the_program() -> None:
         transition(bogus, EVENTS[JobSubmitted], NOW, DEADLINES)
 
 
-@pytest.mark.parametrize("name", ["submitted_at", "claimed_at", "accepted_at", "deadline", "ended_at", "amended_at"])
+@pytest.mark.parametrize(
+    "name",
+    ["submitted_at", "claimed_at", "accepted_at", "deadline", "ended_at", "amended_at", "robot_restarted_at"],
+)
 def test_a_job_takes_no_time_without_its_zone(name: str) -> None:
     naive = datetime(2026, 1, 31, 12)  # noqa: DTZ001 # the point of the test
     with pytest.raises(ValueError, match="a naive datetime in job job-1"):
@@ -637,5 +672,6 @@ def test_a_row_has_no_field_for_a_credential_or_what_an_order_holds() -> None:
         "amended_at",
         "resubmission_of",
         "resubmitted_as",
+        "robot_restarted_at",
     }
     assert OrderResult._fields == ("item_id", "status", "tracking_number", "error_type", "error_message")

@@ -1,6 +1,8 @@
 """What the command line makes of the environment, before it talks to anybody."""
 
 import os
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from typer.testing import CliRunner, Result
 from streams.cli import cli
 from streams.core.job import JobKey
 from streams.dev.demo_jobs import example_submission
-from streams.settings import SECRETS_DIR_VARIABLE, WorkerSettings, variable_of
+from streams.settings import SECRETS_DIR_VARIABLE, BridgeSettings, WorkerSettings, variable_of
 from tests.support.builders import NOWHERE, worker_variables
 
 NO_CONNECTION = f"robot-orchestrator: no connection to Kafka at {NOWHERE}: "
@@ -144,3 +146,35 @@ def test_settings_of_a_worker_that_can_start_end_well(environment: pytest.Monkey
     result = run(["settings"])
     assert (result.exit_code, result.stderr) == (0, "")
     assert "ROBOT_ORCHESTRATOR_DRAIN_SECONDS=65.0  # default" in result.stdout.splitlines()
+
+
+def test_settings_of_a_bridge_are_its_own_and_what_it_lacks_is_said(environment: pytest.MonkeyPatch) -> None:
+    result = run(["settings", "--bridge"])
+    lines = result.stdout.splitlines()
+    assert len(lines) == len(BridgeSettings.model_fields)
+    assert {"ROBOT_CALLBACK_SECRET=  # missing", "ROBOT_ORCHESTRATOR_BRIDGE_PORT=8082  # default"} < set(lines)
+    assert (result.exit_code, result.stderr) == (1, "robot-orchestrator: ROBOT_CALLBACK_SECRET is not set\n")
+    environment.setenv("ROBOT_CALLBACK_SECRET", "s3cret")
+    assert run(["settings", "--bridge"]).exit_code == 0
+
+
+def test_a_bridge_without_its_secret_is_one_line() -> None:
+    result = run(["bridge"])
+    assert (result.exit_code, result.stderr) == (1, "robot-orchestrator: ROBOT_CALLBACK_SECRET is not set\n")
+
+
+@pytest.mark.parametrize("missing", ["starlette", "uvicorn"])
+def test_a_bridge_without_its_extra_is_one_line_that_names_it(environment: pytest.MonkeyPatch, missing: str) -> None:
+    environment.setenv("ROBOT_CALLBACK_SECRET", "s3cret")
+    program = (
+        f"import sys; sys.modules[{missing!r}] = None; sys.argv = ['robot-orchestrator', 'bridge']; "
+        "from streams.cli import main; main()"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (78, "")
+    assert ended.stderr == "robot-orchestrator: the bridge needs an extra: install robot-orchestrator[bridge]\n"
+
+
+def test_the_command_line_itself_does_without_the_extra() -> None:
+    program = "import sys, streams.cli; sys.exit(bool({'starlette', 'uvicorn'} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

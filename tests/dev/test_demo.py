@@ -91,6 +91,10 @@ def test_every_job_may_get_a_fate_and_no_more_than_that() -> None:
         (job(Status.PENDING, put_off=AWAY), "robot away, put off 1x, waits for its turn"),
         (job(Status.PROCESSING, deadline=NOW + timedelta(seconds=65)), "robot is being called, 1:05 left"),
         (job(Status.PROCESSING, accepted_at=NOW, deadline=NOW), "robot at work, deadline has passed"),
+        (
+            job(Status.PROCESSING, accepted_at=NOW, robot_restarted_at=NOW, deadline=NOW + timedelta(seconds=5)),
+            "robot has restarted and lost it, 0:05 left",
+        ),
         (job(Status.COMPLETED, success_count=1, error_count=1), "1 done, 1 failed"),
         (job(Status.COMPLETED, success_count=5, error_count=0), "5 done, 0 failed, which does not add up"),
         (

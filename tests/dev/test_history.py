@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from streams.core.job import FailureReason, Job, JobKey, Source, Status
+from streams.core.job import FailureReason, Job, JobKey, OrderResult, OrderStatus, Source, Status
 from streams.dev.history import History, HistoryError, Post, position, read_history, read_posts
 from streams.dev.history_check import check
 from streams.dev.violations import ViolationKind
 from streams.kafka.topics import create_topics
 from streams.names import DeadLetterReason, Topic, changelog_topic
 from streams.wire.dead_letters import dead_letter
-from streams.wire.outcomes import outcome_record
+from streams.wire.outcomes import amendment_record, outcome_record
 from streams.wire.placement import partition_of
 from streams.wire.records import NewRecord, SourceRecord
 from streams.wire.rows import encode_row, row_key
@@ -57,6 +57,13 @@ class Log:
         names = {"jobId": key.job_id, "workspaceId": key.workspace_id}
         value = names | {"successCount": counts[0], "errorCount": counts[1]}
         return self.write(Topic.BATCH_COMPLETED, json.dumps(value).encode(), key, partition, at)
+
+    def report_order(
+        self, item_id: str = "i", status: str = "success", at: datetime = START, partition: int | None = None
+    ) -> SourceRecord:
+        ids = {"jobId": KEY.job_id, "workspaceId": KEY.workspace_id, "itemId": item_id}
+        value = ids | {"status": status, "trackingNumber": "7", "reportedAt": "2026-01-31T12:00:00.000Z"}
+        return self.write(Topic.ORDER_REPORTED, json.dumps(value).encode(), KEY, partition, at)
 
     def write(
         self,
@@ -220,7 +227,66 @@ def test_a_completion_after_a_broken_call_is_late_even_before_the_deadline() -> 
     assert log.violations(KEY) == []
 
 
-@pytest.mark.parametrize("topic", [Topic.SUBMITTED, Topic.BATCH_COMPLETED])
+ONE, TWO = (OrderResult(item_id, OrderStatus.SUCCESS, "7") for item_id in ("i", "i2"))
+
+
+def test_a_report_must_be_in_the_outcome_an_amendment_or_a_letter() -> None:
+    log = Log()
+    job = log.end(log.submit(), reason=FailureReason.TIMEOUT)
+    record = log.report_order(at=DEADLINE)
+    assert log.violations(KEY) == [ViolationKind.UNACCOUNTED]
+    log.append(amendment_record(replace(job, orders=(ONE,), amended_at=DEADLINE), record.partition, APP))
+    assert log.violations(KEY) == []
+    other = log.report_order(status="error", at=DEADLINE)
+    assert log.violations(KEY) == [ViolationKind.UNACCOUNTED]
+    log.bury(other, DeadLetterReason.DUPLICATE_MISMATCH)
+    assert log.violations(KEY) == []
+
+
+def test_a_report_that_the_outcome_tells_of_is_accounted_for_however_often_it_came() -> None:
+    log = Log()
+    job = log.end(log.submit())
+    log.records[Topic.COMPLETED].clear()
+    log.tell(replace(job, orders=(ONE,)))
+    for _ in range(2):
+        log.report_order()
+    assert log.violations(KEY) == []
+
+
+def test_a_misplaced_report_must_have_its_copy() -> None:
+    log = completed()
+    log.report_order(partition=elsewhere())
+    assert log.violations(KEY) == [ViolationKind.UNACCOUNTED]
+    log.bury(log.report_order())
+    assert log.violations(KEY) == []
+
+
+@pytest.mark.parametrize(
+    ("second", "found"),
+    [(DEADLINE - timedelta(milliseconds=1), [ViolationKind.REPORTS_IGNORED]), (DEADLINE, [])],
+)
+def test_a_job_whose_orders_were_all_reported_in_time_does_not_time_out(
+    second: datetime, found: list[ViolationKind]
+) -> None:
+    log = Log()
+    job = log.end(log.submit(), reason=FailureReason.TIMEOUT)
+    log.keep(replace(job, orders=(ONE, TWO), order_count=2))
+    for item_id, at in (("i", START), ("i2", second)):
+        log.bury(log.report_order(item_id, at=at))
+    assert log.violations(KEY) == found
+
+
+def test_a_late_completion_may_be_in_an_amendment() -> None:
+    log = Log()
+    job = log.end(log.submit(), reason=FailureReason.TIMEOUT)
+    record = log.report(at=DEADLINE)
+    assert log.violations(KEY) == [ViolationKind.UNACCOUNTED]
+    told = replace(job, success_count=1, error_count=0, amended_at=DEADLINE)
+    log.append(amendment_record(told, record.partition, APP))
+    assert log.violations(KEY) == []
+
+
+@pytest.mark.parametrize("topic", [Topic.SUBMITTED, Topic.BATCH_COMPLETED, Topic.ORDER_REPORTED])
 @pytest.mark.parametrize("value", [None, b"", b"not json", b"[]", b'{"jobId": 1}', b"\xff", b"[" * 5000])
 def test_a_record_that_cannot_be_read_must_be_dead_lettered(topic: Topic, value: bytes | None) -> None:
     log = Log()

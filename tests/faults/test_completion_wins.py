@@ -78,7 +78,8 @@ async def test_an_open_transaction_keeps_those_waiting_that_it_names_and_the_log
                 f"abort --topic {Topic.BATCH_COMPLETED} --partition {place} --start-offset {where.offset}"
             )
             _, metrics = await worker.get("/metrics")
-            behind = f'robot_orchestrator_completions_behind_seconds{{partition="{place}"}} '
+            where_behind = f'partition="{place}",topic="{Topic.BATCH_COMPLETED}"'
+            behind = f"robot_orchestrator_completions_behind_seconds{{{where_behind}}} "
             assert any(float(row.split()[1]) > 10 for row in metrics.splitlines() if row.startswith(behind))
             assert await scene.outcomes_of(named["jobId"]) == []
             await other.commit_transaction()

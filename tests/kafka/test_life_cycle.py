@@ -105,7 +105,7 @@ async def test_failed_orders_are_still_a_completion(scene: Scene, fate: Fate, co
     assert (outcome.successCount, outcome.errorCount) == counts
 
 
-async def test_a_lost_job_times_out_and_its_late_completion_changes_nothing(scene: Scene) -> None:
+async def test_a_lost_job_times_out_and_its_late_completion_is_told_and_changes_no_outcome(scene: Scene) -> None:
     payload = submission()
     outcome = await scene.outcome(await scene.submit(payload, Fate.LOSE))
     assert isinstance(outcome, JobFailed)
@@ -113,9 +113,9 @@ async def test_a_lost_job_times_out_and_its_late_completion_changes_nothing(scen
     assert outcome.acceptedAt is not None
     # 2 orders x 0.5 s + 3 s, never early.
     assert (outcome.endedAt - outcome.acceptedAt).total_seconds() >= 4
-    late = await scene.publish(Topic.BATCH_COMPLETED, completion(payload), payload["workspaceId"])
-    letter = await scene.dead_letter(Topic.BATCH_COMPLETED, late)
-    assert dict(letter.headers)["robot.dlq.reason"] == b"late_completion"
+    await scene.publish(Topic.BATCH_COMPLETED, completion(payload), payload["workspaceId"])
+    amendment = await scene.amendment(payload["jobId"])
+    assert (amendment.status, amendment.reason, amendment.successCount) == ("failed", "timeout", 2)
     assert len(await scene.outcomes_of(payload["jobId"])) == 1
 
 

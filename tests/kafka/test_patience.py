@@ -7,6 +7,7 @@ from schemas import JobCompleted, JobFailed
 from streams.core.job import Status
 from streams.dev.loopback import free_port
 from streams.dev.robot import Fate, RobotBehaviour, SimulatedRobot
+from streams.engine.robot_watch import START_ERROR
 from tests.support.builders import submission
 from tests.support.scene import Scene
 
@@ -102,3 +103,23 @@ async def test_a_robot_that_goes_costs_one_job_without_patience_and_the_others_w
             assert [(job.reason, job.robotMayHaveReceived) for job in failed] == [("robot_unreachable", False)]
             called = sorted(call.job_id for call in robot.calls)
             assert called == sorted({*jobs} - {outcome.jobId for outcome in failed})
+
+
+async def test_a_robot_that_is_started_again_has_lost_its_batches_and_somebody_is_told_at_once(
+    kafka_bootstrap: str, tmp_path: Path
+) -> None:
+    """By the uptime that it answers; here it is asked because a call has broken."""
+    port, working = free_port(), RobotBehaviour(order_seconds=3600)
+    async with Scene(kafka_bootstrap, tmp_path) as scene:
+        async with SimulatedRobot(port=port, behaviour=working):
+            worker = await scene.worker(ROBOT_COORDINADORA_URL=f"http://127.0.0.1:{port}")
+            lost = await scene.submit(submission())
+            await scene.row(lost, lambda job: job.accepted_at is not None)
+            await asyncio.sleep(START_ERROR.total_seconds() + 0.5)
+        async with SimulatedRobot(port=port, fate_of=lambda _request: Fate.CUT):
+            await scene.outcome(await scene.submit(submission()))
+            row = await scene.row(lost, lambda job: job.robot_restarted_at is not None)
+        assert row.status is Status.PROCESSING
+        (line,) = [line for line in worker.log_lines() if line["event"] == "batch_lost"]
+        assert (line["level"], line["job_id"]) == ("warning", lost)
+        assert "robot_orchestrator_batches_lost_total 1.0" in (await worker.get("/metrics"))[1]

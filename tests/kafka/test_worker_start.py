@@ -23,6 +23,7 @@ from streams.kafka.topic_rules import NO_LIMIT
 from streams.kafka.topics import create_topics
 from streams.names import Topic, changelog_topic
 from streams.settings import KafkaSettings
+from streams.wire.rows import ROW_VERSION
 from tests.support.builders import CALLBACK_SECRET, NOWHERE, submission, worker_variables
 from tests.support.scene import PARTITIONS, Scene
 from tests.support.worker import WorkerProcess
@@ -76,7 +77,7 @@ async def test_a_row_of_a_newer_release_is_one_line_and_no_internal_failure(scen
     worker = await scene.worker(ready=False)
     assert await worker.wait_ended() == 78
     assert last_error(worker) == (
-        f"{changelog}-2: a job row has version 99, this release reads 1 to 1: run the release that wrote it"
+        f"{changelog}-2: a job row has version 99, this release reads 1 to {ROW_VERSION}: run the release that wrote it"
     )
     assert "Traceback" not in worker.log_path.read_text()
 

@@ -5,7 +5,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from streams.engine.claims import Claim
-from streams.engine.ports import Answer, PartitionLog
+from streams.engine.ports import Answer, Health, PartitionLog
 from streams.engine.rules import Rules
 from streams.engine.worker import Driver, Ports, Worker
 from streams.names import SOURCE_TOPICS
@@ -89,9 +89,9 @@ class SimulatedRobotClient:
         await self._host.io()
         return answer
 
-    async def is_there(self) -> bool:
+    async def health(self) -> Health | None:
         await self._host.io()
-        return not self._host.world.robot.away
+        return self._host.world.robot.health()
 
 
 class SimulatedWorker:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import random
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from streams.core.deadlines import FIRST_BACK_OFF, Deadlines
@@ -12,7 +12,7 @@ from streams.core.job import FailureReason, Job, JobKey, Status
 from streams.dev.history import History, Post
 from streams.dev.history_check import check
 from streams.dev.violations import Violation
-from streams.engine.ports import Accepted, Answer, PartitionLog, Rejected, Unknown, Unreachable
+from streams.engine.ports import Accepted, Answer, Health, PartitionLog, Rejected, Unknown, Unreachable
 from streams.names import OUTCOME_TOPICS, SOURCE_TOPICS, Topic, changelog_topic
 from streams.wire.placement import partition_of
 from streams.wire.records import NewRecord
@@ -29,8 +29,11 @@ BUSY = 409
 # By then every deadline has passed twice over, whatever went wrong.
 SETTLE_SECONDS = 1_500.0
 POLL_SECONDS = 0.5
+# Longer than workers do while they ask the robot.
+STOOD_STILL = timedelta(seconds=5 * SESSION_SECONDS)
 INTRUSION = "a batch sent while the robot had another of its workspace"
 BURNT = "a job that failed because the robot was busy or not there, before its time"
+FALSE_ALARM = "a batch that is said to be lost, by a robot that was not started again"
 REPORT_IGNORED = "a batch that had been reported when its call broke, and failed"
 
 
@@ -51,13 +54,18 @@ class Plan:
     patience_seconds: float = 0.0
     # Whether the robot reports to an address of each job, so that batches are followed order by order.
     followed: bool = False
+    # What an order takes at most, and how long a batch may take beside its orders.
+    order_seconds: float = 1.0
+    base_seconds: float = 3.0
+    # Whether the robot is started again, among the faults.
+    restarts: bool = False
 
     @classmethod
     def of(cls, seed: int) -> "Plan":
         """Return one of many plans."""
         rng = random.Random(seed)
         replay = rng.random() < 0.1
-        return cls(
+        plan = cls(
             jobs=rng.choice((6, 10, 20)),
             workspaces=rng.choice((1, 3, 8)),
             partitions=rng.choice((1, 2, 4)),
@@ -69,11 +77,13 @@ class Plan:
             patience_seconds=rng.choice((0.0, 20.0, 900.0)),
             followed=rng.random() < 0.5,
         )
+        # The last draw, so that the other worlds of former seeds stay what they were.
+        return replace(plan, order_seconds=10.0, base_seconds=60.0, restarts=True) if rng.random() < 0.25 else plan
 
 
 @dataclass
 class SimulatedRobot:
-    """The robot service: one batch a workspace, let go of shortly after its last report."""
+    """The robot service: one batch a workspace, let go of shortly after its last report. All is lost with it."""
 
     world: "World"
     posts: list[Post] = field(default_factory=list)
@@ -85,6 +95,26 @@ class SimulatedRobot:
     taken: set[JobKey] = field(default_factory=set)
     # Nobody listens at its address.
     away: bool = False
+    # When it was started; the first time long ago.
+    starts: list[datetime] = field(default_factory=lambda: [START - timedelta(days=1)])
+    batches: dict[JobKey, "asyncio.Task[None]"] = field(default_factory=dict)
+
+    def health(self) -> Health | None:
+        """Say for how long it has run, if it is there."""
+        return None if self.away else Health(self.world.now() - self.starts[-1])
+
+    def die(self) -> None:
+        """End: what it was at nobody will report."""
+        self.away = True
+        for batch in self.batches.values():
+            batch.cancel()
+        for memory in (self.batches, self.busy, self.taken):
+            memory.clear()
+
+    def start(self) -> None:
+        """Begin anew, and know nothing."""
+        self.away = False
+        self.starts.append(self.world.now())
 
     async def receive(self, request: RobotRequest, host: Host) -> Answer:
         """Take a POST; what becomes of it is chance."""
@@ -111,17 +141,19 @@ class SimulatedRobot:
             return Rejected(400, "Robot service error 400: no")
         self.busy[request.workspace_id] = request.job_id
         self.taken.add(key)
-        work = orders * world.rng.uniform(0.1, 1.0)
+        work = orders * world.rng.uniform(0.1, 1.0) * world.plan.order_seconds
         if fate < 0.12:
             # Slower than it may be: its completion comes late, or never.
             world.doubtful.add(request.job_id)
             work += world.rng.uniform(5, 40)
         early = fate > 0.85
         batch = world.spawn(self._work(key, items, work * (0 if early else 1), lost=0.06 < fate < 0.08))
+        self.batches[key] = batch
         if early:
-            await batch
+            await asyncio.wait([batch])
         await asyncio.sleep(world.latency())
-        if world.rng.random() < (0.3 if early else 0.05):
+        died = self.batches.get(key) is not batch
+        if died or world.rng.random() < (0.3 if early else 0.05):
             world.doubtful.add(request.job_id)
             self.broke_at[key] = world.now()
             return Unknown("the connection broke")
@@ -170,7 +202,7 @@ class World:
         self.loop = VirtualTimeLoop()
         self.deadlines = Deadlines(
             per_order=timedelta(seconds=1),
-            base=timedelta(seconds=3),
+            base=timedelta(seconds=plan.base_seconds),
             call_timeout=timedelta(seconds=2),
             workspace_pause=timedelta(seconds=self.pause_seconds),
             retention=timedelta(seconds=plan.retention_seconds),
@@ -366,8 +398,9 @@ class World:
             *(self._crash_one, self._crash_one, self._pause_one, self._pause_one),
             *(self._stop_one, self._add_one, self._refuse, self._read_again, self._forget, self._robot_leaves),
         )
+        restarts = (self._robot_restarts, self._robot_restarts) if self.plan.restarts else ()
         for _ in range(self.plan.faults):
-            yield self.rng.choice(kinds)
+            yield self.rng.choice((*kinds, *restarts))
 
     async def _crash_one(self) -> None:
         if live := self.live():
@@ -397,6 +430,11 @@ class World:
         self.robot.away = True
         await asyncio.sleep(self.rng.uniform(1, 30))
         self.robot.away = False
+
+    async def _robot_restarts(self) -> None:
+        self.robot.die()
+        await asyncio.sleep(self.rng.uniform(0.1, 8))
+        self.robot.start()
 
     async def _forget(self) -> None:
         if live := self.live():
@@ -470,12 +508,34 @@ def burnt_jobs(world: World) -> list[str]:
     return burnt
 
 
+def false_alarms(world: World) -> list[str]:
+    """Return the jobs of which a row says that the robot was started again after it had accepted them, and it was not.
+
+    A worker that stood still while it asked takes the start for an earlier one.
+    """
+
+    def is_true(accepted_at: datetime | None, told: datetime) -> bool:
+        started = any(told <= start <= told + STOOD_STILL for start in world.robot.starts)
+        return started and accepted_at is not None and accepted_at < told
+
+    return [
+        f"{job.job_id}: accepted at {job.accepted_at}, started again at {job.robot_restarted_at}"
+        for job in rows(world)
+        if job.robot_restarted_at is not None and not is_true(job.accepted_at, job.robot_restarted_at)
+    ]
+
+
+def rows(world: World) -> list[Job]:
+    """Return all rows that were ever written, in the order of each partition."""
+    entries = (
+        decode_entry(record.key or b"", record.value) for record in world.broker.topic(changelog_topic(world.app_id))
+    )
+    return [job for _, job in entries if job is not None]
+
+
 def failed_rows(world: World) -> list[Job]:
     """Return the rows with which jobs failed, the earliest first."""
-    entries = [
-        decode_entry(record.key or b"", record.value) for record in world.broker.topic(changelog_topic(world.app_id))
-    ]
-    failed = {job.key: job for _, job in entries if job is not None and job.status is Status.FAILED}
+    failed = {job.key: job for job in rows(world) if job.status is Status.FAILED}
     return sorted(failed.values(), key=lambda job: job.ended_at or START)
 
 
@@ -483,11 +543,17 @@ def kinds_of(seed: int) -> set[str]:
     """Run the world of a seed; return what kinds of things are wrong."""
     world = World(seed, Plan.of(seed))
     kinds = {violation.kind.value for violation in world.run()}
-    more = {INTRUSION: world.robot.intrusions, REPORT_IGNORED: ignored_reports(world), BURNT: burnt_jobs(world)}
+    more = {
+        INTRUSION: world.robot.intrusions,
+        REPORT_IGNORED: ignored_reports(world),
+        BURNT: burnt_jobs(world),
+        FALSE_ALARM: false_alarms(world),
+    }
     return kinds | {kind for kind, cases in more.items() if cases}
 
 
 def problems_of(seed: int) -> list[str]:
     """Run the world of a seed; return what is wrong, in words. The same seed always says the same."""
     world = World(seed, Plan.of(seed))
-    return [*map(str, world.run()), *world.robot.intrusions, *ignored_reports(world), *burnt_jobs(world)]
+    found = [*map(str, world.run()), *world.robot.intrusions, *ignored_reports(world), *burnt_jobs(world)]
+    return found + false_alarms(world)

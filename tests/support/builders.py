@@ -15,6 +15,24 @@ CALLBACK_SECRET = "callback-s3cret"
 SECRETS = (PASSWORD, USERNAME, CALLBACK_SECRET)
 # Nobody listens there.
 NOWHERE = "127.0.0.1:9"
+# What an id may be all the same.
+NASTY_IDS = (
+    *("/", "//", "a/b", "/a", "a/", "..", ".", "../..", "a/../b", "...", "~", "~.", "~..", "~~"),
+    *("%", "%2F", "%2e%2e", "%25", "%zz", "?", "#", "a?b=c#d", "a b", " ", "+", "&", ";", "@", ":", "\\", '"', "'"),
+    *("\n", "\r\n", "\t", "\x00", "\x7f", "{jobId}", "{workspaceId}", "<script>", "livez", "metrics"),
+    *(
+        "Ñandú",
+        "e\u0301",
+        "\u202e",
+        "\ufeff",
+        "\u2028",
+        "\U0001f600" * 200,
+        "\U0010ffff",
+        "x" * 200,
+        "%" * 200,
+        "/" * 200,
+    ),
+)
 
 Fields = dict[str, Any]
 

@@ -138,7 +138,7 @@ class SabotagedRobot:
     def __init__(self, robot: Robot, sabotage: Sabotage) -> None:
         self._robot = robot
         self._sabotage = sabotage
-        self.is_there = robot.is_there
+        self.health = robot.health
 
     async def create_batch(self, request: RobotRequest) -> Answer:
         await self._sabotage.passing(Point.BEFORE_POST, request, [request.job_id])

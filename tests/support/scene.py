@@ -15,7 +15,7 @@ from typing import Any, Self, TypeVar, cast
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 
-from schemas import JobCompleted, JobFailed
+from schemas import JobAmended, JobCompleted, JobFailed
 from streams.core.job import Job
 from streams.dev.robot import BatchCompletion, BatchRequest, Fate, RobotBehaviour, SimulatedRobot
 from streams.kafka.adopt import adopt_table
@@ -136,6 +136,13 @@ class Scene:
         model = JobCompleted if record.topic == Topic.COMPLETED else JobFailed
         return model.model_validate_json(record.value)
 
+    async def amendment(self, job_id: str) -> JobAmended:
+        """Return the first amendment of a job when it is there; it validates against the contract."""
+        record = await self.wait_for(
+            lambda: next((r for r in self.records[Topic.AMENDED] if r.key == job_id.encode()), None)
+        )
+        return JobAmended.model_validate_json(record.value)
+
     async def dead_letter(self, topic: Topic, where: ConsumerRecord) -> ConsumerRecord:
         """Return the dead letter of a record when it is there."""
         wanted = f"{where.topic}-{where.partition}-{where.offset}".encode()
@@ -196,7 +203,7 @@ class Scene:
         await self._commit_offsets(self._beginning)
 
     async def _commit_offsets(self, offsets: dict[TopicPartition, int] | None) -> dict[TopicPartition, int]:
-        """Commit the group's offsets of both sources, their ends if none are given."""
+        """Commit the group's offsets of all sources, their ends if none are given."""
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self.bootstrap_servers, group_id=self.app_id, enable_auto_commit=False
         )
@@ -211,7 +218,7 @@ class Scene:
         return offsets
 
     async def _begin_at_the_end(self) -> None:
-        topics = [*OUTCOME_TOPICS, *DLQ_OF.values(), changelog_topic(self.app_id)]
+        topics = [*OUTCOME_TOPICS, Topic.AMENDED, *DLQ_OF.values(), changelog_topic(self.app_id)]
         readable = [TopicPartition(topic, number) for topic in topics for number in range(self.partitions)]
         self._reader.assign(readable)
         await self._reader.seek_to_end(*readable)

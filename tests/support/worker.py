@@ -40,10 +40,12 @@ class WorkerProcess:
         log_path: Path,
         command: Sequence[str] = PRODUCTION,
         python: str = sys.executable,
+        *,
+        port_variable: str = "ROBOT_ORCHESTRATOR_PROBE_PORT",
     ) -> None:
         self.log_path = log_path
         self.probe_port = free_port()
-        with environment({**variables, "ROBOT_ORCHESTRATOR_PROBE_PORT": str(self.probe_port)}):
+        with environment({**variables, port_variable: str(self.probe_port)}):
             self._process = spawn([python, *command], log_path)
 
     @property

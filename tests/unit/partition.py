@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from streams.core.events import CallFailed, RobotAccepted
@@ -15,6 +15,7 @@ from streams.telemetry.journal import Journal
 from streams.telemetry.metrics import Metrics
 from streams.wire.placement import partition_of
 from streams.wire.records import NewRecord
+from streams.wire.robot_request import Callback
 from streams.wire.rows import encode_row, row_key
 from tests.core.builders import DEADLINES, NOW
 from tests.simulation.broker import Entry, SimulatedBroker, SimulatedPartitionLog, SimulatedReader
@@ -32,6 +33,8 @@ STRANGER = next(f"w{n}" for n in range(100) if partition_of(f"w{n}", PARTITIONS)
 
 
 FAR = timedelta(days=1)
+# The robot reports to an address of each job, so that batches are followed order by order.
+FOLLOWED = Callback("https://bridge.example/{workspaceId}/{jobId}", "callback-secret", per_job=True)
 
 
 def key_of(job_id: str) -> JobKey:
@@ -61,7 +64,8 @@ class ShuffledLog:
 class Partition:
     """One partition and its ledger. The test has the clock, and a call lasts until the test answers it."""
 
-    def __init__(self, *, payload_bytes: int = ROOM_FOR_ALL, slots: int = 10) -> None:
+    def __init__(self, *, payload_bytes: int = ROOM_FOR_ALL, slots: int = 10, followed: bool = False) -> None:
+        self.rules = rules_of(callback=FOLLOWED) if followed else rules_of()
         self.now = NOW
         self.readable = True
         # How many more reads of the log are answered.
@@ -84,7 +88,7 @@ class Partition:
     def over(self, log: PartitionLog, *, number: int = HERE, partitions: int = PARTITIONS) -> Ledger:
         """Return the ledger of a partition over a log."""
         shared = Shared(
-            rules=rules_of(partitions=partitions),
+            rules=replace(self.rules, partitions=partitions),
             reader=SimulatedReader(self.broker, self._ask),
             slots=self.slots,
             payloads=self.payloads,
@@ -171,7 +175,7 @@ class Partition:
         await self.ledger.open(self.now)
 
 
-async def opened(*, payload_bytes: int = ROOM_FOR_ALL, slots: int = 10) -> Partition:
-    partition = Partition(payload_bytes=payload_bytes, slots=slots)
+async def opened(*, payload_bytes: int = ROOM_FOR_ALL, slots: int = 10, followed: bool = False) -> Partition:
+    partition = Partition(payload_bytes=payload_bytes, slots=slots, followed=followed)
     await partition.ledger.open(partition.now)
     return partition

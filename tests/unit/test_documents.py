@@ -16,9 +16,11 @@ from typer.main import get_command
 import schemas
 from schemas import VALUE_MODELS
 from schemas.job_submitted import ID_MAX_LENGTH, ORDERS_MAX
+from schemas.order_reported import ERROR_MESSAGE_MAX_LENGTH, ERROR_TYPE_MAX_LENGTH, TRACKING_NUMBER_MAX_LENGTH
+from streams.bridge.journal import Refusal
 from streams.cli import cli
 from streams.core.deadlines import CLAIM_WINDOW
-from streams.core.effects import CallRobot
+from streams.core.effects import CallRobot, PublishAmendment
 from streams.core.job import FailureReason, Job, JobKey, Source, Status
 from streams.core.transition import TABLE, State, transition
 from streams.engine.calls import event_of
@@ -40,12 +42,13 @@ from streams.names import (
     Topic,
     changelog_topic,
 )
-from streams.settings import DRAIN_MARGIN_SECONDS, SECRETS_DIR_VARIABLE, WorkerSettings, variable_of
+from streams.settings import DRAIN_MARGIN_SECONDS, FIELDS, SECRETS_DIR_VARIABLE, WorkerSettings, variable_of
 from streams.telemetry.journal import SKEW_WARNING_SECONDS
-from streams.telemetry.metrics import Metrics
+from streams.telemetry.metrics import BridgeMetrics, Metrics
 from streams.version import version
 from streams.wire.intake import COMPLETION_MAX_BYTES, SUBMISSION_MAX_BYTES
 from streams.wire.outcomes import outcome_record
+from streams.wire.robot_report import REPORT_MAX_BYTES
 from streams.wire.robot_request import Callback, build_request
 from streams.wire.rows import ROW_VERSION
 from tests.core.builders import DEADLINES, NOW
@@ -78,7 +81,8 @@ def test_a_cell_of_the_life_table_says_what_the_transition_does(row: list[str]) 
             assert cell == "ignored", (state, kind)
         else:
             assert job is not None
-            assert cell == job.status + (" + **call**" if CallRobot() in effects else ""), (state, kind)
+            told = " + told" if PublishAmendment() in effects else ""
+            assert cell == job.status + (" + **call**" if CallRobot() in effects else told), (state, kind)
 
 
 # What is named
@@ -86,7 +90,7 @@ def test_a_cell_of_the_life_table_says_what_the_transition_does(row: list[str]) 
 
 def default_of(name: str) -> str:
     """Return a setting's default as the table should have it."""
-    field = WorkerSettings.model_fields[name]
+    field = FIELDS[name]
     if field.is_required():
         return "required"
     if field.default_factory is not None:
@@ -105,19 +109,19 @@ def test_every_setting_is_documented_with_its_default() -> None:
         names = codes(cell)
         defaults = default.split(", ") if default else [""] * len(names)
         documented |= dict(zip(names, defaults, strict=True))
-    assert documented == {variable_of(name): default_of(name) for name in WorkerSettings.model_fields}
+    assert documented == {variable_of(name): default_of(name) for name in FIELDS}
 
 
 @pytest.mark.parametrize("name", ["security_protocol", "sasl_mechanism", "log_format", "log_level"])
 def test_every_value_of_a_setting_that_is_one_of_several_is_documented(name: str) -> None:
-    kind: Any = WorkerSettings.model_fields[name].annotation
+    kind: Any = FIELDS[name].annotation
     (values,) = (one for one in (kind, *get_args(kind)) if isinstance(one, type) and issubclass(one, StrEnum))
     (row,) = (row for row in OPERATING.table("variable") if variable_of(name) in codes(row[0]))
     assert set(codes(row[1])) | set(codes(row[2])) == set(values)
 
 
 def test_every_variable_that_a_document_names_is_one() -> None:
-    known = {SECRETS_DIR_VARIABLE, *map(variable_of, WorkerSettings.model_fields)}
+    known = {SECRETS_DIR_VARIABLE, *map(variable_of, FIELDS)}
     short = {name.removeprefix("ROBOT_ORCHESTRATOR_") for name in known}
     for document in DOCUMENTS:
         for name in re.findall(r"\b(?:KAFKA|ROBOT|NEXT_PUBLIC)_[A-Z_]+(?![A-Z_*])", document.text):
@@ -135,7 +139,7 @@ def test_the_worker_that_the_readme_runs_has_the_settings_that_a_worker_needs() 
 def test_every_topic_is_documented_with_its_direction() -> None:
     documented = {name: row[1] for row in RECORDS.table("topic") for name in codes(row[0])}
     declared: dict[str, str] = dict.fromkeys(SOURCE_TOPICS, "in")
-    declared |= dict.fromkeys((*OUTCOME_TOPICS, *DLQ_OF.values()), "out")
+    declared |= dict.fromkeys((*OUTCOME_TOPICS, Topic.AMENDED, *DLQ_OF.values()), "out")
     assert documented == declared | {changelog_topic(DEFAULT_APP_ID): "own"}
     (own,) = (row for row in RECORDS.table("topic") if row[1] == "own")
     assert {mark.decode() for mark in CHANGELOG_MARKS} <= set(codes(own[3]))
@@ -175,7 +179,7 @@ def test_every_header_is_documented() -> None:
 
 def test_the_largest_values_are_documented() -> None:
     (cell,) = (row[1] for row in RECORDS.table("`robot.dlq.reason`") if "too_large" in row[0])
-    assert f"over {SUBMISSION_MAX_BYTES / 1e6:g} MB (a completion {COMPLETION_MAX_BYTES / 1e3:g} kB)" in cell
+    assert f"over {SUBMISSION_MAX_BYTES / 1e6:g} MB (a completion or report {COMPLETION_MAX_BYTES / 1e3:g} kB)" in cell
     assert f"up to {SUBMISSION_MAX_BYTES / 1e6:g} MB" in RECORDS.section("For producers")
 
 
@@ -198,7 +202,7 @@ def test_a_log_event_is_documented_with_the_level_at_which_it_is_written() -> No
 def test_every_metric_is_documented_with_its_type_and_labels() -> None:
     documented = {codes(row[0])[0]: (row[1], codes(row[2])) for row in OPERATING.table("metric")}
     declared = {}
-    for metric in vars(Metrics()).values():
+    for metric in (*vars(Metrics()).values(), *vars(BridgeMetrics()).values()):
         if isinstance(metric, MetricWrapperBase):
             name = f"{metric._name}_total" if metric._type == "counter" else metric._name
             declared[name] = (metric._type, list(metric._labelnames))
@@ -208,6 +212,7 @@ def test_every_metric_is_documented_with_its_type_and_labels() -> None:
 def test_the_values_that_a_label_is_given_are_documented() -> None:
     text = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "streams").rglob("*.py"))
     given = set(re.findall(r"metrics\.(\w+)\.labels\([\"'](\w+)[\"']", text))
+    given |= {("bridge_reports", refusal) for refusal in Refusal}
     given |= {("dispatches", answer.__name__.lower()) for answer in get_args(Answer)}
     assert {name for name, _ in given} >= {"submissions", "dispatches", "transactions"}
     for name, value in given:
@@ -264,6 +269,9 @@ def test_the_changelog_has_the_version() -> None:
         (f"{PAYLOAD_CACHE_BYTES / 1e6:g} MB of payloads of jobs that wait for their call", OPERATING),
         (f"stands still for {WatchdogLimits().stuck_after.total_seconds():g} s", OPERATING),
         (f"a skew of over {SKEW_WARNING_SECONDS:g} s", OPERATING),
+        (f"names no job; its body has over {REPORT_MAX_BYTES / 1e3:g} kB", OPERATING),
+        (f"report below, up to {REPORT_MAX_BYTES / 1e3:g} kB", RECORDS),
+        (f"{TRACKING_NUMBER_MAX_LENGTH}, {ERROR_TYPE_MAX_LENGTH} and {ERROR_MESSAGE_MAX_LENGTH} characters", RECORDS),
         (f"Ids have 1 to {ID_MAX_LENGTH} characters, a job has 1 to {ORDERS_MAX:,} orders", RECORDS),
     ],
 )

@@ -123,6 +123,8 @@ JOBS: Mapping[int, Mapping[str, Job]] = {
                 error="ConnectError: connection refused",
             ),
         ),
+        # The robot had it when it was started again; the deadline is still to come.
+        "batch_lost": replace(ACCEPTED, robot_restarted_at=at(3, 4, 500_000)),
         "internal_error": replace(UNREACHABLE, reason=FailureReason.INTERNAL_ERROR),
         "timeout_followed": replace(TIMEOUT, order_count=5, orders=ORDERS),
         "timeout_amended": replace(TIMEOUT, success_count=2, error_count=0, amended_at=at(9, 1, 5)),

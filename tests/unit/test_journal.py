@@ -11,6 +11,7 @@ from streams.core.effects import IgnoreReason
 from streams.core.events import (
     Admitted,
     BatchCompleted,
+    BatchLost,
     CallFailed,
     DeadlinePassed,
     Event,
@@ -44,8 +45,10 @@ from tests.core.builders import (
     ENDED_AT,
     FAILED,
     KEY,
+    LOST,
     NOW,
     PENDING,
+    RESTARTED_AT,
     SOURCE,
     SUBMITTED_AT,
 )
@@ -162,6 +165,20 @@ EXAMPLES: dict[str, tuple[Fact, list[Line], Figures]] = {
         changed(RobotAccepted(KEY, ACCEPTED_AT), CALLED, ACCEPTED),
         [{"event": "job_accepted", "log_level": "info", **IDS, "deadline": "2026-01-31T12:06:12.000Z"}],
         {},
+    ),
+    "the robot loses the batch": (
+        changed(BatchLost(KEY, RESTARTED_AT), ACCEPTED, LOST),
+        [
+            {
+                "event": "batch_lost",
+                "log_level": "warning",
+                **IDS,
+                "accepted_at": "2026-01-31T12:00:12.000Z",
+                "restarted_at": "2026-01-31T12:00:42.000Z",
+                "deadline": "2026-01-31T12:06:12.000Z",
+            }
+        ],
+        {"batches_lost": 1},
     ),
     "it completes": (
         changed(BATCH_COMPLETED, ACCEPTED, COMPLETED),

@@ -17,7 +17,7 @@ FLOORS = (
     {"engine", "faust_hardening"},
     {"kafka", "robot"},
     {"operate", "dev"},
-    {"worker"},
+    {"worker", "bridge"},
     {"app"},
     {"terminal"},
     {"jobs_cli"},

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from streams.core.events import DeadlinePassed
+from streams.core.events import BatchLost, DeadlinePassed
 from streams.core.job import FailureReason, JobKey, Status
 from streams.engine.holes import LostRecordsError
 from streams.engine.ledger import STEP_MAX_BYTES, STEP_MAX_ITEMS
@@ -45,6 +45,27 @@ async def test_waiting_jobs_keep_their_turns_in_whatever_order_a_restart_loads_t
         partition.break_off(name, may_have_received=False)
     await partition.work()
     assert partition.called == names
+
+
+# A robot that was started again
+
+
+async def test_that_a_batch_was_lost_is_written_down_and_known_to_the_next_owner() -> None:
+    partition = await opened()
+    await partition.call("first")
+    partition.accept("first")
+    await partition.work()
+    key, restarted_at = key_of("first"), partition.now + timedelta(seconds=30)
+    assert partition.ledger.accepted_before(restarted_at) == [key]
+    partition.ledger.tell(BatchLost(key, restarted_at))
+    # Asked again before the first was written.
+    partition.ledger.tell(BatchLost(key, restarted_at + MOMENT))
+    await partition.work()
+    assert not partition.ledger.has_batches_at_robot
+    await partition.move()
+    assert partition.job("first").robot_restarted_at == restarted_at
+    assert not partition.ledger.has_batches_at_robot
+    assert partition.metrics.registry.get_sample_value("robot_orchestrator_batches_lost_total") == 1
 
 
 # Places in a workspace

@@ -2,10 +2,13 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
+from streams.core.events import BatchLost, Event
+from streams.core.job import JobKey
 from streams.engine.partitions import Partitions
 from streams.engine.runtime import Runtime, Supervisor
 from streams.telemetry.journal import Journal
@@ -26,6 +29,19 @@ class SlowLedger:
         self.closed = False
         self.may_open = asyncio.Event()
         self.delivered: list[SourceRecord] = []
+        self.told: list[Event] = []
+        # When the robot accepted a batch of it, if it did.
+        self.accepted_at: datetime | None = None
+
+    @property
+    def has_batches_at_robot(self) -> bool:
+        return self.accepted_at is not None
+
+    def accepted_before(self, instant: datetime) -> list[JobKey]:
+        return [] if self.accepted_at is None or self.accepted_at >= instant else [JobKey("w", f"j{self.partition}")]
+
+    def tell(self, event: Event) -> None:
+        self.told.append(event)
 
     async def open(self, _now: object) -> None:
         self.opening = True
@@ -114,3 +130,21 @@ async def test_tables_that_are_being_loaded_show_that_they_get_on(scene: Scene) 
     assert not scene.partitions.has_loaded_more()
     scene.made[1].records_loaded = 10
     assert scene.partitions.has_loaded_more()
+
+
+async def test_of_a_restarted_robot_each_partition_is_told_what_it_has_lost_once_it_is_loaded(scene: Scene) -> None:
+    await scene.partitions.assign({0, 1, 2}, generation=1)
+    await turn()
+    later, lost, loading = scene.made
+    later.accepted_at, lost.accepted_at, loading.accepted_at = NOW, *2 * [NOW - timedelta(seconds=1)]
+    assert not scene.partitions.has_batches_at_robot
+    later.may_open.set()
+    lost.may_open.set()
+    await turn()
+    assert scene.partitions.has_batches_at_robot
+    scene.partitions.lose_batches(NOW, NOW + timedelta(seconds=2))
+    assert [ledger.told for ledger in scene.made] == [
+        [],
+        [BatchLost(JobKey("w", "j1"), NOW + timedelta(seconds=2))],
+        [],
+    ]

@@ -9,8 +9,9 @@ from typing import Any, cast
 
 import pytest
 
-from streams.engine.ports import Accepted, Answer, Rejected, Unknown
-from streams.robot.client import HttpRobot, connected_robot
+from streams.dev.robot import SimulatedRobot
+from streams.engine.ports import Accepted, Answer, Health, Rejected, Unknown
+from streams.robot.client import ANSWER_MAX_BYTES, HttpRobot, connected_robot
 from streams.settings import WorkerSettings
 from streams.version import DISTRIBUTION, version
 from streams.wire.robot_request import RobotRequest
@@ -27,13 +28,19 @@ async def robot_that_answers(raw: bytes) -> AsyncIterator[tuple[HttpRobot, list[
         writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, connected_robot(settings_with(url)) as robot:
+        yield robot, heads
+
+
+def settings_with(url: str) -> WorkerSettings:
+    """Return settings with a robot at a URL."""
     values = {
-        "ROBOT_COORDINADORA_URL": f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}",
+        "ROBOT_COORDINADORA_URL": url,
         "ROBOT_CALLBACK_SECRET": "made up",
         "NEXT_PUBLIC_APP_URL": "https://app.example.com",
     }
-    async with server, connected_robot(WorkerSettings(**cast(Any, values))) as robot:
-        yield robot, heads
+    return WorkerSettings(**cast(Any, values))
 
 
 async def answer_to(raw: bytes) -> Answer:
@@ -82,7 +89,7 @@ async def test_it_may_say_so_by_a_date() -> None:
 async def test_whoever_answers_at_the_health_address_is_there(status: str) -> None:
     raw = f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     async with robot_that_answers(raw.encode()) as (robot, heads):
-        assert await robot.is_there()
+        assert await robot.health() == Health()
     assert heads[0].startswith(b"GET /api/health HTTP/1.1\r\n")
     assert f"user-agent: {DISTRIBUTION}/{version()}\r\n".encode() in heads[0].lower()
 
@@ -90,4 +97,67 @@ async def test_whoever_answers_at_the_health_address_is_there(status: str) -> No
 @pytest.mark.parametrize("raw", [b"", b"nonsense\r\n\r\n"])
 async def test_nobody_is_there_who_does_not_speak_http(raw: bytes) -> None:
     async with robot_that_answers(raw) as (robot, _):
-        assert not await robot.is_there()
+        assert await robot.health() is None
+
+
+async def health_of(body: bytes, *, announced: int | None = None) -> Health | None:
+    """Return what is made of a health answer, which may announce more than comes."""
+    length = len(body) if announced is None else announced
+    raw = f"HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n".encode() + body
+    async with robot_that_answers(raw) as (robot, _):
+        return await robot.health()
+
+
+@pytest.mark.parametrize(
+    ("uptime", "seconds"),
+    [
+        ("12", 12),
+        ("12.5", 12.5),
+        ("0", 0),
+        ("1e3", 1000),
+        ("-1", None),
+        ("1e300", None),
+        ("1e400", None),
+        ("9" * 500, None),
+        ("NaN", None),
+        ("true", None),
+        ("null", None),
+        ('"12"', None),
+        ("[12]", None),
+    ],
+)
+async def test_an_uptime_is_believed_only_if_it_is_one(uptime: str, seconds: float | None) -> None:
+    body = f'{{"status":"ok","uptime":{uptime},"timestamp":"2026-01-31T12:00:00.000Z"}}'
+    assert await health_of(body.encode()) == Health(None if seconds is None else timedelta(seconds=seconds))
+
+
+@pytest.mark.parametrize("body", [b"", b"ok", b"[]", b"{}", b'{"uptime":12', b"\xff", b'{"a":' + b"[" * 16_000])
+async def test_whoever_says_something_else_is_there_all_the_same(body: bytes) -> None:
+    assert await health_of(body) == Health()
+
+
+async def test_of_a_health_answer_no_more_is_read_than_of_any_other() -> None:
+    assert await health_of(b'{"uptime":12}' + b" " * 2 * ANSWER_MAX_BYTES, announced=10**9) == Health(
+        timedelta(seconds=12)
+    )
+
+
+async def test_who_breaks_off_in_the_middle_of_its_health_is_there() -> None:
+    assert await health_of(b'{"uptime":12}', announced=100) == Health()
+
+
+async def test_a_robot_says_for_how_long_it_has_run_and_begins_anew_when_it_is_started_again() -> None:
+    async with SimulatedRobot() as first:
+        port = first.port
+        async with connected_robot(settings_with(first.url)) as robot:
+            await asyncio.sleep(0.5)
+            before = await robot.health()
+            await first.stop()
+            assert await robot.health() is None
+            async with SimulatedRobot(port=port):
+                after = await robot.health()
+    assert before is not None
+    assert after is not None
+    assert before.uptime is not None
+    assert after.uptime is not None
+    assert after.uptime < timedelta(seconds=0.5) <= before.uptime

@@ -3,13 +3,14 @@
 import asyncio
 from collections import Counter
 from collections.abc import Coroutine, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from streams.engine.claims import CallSlots
-from streams.engine.ports import Accepted, Answer, Rejected, Unknown, Unreachable
-from streams.engine.robot_watch import ASK_SECONDS, ASKS_BEFORE_A_TRIAL, RobotWatch
+from streams.engine.ports import Accepted, Answer, Health, Rejected, Unknown, Unreachable
+from streams.engine.robot_watch import ASK_SECONDS, ASKS_BEFORE_A_TRIAL, START_ERROR, UPTIME_SECONDS, RobotWatch
 from streams.engine.runtime import Runtime, Supervisor
 from streams.names import LogEvent
 from streams.telemetry.journal import Journal
@@ -33,12 +34,27 @@ class Line:
         self.rounds = Counter({0: 100})
 
 
+class Batches:
+    """What a worker has at the robot, and what it is told of it."""
+
+    def __init__(self) -> None:
+        self.has_batches_at_robot = False
+        self.told: list[tuple[datetime, datetime]] = []
+
+    def lose_batches(self, accepted_before: datetime, restarted_at: datetime) -> None:
+        self.told.append((accepted_before, restarted_at))
+
+
 class Scene:
-    """A robot that gives the answers of a list, and is there or not."""
+    """A robot that gives the answers of a list, and is there or not; the clock is the loop's, from NOW on."""
 
     def __init__(self, answers: Sequence[Answer] = (), *, there: bool = True) -> None:
         self.there = there
         self.asked = 0
+        # For how long the robot says that it has run, and how long the answer takes.
+        self.uptime: timedelta | None = None
+        self.trip_seconds = 0.0
+        self.batches = Batches()
         self.answers = list(answers)
         # What each call waits for, if they do.
         self.held: list[asyncio.Event] = []
@@ -48,7 +64,10 @@ class Scene:
         self.slots = CallSlots(FREE)
         self.line = Line()
         self.slots.enter(self.line)
-        self.watch = RobotWatch(self, self.slots, Runtime(lambda: NOW, Told(self), Supervisor(self.fail)))
+        self.watch = RobotWatch(self, self.slots, self.batches, Runtime(self.now, Told(self), Supervisor(self.fail)))
+
+    def now(self) -> datetime:
+        return NOW + timedelta(seconds=asyncio.get_running_loop().time())
 
     def fail(self, error: BaseException) -> None:
         raise error
@@ -60,9 +79,10 @@ class Scene:
             await self.held[number].wait()
         return self.answers[number]
 
-    async def is_there(self) -> bool:
+    async def health(self) -> Health | None:
         self.asked += 1
-        return self.there
+        await asyncio.sleep(self.trip_seconds)
+        return Health(self.uptime) if self.there else None
 
     async def call(self) -> tuple[Answer, bool]:
         """Make a call with a slot, as the dispatcher does."""
@@ -242,9 +262,113 @@ def test_a_robot_that_is_not_there_at_the_start_is_known_before_the_first_call(t
     scene = Scene(there=there)
 
     async def main() -> None:
-        await scene.watch.look()
+        running = asyncio.create_task(scene.watch.run())
+        await asyncio.sleep(MOMENT)
+        running.cancel()
         assert scene.share == (FREE if there else 0)
         assert scene.watch.is_there is there
 
     play(main())
     assert [event for event, _ in scene.said] == ([] if there else [LogEvent.ROBOT_AWAY])
+
+
+# Whether it was started again
+
+RAN = timedelta(seconds=100)
+
+
+def started(uptime: timedelta, at: datetime) -> tuple[datetime, datetime]:
+    """Return what is told of a robot that was asked at an instant."""
+    return at - uptime - START_ERROR, at - uptime
+
+
+def test_a_robot_that_has_batches_of_ours_is_asked_once_a_minute_for_how_long_it_has_run() -> None:
+    scene = Scene()
+
+    async def main() -> None:
+        running = asyncio.create_task(scene.watch.run())
+        await asyncio.sleep(3 * UPTIME_SECONDS + MOMENT)
+        assert scene.asked == 1, "without any only at the start"
+        scene.batches.has_batches_at_robot = True
+        scene.uptime = RAN
+        await asyncio.sleep(2 * UPTIME_SECONDS)
+        assert scene.asked == 3
+        running.cancel()
+
+    play(main())
+    asked = [NOW + timedelta(seconds=number * UPTIME_SECONDS) for number in (4, 5)]
+    assert scene.batches.told == [started(RAN, at) for at in asked]
+
+
+def test_the_start_is_told_as_the_earliest_that_it_can_have_been() -> None:
+    """An answer that was long on its way says how long the robot had run when it left."""
+    scene = Scene()
+    scene.uptime, scene.trip_seconds = RAN, 4.0
+
+    async def main() -> None:
+        running = asyncio.create_task(scene.watch.run())
+        await asyncio.sleep(10)
+        running.cancel()
+
+    play(main())
+    assert scene.batches.told == [started(RAN, NOW)]
+
+
+def test_a_robot_that_does_not_say_how_long_it_has_run_has_lost_nothing() -> None:
+    scene = Scene()
+    scene.batches.has_batches_at_robot = True
+
+    async def main() -> None:
+        running = asyncio.create_task(scene.watch.run())
+        await asyncio.sleep(2 * UPTIME_SECONDS + MOMENT)
+        running.cancel()
+
+    play(main())
+    assert (scene.asked, scene.batches.told) == (3, [])
+
+
+def test_nobody_pays_for_a_health_that_cannot_be_read_while_calls_get_through() -> None:
+    scene = Scene([Accepted()])
+    scene.batches.has_batches_at_robot = True
+
+    async def main() -> None:
+        running = asyncio.create_task(scene.watch.run())
+        await asyncio.sleep(MOMENT)
+        scene.there = False
+        await asyncio.sleep(10 * UPTIME_SECONDS)
+        assert scene.asked == 11
+        assert (scene.share, scene.up, scene.watch.is_there) == (FREE, 1, True)
+        running.cancel()
+
+    play(main())
+    assert scene.said == []
+
+
+def test_after_a_call_that_broke_it_is_asked_at_once() -> None:
+    scene = Scene([BROKEN])
+    scene.uptime = RAN
+
+    async def main() -> None:
+        await scene.call()
+        await asyncio.sleep(MOMENT)
+
+    play(main())
+    assert scene.batches.told == [started(RAN, NOW)]
+
+
+def test_when_it_is_back_it_is_known_at_once_what_it_has_lost_and_it_is_asked_no_oftener_meanwhile() -> None:
+    scene = Scene([NOBODY], there=False)
+    scene.batches.has_batches_at_robot = True
+    scene.uptime = timedelta(seconds=3)
+
+    async def main() -> None:
+        running = asyncio.create_task(scene.watch.run())
+        await asyncio.sleep(2 * UPTIME_SECONDS + MOMENT)
+        assert scene.asked == 1 + 2 * UPTIME_SECONDS / ASK_SECONDS
+        scene.there = True
+        await asyncio.sleep(ASK_SECONDS)
+        running.cancel()
+
+    play(main())
+    back_at = NOW + timedelta(seconds=2 * UPTIME_SECONDS + ASK_SECONDS)
+    assert scene.batches.told == [started(timedelta(seconds=3), back_at)]

@@ -54,6 +54,7 @@ jobs = st.builds(
     amended_at=st.none() | instants,
     resubmission_of=st.none() | ids,
     resubmitted_as=st.none() | ids,
+    robot_restarted_at=st.none() | instants,
 )
 
 
@@ -70,9 +71,9 @@ def test_a_row_is_the_same_bytes_however_often_it_is_written(job: Job) -> None:
 
 
 def test_every_field_of_a_job_is_in_its_row_and_nothing_else_but_the_version() -> None:
-    more: dict[str, Any] = dict.fromkeys(("accepted_at", "amended_at"), NOW) | {"success_count": 0, "error_count": 0}
-    more |= {"resubmission_of": "job-0", "resubmitted_as": "job-2", "put_off": PUT_OFF.put_off}
-    everything = replace(FAILED, **more)
+    more: dict[str, Any] = dict.fromkeys(("accepted_at", "amended_at", "robot_restarted_at"), NOW)
+    more |= {"success_count": 0, "error_count": 0, "put_off": PUT_OFF.put_off}
+    everything = replace(FAILED, **more, resubmission_of="job-0", resubmitted_as="job-2")
     snake = {
         "".join(f"_{c.lower()}" if c.isupper() else c for c in name) for name in json.loads(encode_row(everything))
     }

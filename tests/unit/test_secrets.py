@@ -3,14 +3,15 @@
 import base64
 import html
 import json
+import time
 from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from streams.wire.scrub import MASK, longest_form, scrub
+from streams.wire.scrub import MASK, SHORTEST_PART, longest_form, scrub
 
 # A character of the mask or of the frame could not be told from what the test puts around the secret.
 FRAME = "\ue000"
@@ -43,6 +44,7 @@ forms = st.sampled_from(sorted(FORMS))
 @example("\"'<&>\\\n", "HTML")
 @example("\"'<&>\\\n", "JSON")
 @example("\\\n\\\\ñ\\u00f1", "JSON in JSON")
+@example("3", "hex")
 def test_a_secret_in_any_form_is_replaced_as_a_whole(secret: str, form: str) -> None:
     written = FORMS[form](secret)
     assert scrub(f"{FRAME}{written}{FRAME}", [secret]) == f"{FRAME}{MASK}{FRAME}"
@@ -53,9 +55,10 @@ def test_no_form_of_any_secret_is_left_in_a_text_that_has_them_all(
     several: list[str], data: st.DataObject, before: str, after: str
 ) -> None:
     written = [FORMS[data.draw(forms)](secret) for secret in several]
-    scrubbed = scrub(before + FRAME.join(written) + after, several)
-    assert not [form for form in written if form in scrubbed]
-    assert not [secret for secret in several if secret in scrubbed]
+    scrubbed = scrub(FRAME.join([before, *written, after]), several)
+    long = [pair for pair in zip(several, written, strict=True) if len(pair[0]) >= SHORTEST_PART]
+    assert not [pair for pair in long if pair[0] in scrubbed or pair[1] in scrubbed]
+    assert MASK in scrubbed
 
 
 @given(
@@ -117,6 +120,99 @@ def test_every_occurrence_is_masked_whatever_its_letters_case() -> None:
 
 def test_characters_with_a_meaning_in_patterns_are_taken_literally() -> None:
     assert scrub("a.b axb (a|b) \\d", ["a.b", "\\d"]) == "*** axb (a|b) ***"
+
+
+# Secrets of fewer than 4 characters
+
+alphanumeric = characters.filter(str.isalnum)
+# Ã as \xc3 is also half of any letter in UTF-8: nobody can tell which of both it is.
+told_apart = alphanumeric.filter(lambda character: not "\x80" <= character <= "\xff")
+words = st.text(told_apart, min_size=1, max_size=SHORTEST_PART - 1)
+# Not those that begin or end an escape, as a backslash before it may be the secret's; of them there are examples.
+signs = st.sampled_from(" =:,/?({«¿\n\t")
+CHARACTER_BY_CHARACTER = sorted(FORMS.keys() - {"hex", "HEX", "upper case"})
+
+
+@pytest.mark.parametrize("secret", ["c", "u", "s", "ces", "suc", "ess", "SS"])
+@pytest.mark.parametrize("form", sorted(FORMS))
+def test_a_short_secret_garbles_no_word_and_is_not_told_by_that(secret: str, form: str) -> None:
+    written = FORMS[form]("success")
+    assert scrub(f"{FRAME}{written}{FRAME}", [secret]) == f"{FRAME}{written}{FRAME}"
+
+
+@given(
+    st.text(alphanumeric, max_size=3), words, st.text(alphanumeric, max_size=3), st.sampled_from(CHARACTER_BY_CHARACTER)
+)
+@example("a", "o", "ñ", "JSON")
+@example("ñ", "o", "", "percent-encoded")
+@example("ñ", "o", "", "bytes in Python in JSON")
+@example("ñ", "C3", "", "percent-encoded")
+@example("ñ", "xc3", "", "bytes in Python")
+@example("", "0", "\U00010000", "JSON")
+@example("", "Ā", "Ā", "JSON in JSON")
+def test_a_short_secret_in_a_word_is_left_there_in_any_form(before: str, secret: str, after: str, form: str) -> None:
+    # 30 is also the hex of 0, and then that is taken for the secret.
+    assume((before + secret + after).lower() != secret.encode().hex())
+    written = FORMS[form](before + secret + after)
+    scrubbed = scrub(f"{FRAME}{written}{FRAME}", [secret])
+    assert scrubbed == f"{FRAME}{written if before or after else MASK}{FRAME}"
+
+
+@given(signs, words, signs, st.sampled_from(CHARACTER_BY_CHARACTER))
+@example("\n", "bc", "\n", "JSON in JSON")
+@example(" ", "20", " ", "percent-encoded")
+def test_a_short_secret_between_signs_is_masked_in_any_form(before: str, secret: str, after: str, form: str) -> None:
+    write = FORMS[form]
+    scrubbed = scrub(f"{FRAME}{write(before + secret + after)}{FRAME}", [secret])
+    assert scrubbed == f"{FRAME}{write(before)}{MASK}{write(after)}{FRAME}"
+
+
+@pytest.mark.parametrize(
+    ("text", "scrubbed"),
+    [
+        ('{"user":"xyz","pwd":"abc"}', '{"user":"***","pwd":"***"}'),
+        ("{'user': 'xyz', 'pwd': 'abc'}", "{'user': '***', 'pwd': '***'}"),
+        (r'"{\"user\":\"xyz\",\"pwd\":\"abc\"}"', r'"{\"user\":\"***\",\"pwd\":\"***\"}"'),
+        ("user=xyz&pwd=abc", "user=***&pwd=***"),
+        ("user%3Dxyz%26pwd%3Dabc", "user%3D***%26pwd%3D***"),
+        ("<b>xyz</b>&quot;abc&quot;", "<b>***</b>&quot;***&quot;"),
+        (r"\u0022\u0061\u0062\u0063\u0022", r"\u0022***\u0022"),
+        ("https://xyz:abc@portal/", "https://***:***@portal/"),
+        ("ABC, abcs, xabc, abc.", "***, abcs, xabc, ***."),
+        (r"PORTAL\abc", "PORTAL***"),
+    ],
+)
+def test_a_short_secret_is_masked_where_it_is_a_value_of_its_own(text: str, scrubbed: str) -> None:
+    assert scrub(text, ["abc", "xyz"]) == scrubbed
+
+
+@pytest.mark.parametrize("login", [("abc", "xyz"), ("maria", "x"), ("x", "correct-horse"), ("a", "a"), ("ñ?", "~~~")])
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+def test_a_login_of_which_a_part_is_short_is_masked_as_a_whole(
+    login: tuple[str, str], encode: Callable[[bytes], bytes]
+) -> None:
+    token = encode(":".join(login).encode()).decode()
+    assert scrub(f'{{"authorization":"Basic {token}"}}', login) == f'{{"authorization":"Basic {MASK}"}}'
+
+
+@pytest.mark.parametrize(("secret", "text"), [("n", r'{"error":"no\n"}'), ("lt", "1 &lt; 2"), ("20", "a%20%20b")])
+def test_what_escapes_another_character_is_no_secret(secret: str, text: str) -> None:
+    assert scrub(text, [secret]) == text
+
+
+def test_a_short_secret_is_masked_also_where_it_begins_within_one_that_touches_a_letter() -> None:
+    assert scrub("xa-a-a", ["a-a"]) == "xa-***"
+
+
+def test_a_long_secret_is_masked_also_where_a_short_one_is_the_beginning_of_it() -> None:
+    assert scrub("ab cdef", ["ab", "b cdef"]) == "a***"
+
+
+@pytest.mark.parametrize("text", ["a" * 16_384, "\\" * 16_384, "%61" * 5_000, "a-" * 8_192])
+def test_many_short_secrets_do_not_take_for_ever(text: str) -> None:
+    started = time.monotonic()
+    scrub(text, ["a", "\\", "a-a"])
+    assert time.monotonic() - started < 10
 
 
 def test_a_robots_answer_that_quotes_the_request_keeps_its_sense() -> None:

@@ -8,9 +8,11 @@ import pytest
 
 from streams.core.deadlines import Deadlines
 from streams.settings import (
+    FIELDS,
     MAX_SECONDS,
     PER_ORDER_MAX_SECONDS,
     SECRETS_DIR_VARIABLE,
+    BridgeSettings,
     KafkaSettings,
     LogFormat,
     LogLevel,
@@ -71,6 +73,41 @@ def test_three_variables_are_enough() -> None:
     assert settings.callback_secret.get_secret_value() == CALLBACK_SECRET
 
 
+def test_a_bridge_needs_the_secret_and_knows_the_former_one(environment: pytest.MonkeyPatch) -> None:
+    for name in ("ROBOT_COORDINADORA_URL", "NEXT_PUBLIC_APP_URL"):
+        environment.delenv(name)
+    settings = load_settings(BridgeSettings)
+    assert settings.callback_secrets == (CALLBACK_SECRET,)
+    assert (settings.bridge_host, settings.bridge_port, settings.bridge_hold_seconds) == ("127.0.0.1", 8082, 60)
+    assert changed(settings) == {"ROBOT_CALLBACK_SECRET": "**********"}
+    environment.setenv("ROBOT_CALLBACK_SECRET_PREVIOUS", "former-s3cret")
+    assert load_settings(BridgeSettings).callback_secrets == (CALLBACK_SECRET, "former-s3cret")
+    environment.setenv("ROBOT_CALLBACK_SECRET_PREVIOUS", "")
+    assert load_settings(BridgeSettings).callback_secrets == (CALLBACK_SECRET,)
+    environment.delenv("ROBOT_CALLBACK_SECRET")
+    with pytest.raises(SettingsError, match=r"^ROBOT_CALLBACK_SECRET is not set$"):
+        load_settings(BridgeSettings)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ROBOT_CALLBACK_SECRET_PREVIOUS", " s3cret"),
+        ("ROBOT_ORCHESTRATOR_BRIDGE_PORT", "65536"),
+        ("ROBOT_ORCHESTRATOR_BRIDGE_HOLD_SECONDS", "0"),
+        ("ROBOT_ORCHESTRATOR_BRIDGE_HOLD_SECONDS", "1e9"),
+    ],
+)
+def test_a_malformed_variable_of_a_bridge_stops_that_and_no_worker(
+    environment: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    environment.setenv(name, value)
+    with pytest.raises(SettingsError, match=f"^{name}: ") as raised:
+        load_settings(BridgeSettings)
+    assert "s3cret" not in str(raised.value)
+    assert load_settings(WorkerSettings)
+
+
 def test_for_kafka_alone_nothing_need_be_set_and_nothing_of_a_worker_is_minded(environment: pytest.MonkeyPatch) -> None:
     for name in REQUIRED:
         environment.delenv(name)
@@ -111,7 +148,7 @@ def test_everything_that_is_missing_is_named_in_one_line(environment: pytest.Mon
     for name in REQUIRED:
         environment.delenv(name)
     assert complaint() == (
-        "ROBOT_COORDINADORA_URL is not set; ROBOT_CALLBACK_SECRET is not set; NEXT_PUBLIC_APP_URL is not set"
+        "ROBOT_CALLBACK_SECRET is not set; ROBOT_COORDINADORA_URL is not set; NEXT_PUBLIC_APP_URL is not set"
     )
 
 
@@ -338,6 +375,19 @@ def test_the_effective_settings_mask_secrets_and_show_everything_else(environmen
     assert set(rows) == {variable_of(field) for field in WorkerSettings.model_fields}
 
 
+def test_the_effective_settings_of_a_bridge_are_its_own(environment: pytest.MonkeyPatch) -> None:
+    for name in REQUIRED:
+        environment.delenv(name)
+    rows, problem = effective(BridgeSettings)
+    assert {name for name, _, _ in rows} == {variable_of(field) for field in BridgeSettings.model_fields}
+    assert str(problem) == "ROBOT_CALLBACK_SECRET is not set"
+    environment.setenv("ROBOT_CALLBACK_SECRET", CALLBACK_SECRET)
+    environment.setenv("ROBOT_CALLBACK_SECRET_PREVIOUS", "former-s3cret")
+    rows, problem = effective(BridgeSettings)
+    assert problem is None
+    assert ("ROBOT_CALLBACK_SECRET_PREVIOUS", "**********", "environment") in rows
+
+
 def test_the_effective_settings_say_what_came_from_a_file(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     environment.delenv("ROBOT_CALLBACK_SECRET")
     environment.setenv(SECRETS_DIR_VARIABLE, str(tmp_path))
@@ -370,6 +420,7 @@ def test_of_a_malformed_time_out_only_that_is_said(environment: pytest.MonkeyPat
         ("WORKSPACE_PAUSE", "ROBOT_ORCHESTRATOR_WORKSPACE_PAUSE_SECONDS"),
         ("SECRET_DIR", "ROBOT_ORCHESTRATOR_SECRETS_DIR"),
         ("CALLBACK_SECRET", "ROBOT_CALLBACK_SECRET"),
+        ("BRIDGE_HOLD_SECS", "ROBOT_ORCHESTRATOR_BRIDGE_HOLD_SECONDS"),
         ("KAFKA_BOOTSTRAP_SERVERS", "KAFKA_BOOTSTRAP_SERVERS"),
         ("app_id", None),
         ("QUOTA", None),
@@ -394,7 +445,7 @@ def test_all_unknown_variables_are_one_line(environment: pytest.MonkeyPatch) -> 
 
 
 def test_what_is_known_or_empty_or_not_ours_is_not_called_unknown(environment: pytest.MonkeyPatch) -> None:
-    for field in WorkerSettings.model_fields:
+    for field in FIELDS:
         environment.setenv(variable_of(field), "1")
     environment.setenv(SECRETS_DIR_VARIABLE, "/run/secrets")
     environment.setenv("ROBOT_ORCHESTRATOR_QUOTA", "")
