@@ -1,37 +1,28 @@
 """The command line: `robot-orchestrator`."""
 
-import asyncio
 import contextlib
 import logging
 import signal
 import sys
 import uuid
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated
 
 import typer
 
-from streams.settings import (
-    BridgeSettings,
-    KafkaSettings,
-    Kind,
-    SettingsError,
-    WorkerSettings,
-    effective,
-    load_settings,
-    unknown_variables,
-    variable_of,
-)
+from streams.jobs_cli import jobs_cli
+from streams.settings import BridgeSettings, SettingsError, WorkerSettings, effective
+from streams.terminal import fail, kafka_settings, run_on_kafka, settings_of, tell, warn_of_unknown_variables
 from streams.version import DISTRIBUTION, version
 
-T = TypeVar("T")
 _TO_DEV = Annotated[bool, typer.Option("--dev", help="On the Kafka of the dev that runs, whatever is exported.")]
 _EVERY = Annotated[int, typer.Option(metavar="N", min=0, help="One job in N, on average; 0 for none.")]
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 topics_cli = typer.Typer(no_args_is_help=True, help="Create, check or adopt the topics.")
 cli.add_typer(topics_cli, name="topics")
+cli.add_typer(jobs_cli, name="jobs")
 
 
 def main() -> None:
@@ -54,70 +45,6 @@ def before_any_command(
     """Take the options that belong to no command."""
 
 
-def _tell(problem: object) -> None:
-    typer.echo(f"robot-orchestrator: {problem}", err=True)
-
-
-def _fail(problem: object, code: int = 1) -> NoReturn:
-    _tell(problem)
-    raise typer.Exit(code)
-
-
-def _settings(kind: type[Kind]) -> Kind:
-    try:
-        return load_settings(kind)
-    except SettingsError as error:
-        _fail(error)
-
-
-def _warn_of_unknown_variables() -> None:
-    if unknown := unknown_variables():
-        _tell(f"warning: {unknown}")
-
-
-def _kafka_settings(to_dev: bool = False) -> KafkaSettings:
-    """Return the settings of a command that talks to Kafka only."""
-    # What goes wrong is said in one line of ours.
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    _warn_of_unknown_variables()
-    return _settings_of_dev() if to_dev else _settings(KafkaSettings)
-
-
-def _settings_of_dev() -> KafkaSettings:
-    from streams.dev.running import ELSEWHERE, dev_folder, variables_of_dev
-    from streams.dev.stack import StackError, environment
-
-    try:
-        variables = variables_of_dev(dev_folder())
-    except StackError as error:
-        _fail(error)
-    with environment(variables, without=ELSEWHERE):
-        return _settings(KafkaSettings)
-
-
-def _run(current: KafkaSettings, work: Coroutine[Any, Any, T]) -> T:
-    """Run a command's work on Kafka; what goes wrong there is one line."""
-    from aiokafka.errors import KafkaConnectionError, KafkaError
-
-    from streams.kafka.access import AccessError, connection_problem
-    from streams.kafka.topics import CONFIG_EXIT_CODE, TopicsError
-
-    try:
-        return asyncio.run(work)
-    except SettingsError as error:
-        _fail(error)
-    except TopicsError as error:
-        for problem in error.problems:
-            _tell(problem)
-        raise typer.Exit(CONFIG_EXIT_CODE) from None
-    except AccessError as error:
-        _fail(error, CONFIG_EXIT_CODE)
-    except KafkaConnectionError:
-        _fail(asyncio.run(connection_problem(current)))
-    except KafkaError as error:
-        _fail(f"Kafka ({variable_of('bootstrap_servers')}): {error}")
-
-
 @contextlib.contextmanager
 def _services() -> Iterator[None]:
     """Let SIGTERM end what a command runs as Ctrl-C does; what goes wrong there is said in a line."""
@@ -128,11 +55,11 @@ def _services() -> Iterator[None]:
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    _warn_of_unknown_variables()
+    warn_of_unknown_variables()
     try:
         yield
     except (EmbeddedKafkaError, SettingsError, StackError, AccessError, TopicsError) as error:
-        _fail(error)
+        fail(error)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 
@@ -143,11 +70,11 @@ def worker() -> None:
     from streams.app import run_worker
     from streams.faust_hardening.versions import UntestedVersionError
 
-    settings = _settings(WorkerSettings)
+    settings = settings_of(WorkerSettings)
     try:
         run_worker(settings)
     except (SettingsError, UntestedVersionError) as error:
-        _fail(error)
+        fail(error)
 
 
 @cli.command()
@@ -155,13 +82,13 @@ def bridge() -> None:
     """Take the robot's reports and publish them, until SIGTERM."""
     from streams.kafka.topics import CONFIG_EXIT_CODE
 
-    settings = _settings(BridgeSettings)
+    settings = settings_of(BridgeSettings)
     try:
         from streams.bridge.run import run_bridge
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("starlette", "uvicorn"):
             raise
-        _fail("the bridge needs an extra: install robot-orchestrator[bridge]", CONFIG_EXIT_CODE)
+        fail("the bridge needs an extra: install robot-orchestrator[bridge]", CONFIG_EXIT_CODE)
     raise typer.Exit(run_bridge(settings))
 
 
@@ -170,15 +97,15 @@ def settings(
     of_bridge: Annotated[bool, typer.Option("--bridge", help="Those of a bridge, not of a worker.")] = False,
 ) -> None:
     """Print the effective settings, secrets masked, each with where it came from, and what the program lacks."""
-    _warn_of_unknown_variables()
+    warn_of_unknown_variables()
     try:
         rows, problem = effective(BridgeSettings if of_bridge else WorkerSettings)
     except SettingsError as error:
-        _fail(error)
+        fail(error)
     for variable, value, origin in rows:
         typer.echo(f"{variable}={value}  # {origin}")
     if problem is not None:
-        _fail(problem)
+        fail(problem)
 
 
 @cli.command()
@@ -206,17 +133,17 @@ def submit(
             submissions = read_lines(sys.stdin.buffer, complain)
         else:
             submissions = iter([parse_submission(Path(source).read_bytes())])
-        for job_id in publish(_kafka_settings(to_dev), submissions):
+        for job_id in publish(kafka_settings(to_dev), submissions):
             published += 1
             typer.echo(job_id)
     except InvalidSubmissionError as error:
-        _fail(f"{source}: {error}")
+        fail(f"{source}: {error}")
     except OSError as error:
-        _fail(f"{source}: {error.strerror}")
+        fail(f"{source}: {error.strerror}")
     except (SettingsError, SubmitError) as error:
-        _fail(error)
+        fail(error)
     if not published and not invalid:
-        _fail(f"{source}: it is empty")
+        fail(f"{source}: it is empty")
     if invalid:
         raise typer.Exit(1)
 
@@ -269,9 +196,9 @@ def dev(
     try:
         fates = fates_of(every)
     except ValueError as error:
-        _fail(error)
+        fail(error)
     if port and bootstrap_servers:
-        _fail("--port is of the Kafka that dev starts, and --bootstrap-servers says that it starts none", 2)
+        fail("--port is of the Kafka that dev starts, and --bootstrap-servers says that it starts none", 2)
     robot = RobotOptions(order_seconds, robot_delay, 0.5, fates=fates)
     with _services():
         run_sandbox(make_console(), robot, workers, bootstrap_servers=bootstrap_servers, port=port)
@@ -298,8 +225,8 @@ def create(
     """Create the topics that are missing; those that are there stay as they are."""
     from streams.kafka.topics import create_topics
 
-    current = _kafka_settings()
-    created = _run(current, create_topics(current, partitions, replication_factor, beside_others=beside_others))
+    current = kafka_settings()
+    created = run_on_kafka(current, create_topics(current, partitions, replication_factor, beside_others=beside_others))
     typer.echo("\n".join(f"created {name}" for name in created) or "all topics are there")
 
 
@@ -308,12 +235,12 @@ def check(to_dev: _TO_DEV = False) -> None:
     """Check that all topics are there with one partition count, and with the settings that the promises need."""
     from streams.kafka.topics import check_topics, describe
 
-    current = _kafka_settings(to_dev)
-    report = _run(current, check_topics(current))
+    current = kafka_settings(to_dev)
+    report = run_on_kafka(current, check_topics(current))
     for name, partitions, max_bytes in describe(report, current):
         typer.echo(f"{name}: {partitions} partitions, records up to {max_bytes} bytes")
     for warning in report.warnings:
-        _tell(f"warning: {warning}")
+        tell(f"warning: {warning}")
 
 
 @topics_cli.command("adopt")
@@ -321,12 +248,12 @@ def adopt(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = Fals
     """Go on without a job table that was lost: what only it knew of has no outcome and is not called any more."""
     from streams.kafka.adopt import adopt_table
 
-    current = _kafka_settings()
+    current = kafka_settings()
     if not yes:
         typer.confirm(
             "Jobs that were waiting or at the robot when the table was lost will have no outcome. Go on?", abort=True
         )
-    typer.echo(f"marked {_run(current, adopt_table(current))} partitions: workers start now")
+    typer.echo(f"marked {run_on_kafka(current, adopt_table(current))} partitions: workers start now")
 
 
 if __name__ == "__main__":

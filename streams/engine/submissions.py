@@ -8,7 +8,7 @@ from collections.abc import Callable
 from streams.core.job import Job, JobKey, OrderResult
 from streams.engine.claims import PayloadCache
 from streams.engine.ports import LogReader
-from streams.wire.intake import fingerprint, read_submission
+from streams.wire.payload import submission_of
 from streams.wire.records import TopicPartition
 from streams.wire.robot_request import Callback, secrets_of
 from streams.wire.scrub import MASK, scrub
@@ -42,14 +42,7 @@ class Submissions:
         # One offset is read in one go.
         records, _ = await self._reader.read(source, job.source.offset, job.source.offset + 1, limit=1)
         value = records[0].value if records else None
-        if value is None:
-            return None
-        try:
-            submission = read_submission(value)
-        except ValueError:
-            return None
-        same = (submission.workspaceId, submission.jobId) == job.key and fingerprint(submission) == job.fingerprint
-        return value if same else None
+        return value if value is not None and submission_of(job, value) is not None else None
 
     def keep_secrets(self, key: JobKey, payload: bytes) -> None:
         """Note the secrets of a submission, until they are dropped."""

@@ -26,6 +26,8 @@ from streams.wire.placement import partition_of
 
 # A person waits for the answer.
 REQUEST_TIMEOUT_MS = 10_000
+# What to do when nobody knows whether a submission was taken.
+_AGAIN = "submit the very same job (same ids) again"
 _SEVERAL = "several jobs go one a line to robot-orchestrator submit -"
 
 
@@ -86,10 +88,14 @@ def read_lines(lines: Iterable[bytes], invalid: Callable[[str], None]) -> Iterat
 
 
 class Submitter:
-    """Publishes submissions to their own partitions, from `__aenter__` to `__aexit__`. Raises SubmitError."""
+    """Publishes submissions to their own partitions, from `__aenter__` to `__aexit__`. Raises SubmitError.
 
-    def __init__(self, settings: KafkaSettings) -> None:
+    `again`: what a person is told to do where nobody knows whether Kafka has taken one.
+    """
+
+    def __init__(self, settings: KafkaSettings, again: str = _AGAIN) -> None:
         self._settings = settings
+        self._again = again
 
     async def __aenter__(self) -> Self:
         self._producer = AIOKafkaProducer(
@@ -128,20 +134,20 @@ class Submitter:
             # The producer has tried again until it ran out of time; one of the tries may be in the log.
             if error.retriable or isinstance(error, KafkaTimeoutError):
                 raise SubmitError(
-                    f"{Topic.SUBMITTED} may or may not have taken job {submission.job_id} ({reason}): submit the very "
-                    "same job (same ids) again, which is harmless"
+                    f"{Topic.SUBMITTED} may or may not have taken job {submission.job_id} ({reason}): "
+                    f"{self._again}, which is harmless"
                 ) from error
             raise SubmitError(f"{Topic.SUBMITTED} did not take job {submission.job_id}: {reason}") from error
 
 
-def publish(settings: KafkaSettings, submissions: Iterable[Submission]) -> Iterator[str]:
+def publish(settings: KafkaSettings, submissions: Iterable[Submission], again: str = _AGAIN) -> Iterator[str]:
     """Publish submissions as they come and yield each job id when the broker has it. Raises SubmitError.
 
     The event loop runs only while there is something to send: waiting for the next line is the caller's own
     blocking read, which Ctrl-C ends.
     """
     with asyncio.Runner() as runner:
-        submitter = Submitter(settings)
+        submitter = Submitter(settings, again)
         runner.run(submitter.__aenter__())
         try:
             for submission in submissions:

@@ -17,7 +17,13 @@ from tests.support.builders import NOWHERE, worker_variables
 
 NO_CONNECTION = f"robot-orchestrator: no connection to Kafka at {NOWHERE}: "
 ANY_TEXT = ("sasl_username", "sasl_password", "ssl_ca_file", "ssl_cert_file", "ssl_key_file", "probe_host")
-OF_KAFKA = (["topics", "check"], ["topics", "create"], ["topics", "adopt", "--yes"], ["submit", "-"])
+OF_KAFKA = (
+    ["topics", "check"],
+    ["topics", "create"],
+    ["topics", "adopt", "--yes"],
+    ["submit", "-"],
+    ["jobs", "resubmit", "j", "--workspace", "w", "--yes"],
+)
 
 
 @pytest.fixture(autouse=True)

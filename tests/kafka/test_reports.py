@@ -14,7 +14,6 @@ from tests.support.bridge import PATH, BridgeProcess
 from tests.support.builders import submission
 from tests.support.scene import Scene
 
-
 SOON = {"ROBOT_ORCHESTRATOR_TIMEOUT_BASE_SECONDS": "5", "ROBOT_ORCHESTRATOR_TIMEOUT_PER_ORDER_SECONDS": "1"}
 
 

@@ -23,6 +23,7 @@ from streams.wire.records import TopicPartition
 from tests.security.documented_acls import documented_acls
 from tests.security.programs import CREATE_TOPICS, run
 from tests.support.bridge import HEADERS, TIMEOUT, BridgeProcess, create_topic, report
+from tests.support.builders import PASSWORD as PORTAL_PASSWORD
 from tests.support.builders import submission
 from tests.support.scene import PARTITIONS, Scene
 from tests.support.secure_kafka import PASSWORD, Acl, Resource, SecureKafka
@@ -38,6 +39,7 @@ USER = {
     "topics check": "topics-check",
     "topics create": "topics-create",
     "topics adopt": "topics-adopt",
+    "jobs resubmit": "jobs-resubmit",
 }
 
 
@@ -68,13 +70,15 @@ class Secured:
             await bridge.wait_ready()
         return bridge
 
-    def run(self, program: str, stdin: str = "", **variables: str) -> "subprocess.CompletedProcess[str]":
+    def run(
+        self, program: str, stdin: str = "", options: str = "", **variables: str
+    ) -> "subprocess.CompletedProcess[str]":
         """Run a program other than the worker as its user."""
         command = {"submit": "submit -", "topics create": CREATE_TOPICS, "topics adopt": "topics adopt --yes"}.get(
             program, program
         )
         app_id = {"ROBOT_ORCHESTRATOR_APP_ID": self.scene.app_id}
-        return run(command, {**self.kafka.login(USER[program]), **app_id, **variables}, stdin)
+        return run(f"{command} {options}", {**self.kafka.login(USER[program]), **app_id, **variables}, stdin)
 
 
 def _own(acl: Acl, app_id: str) -> Acl:
@@ -229,6 +233,27 @@ async def test_without_its_acl_nothing_is_submitted(secured: Secured, acl: Acl) 
     await secured.allow("submit")
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr == "robot-orchestrator: missing ACLs: WRITE on topic robot.job.submitted\n"
+
+
+@pytest.mark.parametrize("without", [None, *documented_acls("jobs resubmit")], ids=lambda acl: acl and label(acl))
+async def test_a_job_is_resubmitted_with_the_least_acls_and_with_no_less(secured: Secured, without: Acl | None) -> None:
+    payload = submission()
+    # Who may do everything: here it is the command that may not.
+    worker = await secured.scene.worker()
+    await secured.scene.outcome(await secured.scene.submit(payload, Fate.REFUSE))
+    await secured.allow("jobs resubmit", without=without)
+    options = f"--workspace {payload['workspaceId']} --orders all --yes --json"
+    ended = secured.run("jobs resubmit", options=f"{payload['jobId']} {options}")
+    assert PORTAL_PASSWORD not in ended.stdout + ended.stderr
+    if without is None:
+        assert ended.returncode == 0, ended.stderr
+        outcome = await secured.scene.outcome(json.loads(ended.stdout)["jobId"])
+        assert isinstance(outcome, JobCompleted)
+        assert outcome.resubmissionOf == payload["jobId"]
+    else:
+        assert (ended.returncode, ended.stdout) == (1 if without.operation is Operation.WRITE else 78, "")
+        assert ended.stderr.splitlines()[-1] == f"robot-orchestrator: {_lack(secured, without)}"
+    assert await worker.stop() == 0
 
 
 CHECKED = [

@@ -28,6 +28,7 @@ from streams.engine.ledger import STEP_MAX_BYTES, STEP_MAX_ITEMS
 from streams.engine.ports import Answer, Rejected
 from streams.engine.rules import PAYLOAD_CACHE_BYTES, WatchdogLimits
 from streams.faust_hardening.app import CRASH_EXIT_CODE
+from streams.jobs_cli import NOT_FOUND_EXIT_CODE
 from streams.kafka import topic_rules
 from streams.kafka.topics import CONFIG_EXIT_CODE
 from streams.names import (
@@ -232,10 +233,11 @@ def test_every_metric_that_a_document_names_is_one() -> None:
 
 def test_every_exit_code_is_documented() -> None:
     """Those of the command line are written where it ends, as numbers."""
-    ends = {0, 1, CONFIG_EXIT_CODE, CRASH_EXIT_CODE}
-    for node in ast.walk(ast.parse((ROOT / "streams/cli.py").read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("typer.Exit", "_fail"):
-            ends |= {arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, int)}
+    ends = {0, 1, NOT_FOUND_EXIT_CODE, CONFIG_EXIT_CODE, CRASH_EXIT_CODE}
+    for name in ("cli", "jobs_cli"):
+        for node in ast.walk(ast.parse((ROOT / f"streams/{name}.py").read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("typer.Exit", "fail"):
+                ends |= {arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, int)}
     assert [int(row[0]) for row in OPERATING.table("code")] == sorted(ends)
     for code in re.findall(r"\((\d+)\)", OPERATING.text):
         assert int(code) in ends

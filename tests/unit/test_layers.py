@@ -19,6 +19,8 @@ FLOORS = (
     {"operate", "dev"},
     {"worker", "bridge"},
     {"app"},
+    {"terminal"},
+    {"jobs_cli"},
     {"cli"},
 )
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -1,0 +1,153 @@
+"""The commands about single jobs: `robot-orchestrator jobs`."""
+
+import json
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from streams.core.job import JobKey
+from streams.names import OUTCOME_TOPICS
+from streams.operate.resubmission import Choice, Group, KnownOrder, Standing
+from streams.settings import KafkaSettings
+from streams.terminal import fail, kafka_settings, run_on_kafka, tell
+
+if TYPE_CHECKING:
+    from streams.operate.resubmit import Prepared
+
+NOT_FOUND_EXIT_CODE = 3
+_IN_WORDS = {
+    Standing.NEVER_SENT: "the robot never had it",
+    Standing.FAILED: "reported as failed",
+    Standing.DOUBTFUL: "reported as failed, and may have shipped all the same",
+    Standing.UNREPORTED: "not reported, and may have shipped",
+    Standing.UNCLEAR: "not known whether it failed",
+    Standing.SHIPPED: "reported as success",
+}
+
+jobs_cli = typer.Typer(no_args_is_help=True, help="See to single jobs.")
+
+
+@jobs_cli.command("resubmit")
+def resubmit(
+    job: Annotated[str, typer.Argument(metavar="JOB", help="Its job id.")],
+    workspace: Annotated[str, typer.Option(metavar="ID", help="Its workspace id.")],
+    orders: Annotated[
+        Group | None, typer.Option(help="Those reported as failed (if nothing is said), or not at all, or both.")
+    ] = None,
+    order: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ITEM_ID", help="This one, instead of --orders or beside it; repeatable."),
+    ] = None,
+    new_item_ids: Annotated[bool, typer.Option("--new-item-ids", help="Give the orders other item ids.")] = False,
+    may_have_shipped: Annotated[
+        bool, typer.Option("--may-have-shipped", help="Also what the robot may have sent already.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, and send nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Try orders of a job that has ended again, as a new job that is linked to it.
+
+    Exit codes: 0 done, 1 refused or not sent, 2 wrong usage, 3 no such job.
+    """
+    from streams.operate.resubmit import send
+    from streams.operate.submit import SubmitError
+
+    if not (dry_run or yes or somebody_is_there()):
+        fail("nobody is there to be asked: say --yes, or --dry-run", 2)
+    choice = Choice(
+        group=orders or (None if order else Group.FAILED),
+        named=frozenset(order or ()),
+        new_item_ids=new_item_ids,
+        may_have_shipped=may_have_shipped,
+    )
+    settings = kafka_settings()
+    prepared = _prepared(settings, JobKey(workspace, job), choice)
+    if not as_json:
+        typer.echo("\n".join(map(_printable, _lines(prepared))))
+    for warning in prepared.plan.warnings:
+        tell(f"warning: {_printable(warning)}")
+    if not dry_run:
+        if not yes:
+            count = len(prepared.plan.orders)
+            typer.confirm(f"Send {count} {'order' if count == 1 else 'orders'} again?", abort=True, err=True)
+        try:
+            send(settings, prepared)
+        except SubmitError as error:
+            fail(error)
+    typer.echo(json.dumps(_as_object(prepared, sent=not dry_run)) if as_json else _ending(prepared, sent=not dry_run))
+
+
+def somebody_is_there() -> bool:
+    """Whether a person can be asked."""
+    return sys.stdin.isatty()
+
+
+def _prepared(settings: KafkaSettings, key: JobKey, choice: Choice) -> "Prepared":
+    """Return what would be sent, or end."""
+    from streams.kafka.topics import CONFIG_EXIT_CODE
+    from streams.operate.resubmit import RefusedError, UnknownJobError, prepare
+    from streams.operate.stored_job import JobNotReadError
+    from streams.wire.rows import TableError
+
+    name = _printable(f"job {key.job_id} of {key.workspace_id}")
+    try:
+        return run_on_kafka(settings, prepare(settings, key, choice, datetime.now(UTC)))
+    except UnknownJobError:
+        days = settings.retention_seconds / 86_400
+        fail(f"no such {name}: it is unknown, or was forgotten {days:g} days after its end", NOT_FOUND_EXIT_CODE)
+    except RefusedError as error:
+        fail(f"{name} is not resubmitted: {_printable(str(error))}")
+    except JobNotReadError as error:
+        fail(error)
+    except TableError as error:
+        fail(error, CONFIG_EXIT_CODE)
+
+
+def _lines(prepared: "Prepared") -> list[str]:
+    """Return for people which job is tried again as which, and each of its orders."""
+    former, plan = prepared.former, prepared.plan
+    head = (
+        f"job {former.job_id} of {former.workspace_id} ({former.reason or former.status}) again as {plan.new_job_id}:"
+    )
+    return [head, *(_line(order, plan.items[order.place]) for order in plan.orders)]
+
+
+def _line(order: KnownOrder, item_id: str) -> str:
+    renamed = "" if item_id == order.item_id else f" as {item_id}"
+    code = "" if order.error_type is None else f" ({order.error_type})"
+    return f"  {order.item_id}{renamed}, order {order.order.orderId}: {_IN_WORDS[order.standing]}{code}"
+
+
+def _ending(prepared: "Prepared", *, sent: bool) -> str:
+    if not sent:
+        return "nothing was sent"
+    return f"sent: its outcome comes in {' or '.join(OUTCOME_TOPICS)}, under the key {prepared.plan.new_job_id}"
+
+
+def _as_object(prepared: "Prepared", *, sent: bool) -> dict[str, Any]:
+    former, plan = prepared.former, prepared.plan
+    return {
+        "workspaceId": former.workspace_id,
+        "resubmissionOf": former.job_id,
+        "jobId": plan.new_job_id,
+        "orders": [
+            {
+                "itemId": plan.items[order.place],
+                "formerItemId": order.item_id,
+                "orderId": order.order.orderId,
+                "known": order.standing.value,
+                "errorType": order.error_type,
+            }
+            for order in plan.orders
+        ],
+        "warnings": list(plan.warnings),
+        "sent": sent,
+    }
+
+
+def _printable(text: str) -> str:
+    """Return a text without what a terminal would obey: ids are whatever a producer made them."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -1,0 +1,342 @@
+"""`jobs resubmit` on a real Kafka, with a real worker: one new job, linked to the old one, or a reason."""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import pytest
+import pytest_asyncio
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from typer.testing import CliRunner
+
+from schemas import JobCompleted, JobFailed
+from streams import jobs_cli
+from streams.cli import cli
+from streams.core.job import Job, JobKey, Source
+from streams.dev.robot import Fate
+from streams.names import Topic, changelog_topic
+from streams.operate import stored_job
+from streams.operate.stored_job import JobNotReadError, find_job
+from streams.settings import KafkaSettings
+from streams.wire.placement import partition_of
+from streams.wire.rows import encode_row, row_key
+from tests.core.builders import FAILED
+from tests.security.programs import run
+from tests.support.builders import PASSWORD, USERNAME, new_id, submission
+from tests.support.scene import PARTITIONS, Scene
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+Fields = dict[str, Any]
+CALLBACK_URL = "https://app.example/api/webhooks/robot-callback/{workspaceId}/{jobId}"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def scene(kafka_bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
+    environment = {"ROBOT_ORCHESTRATOR_CALLBACK_URL": CALLBACK_URL}
+    async with Scene(kafka_bootstrap, tmp_path_factory.mktemp("resubmit"), environment) as scene:
+        yield scene
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def working(scene: Scene) -> Scene:
+    """Return the scene with a worker."""
+    if not any(worker.running for worker in scene.workers):
+        await scene.worker()
+    return scene
+
+
+async def stop_workers(scene: Scene) -> None:
+    for worker in scene.workers:
+        if worker.running:
+            assert await worker.stop() == 0
+
+
+async def resubmit(scene: Scene, payload: Fields, *options: str) -> tuple[int, str, str]:
+    """Run the command for a job; return its exit code and what it has written, which is never a secret."""
+    command = f"jobs resubmit {payload['jobId']} --workspace {payload['workspaceId']} {' '.join(options)}"
+    ended = await asyncio.to_thread(run, command, scene.variables)
+    assert PASSWORD not in ended.stdout + ended.stderr
+    assert USERNAME not in ended.stdout + ended.stderr
+    return ended.returncode, ended.stdout, ended.stderr
+
+
+async def report(scene: Scene, payload: Fields, item_id: str, **result: str) -> None:
+    """Publish what the robot reports of an order, as the callback bridge should."""
+    ids = {"workspaceId": payload["workspaceId"], "jobId": payload["jobId"], "itemId": item_id}
+    value = ids | result | {"reportedAt": "2026-01-31T12:00:00.000Z"}
+    await scene.publish(Topic.ORDER_REPORTED, value, payload["workspaceId"])
+
+
+async def half_done(scene: Scene) -> Fields:
+    """Return a job of two orders that has ended: the first was shipped, the second was not."""
+    payload = submission()
+    await scene.submit(payload, Fate.LOSE)
+    # Reports of a job that the robot has not taken would be dead letters.
+    await scene.row(payload["jobId"], lambda row: row.accepted_at is not None)
+    first, second = (order["itemId"] for order in payload["orders"])
+    await report(scene, payload, first, status="success", trackingNumber="7300000001")
+    await report(scene, payload, second, status="error", errorType="portal")
+    outcome = await scene.outcome(payload["jobId"])
+    assert isinstance(outcome, JobCompleted)
+    assert (outcome.successCount, outcome.errorCount) == (1, 1)
+    return payload
+
+
+async def submitted_ends(scene: Scene) -> list[int]:
+    consumer = AIOKafkaConsumer(bootstrap_servers=scene.bootstrap_servers)
+    await consumer.start()
+    try:
+        ends = await consumer.end_offsets([TopicPartition(Topic.SUBMITTED, number) for number in range(PARTITIONS)])
+        return list(ends.values())
+    finally:
+        await consumer.stop()
+
+
+# With a worker
+
+
+async def test_what_failed_is_tried_again_as_a_new_job_that_is_linked_to_the_old_one(working: Scene) -> None:
+    payload = await half_done(working)
+    code, out, _ = await resubmit(working, payload, "--json", "--yes")
+    told = json.loads(out)
+    assert (code, told["resubmissionOf"], told["workspaceId"]) == (0, payload["jobId"], payload["workspaceId"])
+    assert (told["sent"], told["warnings"]) == (True, [])
+    failed = payload["orders"][1]
+    assert [(order["itemId"], order["orderId"], order["known"]) for order in told["orders"]] == [
+        (failed["itemId"], failed["orderId"], "failed")
+    ]
+    outcome = await working.outcome(told["jobId"])
+    assert isinstance(outcome, JobCompleted)
+    assert (outcome.resubmissionOf, outcome.orderCount) == (payload["jobId"], 1)
+    (call,) = (call for call in working.robot.calls if call.job_id == told["jobId"])
+    body = json.loads(call.body)
+    assert body["orders"] == [failed]
+    assert body["credentials"] == payload["credentials"]
+    assert (await working.row(payload["jobId"], lambda row: row.resubmitted_as is not None)).resubmitted_as == told[
+        "jobId"
+    ]
+    assert (await working.row(told["jobId"])).resubmission_of == payload["jobId"]
+    again = await resubmit(working, payload, "--yes")
+    assert again[0] == 1
+    assert f"it was resubmitted as {told['jobId']}" in again[2]
+
+
+async def test_a_job_that_the_robot_refused_is_tried_again_whole_and_people_can_read_what_is_done(
+    working: Scene,
+) -> None:
+    payload = submission()
+    assert isinstance(await working.outcome(await working.submit(payload, Fate.REFUSE)), JobFailed)
+    assert (await resubmit(working, payload, "--yes"))[2].endswith("the robot never had this job: --orders all\n")
+    code, out, err = await resubmit(working, payload, "--orders", "all", "--new-item-ids", "--yes")
+    head, *orders, end = out.splitlines()
+    assert (code, err.count("\n")) == (0, 1)
+    assert head.startswith(f"job {payload['jobId']} of {payload['workspaceId']} (robot_rejected) again as ")
+    new_job_id = head.removesuffix(":").rpartition(" ")[2]
+    for line, order in zip(orders, payload["orders"], strict=True):
+        assert line.startswith(f"  {order['itemId']} as ")
+        assert line.endswith(f", order {order['orderId']}: the robot never had it")
+    assert end.endswith(f"under the key {new_job_id}")
+    assert isinstance(await working.outcome(new_job_id), JobCompleted)
+    (call,) = (call for call in working.robot.calls if call.job_id == new_job_id)
+    assert [order["itemId"] for order in json.loads(call.body)["orders"]] == [
+        line.split(" as ")[1].partition(",")[0] for line in orders
+    ]
+
+
+async def test_while_the_old_job_runs_it_is_refused_and_a_dry_run_says_so_too(working: Scene) -> None:
+    payload = submission()
+    await working.submit(payload, Fate.LOSE)
+    await working.row(payload["jobId"], lambda row: row.accepted_at is not None)
+    before = await submitted_ends(working)
+    for options in (("--yes",), ("--dry-run",)):
+        code, out, err = await resubmit(working, payload, "--orders", "all", "--may-have-shipped", *options)
+        assert (code, out) == (1, "")
+        assert err.startswith(f"robot-orchestrator: job {payload['jobId']} of {payload['workspaceId']} is not resubmit")
+        assert "it is still processing, until " in err
+    assert await submitted_ends(working) == before
+
+
+# While no worker looks, so that commands come before any of them is known
+
+
+async def test_a_dry_run_prints_the_plan_and_sends_nothing(working: Scene) -> None:
+    payload = await half_done(working)
+    await stop_workers(working)
+    before = await submitted_ends(working)
+    code, out, _ = await resubmit(working, payload, "--dry-run", "--json")
+    assert (code, json.loads(out)["sent"]) == (0, False)
+    code, text, _ = await resubmit(working, payload, "--dry-run")
+    assert (code, text.splitlines()[-1]) == (0, "nothing was sent")
+    assert json.loads(out)["jobId"] in text
+    assert await submitted_ends(working) == before
+    sent = json.loads((await resubmit(working, payload, "--yes", "--json"))[1])
+    assert sent == json.loads(out) | {"sent": True}
+    assert sum(await submitted_ends(working)) == sum(before) + 1
+
+
+async def test_a_command_that_is_given_twice_makes_one_job(working: Scene) -> None:
+    payload = await half_done(working)
+    await stop_workers(working)
+    twice = await asyncio.gather(*(resubmit(working, payload, "--yes", "--json") for _ in range(2)))
+    assert [code for code, *_ in twice] == [0, 0]
+    (new_job_id,) = {json.loads(out)["jobId"] for _, out, _ in twice}
+    worker = await working.worker()
+    assert isinstance(await working.outcome(new_job_id), JobCompleted)
+    assert working.posts(new_job_id) == 1
+    await working.wait_for(
+        lambda: next((line for line in worker.log_lines() if line["event"] == "submission_ignored"), None)
+    )
+    assert len(await working.outcomes_of(new_job_id)) == 1
+    assert not [line for line in worker.log_lines() if line["event"] == "dead_letter"]
+
+
+async def test_of_two_resubmissions_of_one_job_the_first_counts(working: Scene) -> None:
+    payload = await half_done(working)
+    await stop_workers(working)
+    sent = json.loads((await resubmit(working, payload, "--yes", "--json"))[1])
+    # Somebody else's program makes ids of its own; somebody else's command chooses other orders.
+    own = submission(workspace_id=payload["workspaceId"]) | {"resubmissionOf": payload["jobId"]}
+    where = await working.publish(Topic.SUBMITTED, own, payload["workspaceId"])
+    first = payload["orders"][0]["itemId"]
+    other = await resubmit(working, payload, "--order", first, "--may-have-shipped", "--yes", "--json")
+    assert json.loads(other[1])["jobId"] == sent["jobId"]
+    await working.worker()
+    outcome = await working.outcome(own["jobId"])
+    assert isinstance(outcome, JobFailed)
+    assert outcome.reason == "invalid_submission"
+    assert dict((await working.dead_letter(Topic.SUBMITTED, where)).headers)["robot.dlq.reason"] == b"invalid"
+    assert (await working.outcome(sent["jobId"])).orderCount == 1
+    (call,) = (call for call in working.robot.calls if call.job_id == sent["jobId"])
+    assert json.loads(call.body)["orders"] == payload["orders"][1:]
+    await working.read_to_end()
+    reasons = [dict(letter.headers)["robot.dlq.reason"] for letter in working.records[Topic.DLQ_SUBMITTED]]
+    assert reasons[-2:] == [b"invalid", b"conflict"]
+
+
+# What is asked
+
+
+@pytest.fixture
+def command(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
+    """Return the command line with the settings of the scene."""
+    for name in list(os.environ):
+        if name.startswith(("ROBOT_", "KAFKA_", "NEXT_PUBLIC_")):
+            monkeypatch.delenv(name)
+    for name, value in scene.variables.items():
+        monkeypatch.setenv(name, value)
+    return CliRunner()
+
+
+async def test_who_sits_at_a_terminal_is_asked_and_may_say_no(
+    working: Scene, command: CliRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payload = await half_done(working)
+    arguments = ["jobs", "resubmit", payload["jobId"], "--workspace", payload["workspaceId"]]
+    before = await submitted_ends(working)
+    nobody = await asyncio.to_thread(command.invoke, cli, arguments)
+    assert (nobody.exit_code, nobody.stdout) == (2, "")
+    assert nobody.stderr == "robot-orchestrator: nobody is there to be asked: say --yes, or --dry-run\n"
+    monkeypatch.setattr(jobs_cli, "somebody_is_there", lambda: True)
+    no = await asyncio.to_thread(command.invoke, cli, arguments, input="n\n")
+    assert no.exit_code == 1
+    assert "Send 1 order again? [y/N]" in no.stderr
+    assert await submitted_ends(working) == before
+    yes = await asyncio.to_thread(command.invoke, cli, arguments, input="y\n")
+    assert yes.exit_code == 0, yes.stderr
+    assert sum(await submitted_ends(working)) == sum(before) + 1
+
+
+# What the table says
+
+
+def settings_of(scene: Scene) -> KafkaSettings:
+    return KafkaSettings(**cast(Any, scene.variables))
+
+
+async def write_row(scene: Scene, key: JobKey, row: Job | None, producer: AIOKafkaProducer | None = None) -> None:
+    await (producer or scene.producer).send_and_wait(
+        changelog_topic(scene.app_id),
+        None if row is None else encode_row(row),
+        key=row_key(key),
+        partition=partition_of(key.workspace_id, PARTITIONS),
+    )
+
+
+def row_of(key: JobKey, error: str = "") -> Job:
+    source = Source(Topic.SUBMITTED, 0, 0)
+    return replace(FAILED, workspace_id=key.workspace_id, job_id=key.job_id, error=error, source=source)
+
+
+async def test_the_last_committed_row_of_a_job_is_the_one_that_counts(scene: Scene) -> None:
+    key, other = JobKey(new_id(), new_id()), JobKey(new_id(), new_id())
+    assert await find_job(settings_of(scene), key) is None
+    for error in ("first", "last"):
+        await write_row(scene, key, row_of(key, error))
+    await write_row(scene, other, row_of(other, "another's"))
+    async with AIOKafkaProducer(bootstrap_servers=scene.bootstrap_servers, transactional_id=new_id()) as producer:
+        await producer.begin_transaction()
+        await write_row(scene, key, row_of(key, "never happened"), producer)
+        await producer.abort_transaction()
+    found = await find_job(settings_of(scene), key)
+    assert found is not None
+    assert found.job.error == "last"
+    await write_row(scene, key, None)
+    assert await find_job(settings_of(scene), key) is None
+    code, out, err = await resubmit(scene, {"jobId": key.job_id, "workspaceId": key.workspace_id}, "--yes")
+    assert (code, out) == (3, "")
+    assert err == (
+        f"robot-orchestrator: no such job {key.job_id} of {key.workspace_id}: it is unknown, or was forgotten 7 days "
+        "after its end\n"
+    )
+
+
+async def test_of_many_rows_few_are_read_at_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stored_job, "BATCH_RECORDS", 2)
+    key = JobKey(new_id(), new_id())
+    for error in "abcde":
+        await write_row(scene, key, row_of(key, error))
+    found = await find_job(settings_of(scene), key)
+    assert found is not None
+    assert found.job.error == "e"
+
+
+async def test_a_row_behind_an_open_transaction_is_waited_for_and_not_forever(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = JobKey(new_id(), new_id())
+    await write_row(scene, key, row_of(key, "old"))
+    async with AIOKafkaProducer(bootstrap_servers=scene.bootstrap_servers, transactional_id=new_id()) as producer:
+        await producer.begin_transaction()
+        await write_row(scene, key, row_of(key, "new"), producer)
+        with monkeypatch.context() as patched:
+            patched.setattr(stored_job, "READ_SECONDS", 0.5)
+            with pytest.raises(JobNotReadError, match="a transaction is open there"):
+                await find_job(settings_of(scene), key)
+        finding = asyncio.create_task(find_job(settings_of(scene), key))
+        await asyncio.sleep(1)
+        await producer.commit_transaction()
+        found = await finding
+    assert found is not None
+    assert found.job.error == "new"
+
+
+async def test_a_submission_that_is_gone_or_another_is_refused(scene: Scene) -> None:
+    await stop_workers(scene)
+    payload = submission()
+    where = await scene.publish(Topic.SUBMITTED, payload, payload["workspaceId"])
+    key = JobKey(payload["workspaceId"], payload["jobId"])
+    source = Source(where.topic, where.partition, where.offset)
+    # The row's fingerprint is of other orders.
+    await write_row(scene, key, replace(row_of(key), source=source, ended_at=datetime.now(UTC)))
+    found = await find_job(settings_of(scene), key)
+    assert found is not None
+    assert json.loads(found.submission or b"") == payload
+    assert PASSWORD not in repr(found)
+    code, out, err = await resubmit(scene, payload, "--orders", "all", "--yes")
+    assert (code, out) == (1, "")
+    assert "its submission is no longer in robot.job.submitted: submit the orders under a new job id" in err
