@@ -154,11 +154,11 @@ def _answered(status: int, body: bytes, request: RobotRequest, *, whole: bool) -
         return Accepted()
     if status < LEAST_STATUS:
         return Unknown(f"The robot answered {status}, which is no HTTP status")
-    if not whole:
-        # The cut may run through a secret: nothing that could be its beginning is kept.
-        body = body[: max(0, min(len(body), ANSWER_MAX_BYTES) - longest_form(request.secrets))]
-    text = scrub(body.decode(errors="replace").strip(), request.secrets)
+    text = scrub(body[:ANSWER_MAX_BYTES].decode(errors="replace").strip(), request.secrets)
     if is_page(text):
         # What was split by tags may be in one piece now.
         text = scrub(page_text(text), request.secrets)
+    if not whole:
+        # The cut may run through a secret: nothing that could be its beginning is kept.
+        text = text[: max(0, len(text) - longest_form(request.secrets))]
     return Rejected(status, f"Robot service error {status}: {text}"[:ERROR_MAX_LENGTH])

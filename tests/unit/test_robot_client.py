@@ -43,10 +43,22 @@ def settings_with(url: str) -> WorkerSettings:
     return WorkerSettings(**cast(Any, values))
 
 
-async def answer_to(raw: bytes) -> Answer:
+async def answer_to(raw: bytes, *secrets: str) -> Answer:
     """Return what the client makes of the bytes that come after a request."""
     async with robot_that_answers(raw) as (robot, _):
-        return await robot.create_batch(RobotRequest("job-1", "workspace-1", b"{}", ()))
+        return await robot.create_batch(RobotRequest("job-1", "workspace-1", b"{}", secrets))
+
+
+@pytest.mark.parametrize("length", [4, 90, 400, 500])
+async def test_no_cut_of_a_long_answer_leaves_the_beginning_of_a_secret(length: int) -> None:
+    """Also not where masking has made the answer so short that all of it is shown."""
+    secret = "".join(f"{number:04}" for number in range(length))[:length]
+    for before in range(0, length, 37):
+        body = b" " * before + (secret + "\n").encode() * (ANSWER_MAX_BYTES // length + 2)
+        head = f"HTTP/1.1 500 X\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        answer = await answer_to(head.encode() + body, secret)
+        assert isinstance(answer, Rejected)
+        assert set(answer.error.removeprefix("Robot service error 500:")) <= set("* \n")
 
 
 @pytest.mark.parametrize(
