@@ -5,13 +5,17 @@ Both lie in the submitted topic alone, where a job's row says; what is kept here
 
 from collections.abc import Callable
 
+from schemas.order_reported import ERROR_MESSAGE_MAX_LENGTH
 from streams.core.job import Job, JobKey, OrderResult
 from streams.engine.claims import PayloadCache
 from streams.engine.ports import LogReader
 from streams.wire.payload import submission_of
 from streams.wire.records import TopicPartition
 from streams.wire.robot_request import Callback, secrets_of
-from streams.wire.scrub import MASK, scrub
+from streams.wire.scrub import MASK, longest_form, scrub
+
+# Of words that were cut, so much of the end is left out: half of what there can be.
+CUT_OFF = ERROR_MESSAGE_MAX_LENGTH // 2
 
 
 class Submissions:
@@ -62,5 +66,9 @@ class Submissions:
         secrets = self._secrets.get(key)
         if secrets is None:
             return report._replace(error_message=report.error_message and MASK)
+        cut = len(report.error_message or "") >= ERROR_MESSAGE_MAX_LENGTH
         number, code, words = (text and scrub(text, secrets) for text in report[2:])
+        if cut and words:
+            # The bridge, which does not know these secrets, may have cut through one.
+            words = words[: max(0, len(words) - min(CUT_OFF, longest_form(secrets)))]
         return report._replace(tracking_number=number, error_type=code, error_message=words)

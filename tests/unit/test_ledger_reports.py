@@ -141,6 +141,17 @@ async def test_what_the_robot_says_of_an_order_is_scrubbed_by_whoever_owns_the_j
     assert PASSWORD.encode() not in b"".join(record.value or b"" for record in rows)
 
 
+async def test_of_words_that_a_bridge_has_cut_nothing_is_kept_that_could_be_the_beginning_of_a_secret() -> None:
+    partition = await called()
+    for item, kept in (("i1", 1), ("i2", len(PASSWORD) - 1)):
+        words = ("No such city. " * 50)[: ERROR_MESSAGE_MAX_LENGTH - kept] + PASSWORD[:kept]
+        report(partition, item, status="error", errorMessage=words)
+    await partition.work()
+    for order in partition.job("job").orders:
+        assert order.error_message
+        assert "No such city. ".startswith(order.error_message.split("No such city. ")[-1])
+
+
 async def test_a_report_waits_while_nobody_can_say_which_secrets_it_may_hold() -> None:
     partition = await called()
     await partition.move()
