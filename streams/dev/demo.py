@@ -6,6 +6,8 @@ import json
 import shutil
 import tempfile
 import time
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from aiokafka import AIOKafkaProducer
@@ -21,6 +23,8 @@ from streams.dev.stack import PARTITIONS, POLL_SECONDS, Plan, RobotOptions, Stac
 from streams.dev.table import live_jobs, shown_steps
 from streams.dev.violations import Violation
 from streams.names import Topic
+from streams.operate.resubmission import Choice, Group
+from streams.operate.resubmit import RefusedError, prepare, send
 from streams.wire.placement import partition_of
 
 CALLBACK_SECRET = "demo-callback-secret-2603"  # noqa: S105 # of no bridge; looked for like the password
@@ -81,6 +85,8 @@ class _Demo:
         self._console = console
         self._options = stack.settings().kafka_client_options()
         self._app_id = stack.settings().app_id
+        # Until it has its id, the report misses it.
+        self._again = demo_jobs.AGAIN
 
     async def run(self) -> bool:
         async with (
@@ -89,7 +95,7 @@ class _Demo:
         ):
             await self._play()
             history, posts, violations = await self._come_to_rest()
-        return report(self._console, history, posts, violations)
+        return report(self._console, [*demo_jobs.CASES, self._again], history, posts, violations)
 
     async def _play(self) -> None:
         self._say("1. What a robot can do with a batch, and records that nobody likes")
@@ -99,9 +105,11 @@ class _Demo:
         await self._ended(demo_jobs.LATE)
         await self._complete(demo_jobs.LATE, self._home(demo_jobs.LATE))
         await self._ended(*demo_jobs.QUIET_CASES)
-        self._say("2. kill -9 of a worker while its calls are in flight")
+        self._say("2. Of a job that ended, the order that failed is tried again (jobs resubmit)")
+        await self._try_again(demo_jobs.PARTLY_FAILED)
+        self._say("3. kill -9 of a worker while its calls are in flight")
         await self._kill_a_worker()
-        self._say("3. The robot is down")
+        self._say("4. The robot is down")
         await asyncio.to_thread(self._stack.robot.stop)
         await self._submit(demo_jobs.ROBOT_DOWN)
         await self._ended(demo_jobs.ROBOT_DOWN)
@@ -121,6 +129,17 @@ class _Demo:
     async def _report_in_the_wrong_partition(self, case: Case) -> None:
         await self._posted(case)
         await self._complete(case, (self._home(case) + 1) % PARTITIONS)
+
+    async def _try_again(self, failed: Case) -> None:
+        settings = self._stack.settings()
+        try:
+            prepared = await prepare(settings, failed.key, Choice(group=Group.FAILED), datetime.now(UTC))
+        except RefusedError as error:
+            self._say(str(error), style="red")
+            return
+        await asyncio.to_thread(send, settings, prepared)
+        self._again = replace(demo_jobs.AGAIN, job_id=prepared.plan.new_job_id)
+        await self._ended(self._again)
 
     async def _kill_a_worker(self) -> None:
         await self._submit(*demo_jobs.KILLED_WORKER)

@@ -96,6 +96,9 @@ ROBOT_FATES = (
     Case("no-answer", "no answer to the call", FailureReason.DISPATCH_UNKNOWN, Fate.HANG),
     Case("lost", "accepted, then never heard of again", FailureReason.TIMEOUT, Fate.LOSE, orders=1),
 )
+PARTLY_FAILED = next(case for case in ROBOT_FATES if case.fate is Fate.PARTLY_FAIL)
+# Its id is made when it is submitted.
+AGAIN = Case("again", "the order that failed, tried again", orders=1, workspace=PARTLY_FAILED.key.workspace_id)
 LATE = Case(
     "late",
     "its completion comes too late, and is told",

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from streams.core.job import JobKey
-from streams.dev.demo_jobs import CASES, COMPLETED, POISON_STORY, Case
+from streams.dev.demo_jobs import COMPLETED, POISON_STORY, Case
 from streams.dev.history import History, Post
 from streams.dev.violations import Violation
 from streams.names import DeadLetterReason, Topic
@@ -32,9 +32,15 @@ class Line(NamedTuple):
     as_expected: bool
 
 
-def report(console: Console, history: History, posts: Sequence[Post], violations: Sequence[Violation]) -> bool:
+def report(
+    console: Console,
+    cases: Sequence[Case],
+    history: History,
+    posts: Sequence[Post],
+    violations: Sequence[Violation],
+) -> bool:
     """Print the final table and the checker's verdict; return whether all is as it must be."""
-    lines = _lines(history, posts)
+    lines = _lines(cases, history, posts)
     console.print()
     console.print(_table(lines, console.width))
     surprises = sum(not line.as_expected for line in lines)
@@ -52,12 +58,12 @@ def report(console: Console, history: History, posts: Sequence[Post], violations
     return not surprises and not violations
 
 
-def _lines(history: History, posts: Sequence[Post]) -> list[Line]:
+def _lines(cases: Sequence[Case], history: History, posts: Sequence[Post]) -> list[Line]:
     outcomes, posted, letters = history.outcomes(), Counter(post.key for post in posts), _letters(history)
     amended = history.values(Topic.AMENDED).keys()
     lines = [
         _line(case, outcomes.get(case.key, []), posted[case.key], letters[case.key], later=case.key in amended)
-        for case in CASES
+        for case in cases
     ]
     poison = letters[None]
     return [*lines, Line("-", POISON_STORY, 0, "-", "", " ".join(poison), poison == [DeadLetterReason.MALFORMED])]
