@@ -18,6 +18,8 @@ from streams.names import DeadLetterReason, Topic
 # Each column with the least width that it keeps on a narrow terminal.
 COLUMNS = {"job": 8, "what happened": 8, "POSTs": 5, "outcome": 9, "why": 8, "beside it": 9, "as expected": 11}
 WIDTH_WITH_STORY = 118
+# Of an id that was made, as much as tells it from the others.
+ID_SHOWN = 18
 
 
 class Line(NamedTuple):
@@ -81,7 +83,8 @@ def _line(case: Case, outcomes: Sequence[dict[str, Any]], posts: int, letters: S
     expected = expected and case.posts in (None, posts) and list(letters) == list(case.letters)
     beside = " ".join([*letters, *(["amended"] if later else [])])
     as_expected = expected and later == case.amended
-    return Line(case.job_id, case.story, posts, outcome["status"], why, beside, as_expected)
+    job_id = case.job_id if len(case.job_id) <= ID_SHOWN else f"{case.job_id[:ID_SHOWN]}…"
+    return Line(job_id, case.story, posts, outcome["status"], why, beside, as_expected)
 
 
 def _letters(history: History) -> dict[JobKey | None, list[str]]:
