@@ -18,7 +18,7 @@ SHARE = 25
 # By then each mutation had shown itself, with room to spare.
 SEEDS_TO_FIND_A_MUTATION = 2000
 # The seeds with which they did, when somebody last looked. They come first, only to save time.
-SHOWN_BEFORE = (130, 50, 38, 31, 19, 10, 9, 5, 3, 2, 1, 0)
+SHOWN_BEFORE = (130, 50, 38, 5, 31, 19, 4, 67, 89, 46, 54, 13, 11, 3)
 
 
 @pytest.fixture(autouse=True)
