@@ -12,8 +12,8 @@ from tests.simulation.mutations import MUTATIONS, Mutation
 from tests.simulation.world import kinds_of, problems_of
 
 # Raise it for a longer search: SIMULATION_SEEDS=20000 pytest tests/simulation
-SEEDS = int(os.environ.get("SIMULATION_SEEDS", "1000"))
-# So many are one test, so that two processes can share them.
+SEEDS = int(os.environ.get("SIMULATION_SEEDS", "600"))
+# So many are one test, so that several processes can share them.
 SHARE = 25
 # By then each mutation had shown itself, with room to spare.
 SEEDS_TO_FIND_A_MUTATION = 2000
