@@ -59,11 +59,6 @@ def test_with_a_limit_of_n_at_most_n_jobs_of_a_workspace_are_admitted(limit: int
     assert admit(waiting(limit, "a1 a2 a3")) == admitted
 
 
-def test_a_limit_of_zero_is_no_limit() -> None:
-    names = [f"a{number}" for number in range(100)]
-    assert admit(waiting(0, " ".join(names))) == names
-
-
 def test_a_workspace_is_served_first_in_first_out() -> None:
     admission = waiting(1, "a3 a1 a2")
     order = []

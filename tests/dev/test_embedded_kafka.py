@@ -23,7 +23,7 @@ from streams.dev.kafka_cache import cache_of, flags_to_use, is_made
 from streams.dev.kafka_jars import EmbeddedKafkaError, kafka_jars
 from streams.dev.loopback import HOST, free_port, live_brokers
 from streams.kafka.admin import admin_client
-from tests.support.kafka import Kafka, as_environment
+from tests.support.kafka import as_environment
 
 ROOT = Path(__file__).parents[2]
 
@@ -80,12 +80,6 @@ def wait_for_the_end_of(pid: int) -> None:
         assert select.select([process], [], [], 30)[0], f"process {pid} is still there"
     finally:
         os.close(process)
-
-
-async def test_a_client_reads_what_was_committed_and_not_what_was_aborted(kafka: Kafka) -> None:
-    topic = await create_topic(kafka.bootstrap_servers)
-    await write_in_transactions(kafka.bootstrap_servers, topic, aborted=b"no", kept=b"yes")
-    assert await first_committed(kafka.bootstrap_servers, topic) == b"yes"
 
 
 async def test_a_committed_record_survives_a_kill_and_a_restart(broker: EmbeddedKafka) -> None:
