@@ -23,10 +23,6 @@ SHORT = {
 }
 
 
-def assignments(worker: WorkerProcess) -> int:
-    return sum(line["event"] == "rebalance_completed" for line in worker.log_lines())
-
-
 async def duplicates(worker: WorkerProcess) -> tuple[float, ...]:
     """Return how many submissions and completions it found to be known already."""
     _, metrics = await worker.get("/metrics")
@@ -98,11 +94,11 @@ async def test_a_worker_that_slept_through_its_session_does_nothing_any_more(sce
         await other.wait_ready()
         for job_id in meanwhile:
             assert isinstance(await scene.outcome(job_id), JobCompleted)
-        joined = assignments(sleeper)
+        joined = len(sleeper.told("rebalance_completed"))
     finally:
         sleeper.signal(signal.SIGCONT)
     async with asyncio.timeout(60):
-        while sleeper.running and assignments(sleeper) == joined:
+        while sleeper.running and len(sleeper.told("rebalance_completed")) == joined:
             await asyncio.sleep(0.05)
     if not sleeper.running:
         assert await sleeper.wait_ended() == 70

@@ -58,7 +58,7 @@ async def test_a_robot_that_is_not_there_costs_no_job_and_all_are_called_when_it
     port = free_port()
     async with Scene(kafka_bootstrap, tmp_path) as scene:
         worker = await scene.worker(ROBOT_COORDINADORA_URL=f"http://127.0.0.1:{port}")
-        await scene.wait_for(lambda: [line for line in worker.log_lines() if line["event"] == "robot_away"] or None)
+        await scene.wait_for(lambda: worker.told("robot_away") or None)
         assert "[!] robot answers" in (await worker.get("/readyz?verbose"))[1]
         jobs = [await scene.submit(submission()) for _ in range(JOBS)]
         for job_id in jobs:

@@ -1,8 +1,5 @@
 """Jobs that wait: for their workspace, for a call slot, for their payload, for too long."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
 from schemas import JobFailed
@@ -12,12 +9,6 @@ from tests.support.builders import submission
 from tests.support.scene import Scene
 
 HOUR_MS = 3_600_000
-
-
-@pytest.fixture
-async def scene(kafka_bootstrap: str, tmp_path: Path) -> AsyncIterator[Scene]:
-    async with Scene(kafka_bootstrap, tmp_path) as scene:
-        yield scene
 
 
 @pytest.mark.parametrize(("limit", "at_once"), [("2", 2), ("0", 4)])

@@ -28,12 +28,6 @@ from tests.support.worker import WorkerProcess
 COMMANDS = [("-m", "streams.cli", "worker"), ("-m", "faust", "-A", "streams.app", "worker")]
 
 
-@pytest.fixture
-async def scene(kafka_bootstrap: str, tmp_path: Path) -> AsyncIterator[Scene]:
-    async with Scene(kafka_bootstrap, tmp_path) as scene:
-        yield scene
-
-
 def last_error(worker: WorkerProcess) -> str:
     return str(worker.log_lines()[-1]["error"])
 
@@ -129,9 +123,7 @@ async def test_an_application_that_starts_for_the_first_time_says_that_it_calls_
     await scene.submit(submission())
     second = await scene.worker()
     assert await second.stop() == 0
-    told = [
-        [str(line["problem"]) for line in w.log_lines() if line["event"] == "topics_warning"] for w in (first, second)
-    ]
+    told = [[str(line["problem"]) for line in worker.told("topics_warning")] for worker in (first, second)]
     expected = f"{scene.app_id} (ROBOT_ORCHESTRATOR_APP_ID) has never run here: it calls all that robot.job.submitted "
     assert [[problem.startswith(expected) for problem in problems].count(True) for problems in told] == [1, 0]
 
@@ -159,14 +151,6 @@ def alone(tmp_path: Path) -> Iterator[Callable[..., WorkerProcess]]:
         worker.close()
 
 
-async def lines_until_it_waits(worker: WorkerProcess) -> list[dict[str, Any]]:
-    async with asyncio.timeout(60):
-        while not any(line["event"] == "waiting_for_broker" for line in worker.log_lines()):
-            assert worker.running, worker.log_tail()
-            await asyncio.sleep(0.05)
-    return worker.log_lines()
-
-
 @pytest.mark.parametrize("command", COMMANDS)
 async def test_a_worker_begins_with_its_version_and_the_settings_that_are_not_the_defaults(
     alone: Callable[..., WorkerProcess], command: tuple[str, ...]
@@ -180,7 +164,8 @@ async def test_a_worker_begins_with_its_version_and_the_settings_that_are_not_th
         KAFKA_SASL_USERNAME="user",
         KAFKA_SASL_PASSWORD="br0ker-pass",  # made up
     )
-    first = (await lines_until_it_waits(worker))[0]
+    await worker.wait_told("waiting_for_broker")
+    first = worker.log_lines()[0]
     assert (first["event"], first["version"]) == ("worker_started", metadata.version("robot-orchestrator"))
     assert first["settings"] == {
         "KAFKA_BOOTSTRAP_SERVERS": NOWHERE,
@@ -204,7 +189,7 @@ async def test_a_misspelt_variable_is_one_warning_of_a_worker(
     alone: Callable[..., WorkerProcess], command: tuple[str, ...]
 ) -> None:
     worker = alone(command, ROBOT_ORCHESTRATOR_DRAIN_SECOND="1", ROBOT_ORCHESTRATOR_QUOTA="2")
-    (line,) = [line for line in await lines_until_it_waits(worker) if line["event"] == "settings_warning"]
+    (line,) = await worker.wait_told("settings_warning")
     assert line["level"] == "warning"
     assert line["problem"] == (
         "ROBOT_ORCHESTRATOR_DRAIN_SECOND is unknown and ignored (nearest: ROBOT_ORCHESTRATOR_DRAIN_SECONDS); "
@@ -220,9 +205,7 @@ async def test_the_plain_faust_command_starts_the_same_app(scene: Scene) -> None
 async def test_without_a_broker_a_worker_waits_and_says_so_and_can_be_stopped(scene: Scene) -> None:
     nowhere = f"127.0.0.1:{free_port()}"
     worker = await scene.worker(ready=False, KAFKA_BOOTSTRAP_SERVERS=nowhere)
-    async with asyncio.timeout(60):
-        while "waiting_for_broker" not in {line["event"] for line in worker.log_lines()}:
-            await asyncio.sleep(0.05)
+    await worker.wait_told("waiting_for_broker")
     assert (await worker.get("/livez"))[0] == 200
     assert (await worker.get("/readyz"))[0] == 503
     worker.signal(signal.SIGTERM)
