@@ -145,17 +145,6 @@ async def test_a_city_that_is_no_text_or_a_null_order_is_a_500_with_stack_trace_
     assert await setup.bridge.reports.get() == completion_of(body, 1, 0)
 
 
-async def test_a_second_batch_of_a_workspace_is_a_409_until_the_first_has_ended(setup: Setup) -> None:
-    setup.bridge.open.clear()
-    first = batch()
-    second = batch(workspaceId=first["workspaceId"])
-    await setup.post(first)
-    assert is_refusal(await setup.post(second), 409)
-    setup.bridge.open.set()
-    await setup.robot.wait_until_idle()
-    assert (await setup.post(second)).status_code == 200
-
-
 async def test_a_workspace_is_busy_while_its_browser_closes_after_the_last_report(setup: Setup) -> None:
     await setup.behaves(release_seconds=A_LONG_TIME)
     first = batch()
