@@ -3,6 +3,8 @@ PYTHON ?= python3
 MINUTES ?= 5
 VENV := .venv
 BIN := $(VENV)/bin
+# Else every worker that a test starts would compile the project anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: setup demo dev test quick hardening lint bench chaos mutants lock clean
 

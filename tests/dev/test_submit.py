@@ -119,29 +119,6 @@ def test_lines_go_on_after_an_invalid_one(run: CliRunner) -> None:
     assert result.stderr.startswith("robot-orchestrator: line 2: ")
 
 
-def test_without_a_broker_there_is_one_clear_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9")
-    file = tmp_path / "job.json"
-    file.write_bytes(VALID)
-    result = CliRunner().invoke(cli, ["submit", str(file)])
-    assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr.startswith("robot-orchestrator: no connection to Kafka at 127.0.0.1:9: ")
-    assert result.stderr.endswith("(KAFKA_BOOTSTRAP_SERVERS)\n")
-    assert result.stderr.count("\n") == 1
-
-
 def test_nothing_to_submit_is_said(run: CliRunner) -> None:
     result = run.invoke(cli, ["submit", "-"], input="")
     assert (result.exit_code, result.stdout, result.stderr) == (1, "", "robot-orchestrator: -: it is empty\n")
-
-
-def test_more_replicas_than_brokers_are_one_clear_line(run: CliRunner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ROBOT_ORCHESTRATOR_APP_ID", "never-created")
-    result = run.invoke(cli, ["topics", "create", "--beside-others", "--replication-factor", "99"])
-    assert (result.exit_code, result.stdout) == (78, "")
-    assert result.stderr.startswith(
-        "robot-orchestrator: never-created-jobs-changelog: a replication factor of 99 needs"
-    )
-    assert "(topics create --replication-factor " in result.stderr
-    assert result.stderr.count("\n") == 1
-    assert run.invoke(cli, ["topics", "check"]).exit_code == 78

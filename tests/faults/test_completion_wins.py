@@ -67,10 +67,7 @@ async def test_an_open_transaction_keeps_those_waiting_that_it_names_and_the_log
             outcome = await scene.outcome(unnamed["jobId"])
             assert isinstance(outcome, JobFailed)
             assert outcome.reason == "timeout"
-            async with asyncio.timeout(WAIT_SECONDS):
-                while not (lines := [line for line in worker.log_lines() if line["event"] == "deadlines_held"]):
-                    await asyncio.sleep(0.1)
-            (line,) = lines
+            (line,) = await worker.wait_told("deadlines_held")
             assert (line["topic"], line["partition"]) == (Topic.BATCH_COMPLETED, place)
             (transaction,) = line["open_transactions"]
             assert transaction["start_offset"] == where.offset

@@ -23,10 +23,6 @@ SHORT = {
 }
 
 
-def assignments(worker: WorkerProcess) -> int:
-    return sum(line["event"] == "rebalance_completed" for line in worker.log_lines())
-
-
 async def duplicates(worker: WorkerProcess) -> tuple[float, ...]:
     """Return how many submissions and completions it found to be known already."""
     _, metrics = await worker.get("/metrics")
@@ -84,21 +80,6 @@ async def test_a_claim_whose_worker_died_fails_at_its_deadline_as_unknown(scene:
     assert len(await scene.outcomes_of(payload["jobId"])) == 1
 
 
-async def test_a_kill_while_the_robot_answers_leaves_one_call_and_the_completion_counts(
-    kafka_bootstrap: str, tmp_path: Path
-) -> None:
-    async with Scene(kafka_bootstrap, tmp_path, SHORT, RobotBehaviour(answer_delay_seconds=1.0)) as scene:
-        worker = await scene.worker()
-        jobs = [await scene.submit(submission()) for _ in range(8)]
-        await scene.robot.wait_for_calls(8)
-        await worker.kill()
-        await scene.worker()
-        for job_id in jobs:
-            assert isinstance(await scene.outcome(job_id), JobCompleted)
-            assert scene.posts(job_id) == 1
-            assert len(await scene.outcomes_of(job_id)) == 1
-
-
 async def test_a_worker_that_slept_through_its_session_does_nothing_any_more(scene: Scene) -> None:
     """SIGSTOP for longer than the session: it wakes up with records in its hands, claims none, ends or joins anew."""
     sleeper = await scene.worker()
@@ -113,11 +94,11 @@ async def test_a_worker_that_slept_through_its_session_does_nothing_any_more(sce
         await other.wait_ready()
         for job_id in meanwhile:
             assert isinstance(await scene.outcome(job_id), JobCompleted)
-        joined = assignments(sleeper)
+        joined = len(sleeper.told("rebalance_completed"))
     finally:
         sleeper.signal(signal.SIGCONT)
     async with asyncio.timeout(60):
-        while sleeper.running and assignments(sleeper) == joined:
+        while sleeper.running and len(sleeper.told("rebalance_completed")) == joined:
             await asyncio.sleep(0.05)
     if not sleeper.running:
         assert await sleeper.wait_ended() == 70
@@ -180,23 +161,6 @@ async def test_sigterm_lets_the_calls_in_flight_finish(kafka_bootstrap: str, tmp
             # The answer was written down, so whoever takes over knows that the robot has it.
             await scene.row(job_id, lambda row: row.accepted_at is not None)
             assert scene.posts(job_id) == 1
-
-
-async def test_waiting_jobs_have_their_turn_after_a_restart(scene: Scene) -> None:
-    worker = await scene.worker()
-    first = submission()
-    later = [submission(workspace_id=first["workspaceId"]) for _ in range(3)]
-    await scene.submit(first, Fate.LOSE)
-    for payload in later:
-        await scene.submit(payload)
-    await scene.row(first["jobId"], lambda row: row.accepted_at is not None)
-    await scene.row(later[-1]["jobId"])
-    await worker.kill()
-    await scene.worker()
-    for payload in later:
-        assert isinstance(await scene.outcome(payload["jobId"]), JobCompleted)
-    ids = [payload["jobId"] for payload in (first, *later)]
-    assert [call.job_id for call in scene.robot.calls] == ids
 
 
 async def test_two_workers_share_the_work_and_one_takes_over_what_the_other_leaves(scene: Scene) -> None:

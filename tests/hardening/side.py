@@ -96,11 +96,6 @@ async def ended_with(worker: WorkerProcess, error: str) -> None:
     assert worker.log_lines()[-1]["error"].startswith(error)
 
 
-async def told(worker: WorkerProcess, event: str, count: int) -> None:
-    """Return when an event is that often in a worker's log."""
-    await eventually(lambda: sum(line["event"] == event for line in worker.log_lines()) >= count)
-
-
 async def committed(scene: Scene, topic: Topic) -> int:
     """Return the group's committed offset of the one partition."""
     async with admin_client(bootstrap_servers=scene.bootstrap_servers) as admin:

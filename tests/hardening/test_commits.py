@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaProducer
 
 from streams.dev.robot import Fate
 from streams.names import Topic
-from tests.hardening.side import NEVER_SECONDS, Side, committed, ended_with, told, until_committed
+from tests.hardening.side import NEVER_SECONDS, Side, committed, ended_with, until_committed
 from tests.hardening.stock_worker import MARKED, Patch
 from tests.support.builders import submission
 from tests.support.scene import Scene
@@ -85,7 +85,7 @@ async def test_a_crash_ends_the_worker_at_once(side: Side) -> None:
     await side.all_called()
     await side.submit(marked())
     if side.stock:
-        await told(worker, "draining", 1)
+        await worker.wait_told("draining")
         await asyncio.sleep(NEVER_SECONDS)
         assert worker.running
         assert len(side.scene.robot.calls) == 1

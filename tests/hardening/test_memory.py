@@ -5,6 +5,7 @@ import time
 
 from aiokafka import AIOKafkaProducer
 
+from schemas import JobFailed
 from streams.names import Topic
 from tests.hardening.side import Side
 from tests.hardening.stock_worker import Patch
@@ -43,7 +44,10 @@ async def test_large_submissions_that_wait_are_read_as_there_is_room_for_them(si
     side.scene.variables["ROBOT_ORCHESTRATOR_RETENTION_SECONDS"] = str(10 * HOUR_SECONDS)
     worker = await side.worker(Patch.MEMORY)
     for job_id in jobs:
-        await side.scene.outcome(job_id)
+        outcome = await side.scene.outcome(job_id)
+        assert isinstance(outcome, JobFailed)
+        assert (outcome.reason, outcome.robotMayHaveReceived) == ("submission_expired", False)
+    assert side.scene.robot.calls == []
     if side.stock:
         assert worker.peak_bytes() > JOBS * SUBMISSION_BYTES
     else:

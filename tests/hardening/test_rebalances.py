@@ -6,7 +6,7 @@ from typing import Any, cast
 from streams.app import build_app
 from streams.dev.robot import Fate
 from streams.settings import WorkerSettings
-from tests.hardening.side import Side, ended_with, eventually, told, until_members
+from tests.hardening.side import Side, ended_with, eventually, until_members
 from tests.hardening.stock_worker import Patch
 from tests.support.worker import WorkerProcess
 
@@ -23,7 +23,7 @@ async def test_a_rebalance_that_begins_before_the_last_is_over_loses_nothing(sid
         if side.stock:
             await ended_with(owner, LOST)
             return
-        await told(owner, "rebalance_started", 3)
+        await owner.wait_told("rebalance_started", 3)
         # Records come again only when it is over.
         await side.called(await side.submit())
     await side.all_called()
@@ -51,7 +51,7 @@ async def test_a_worker_without_partitions_drops_nothing_when_it_gets_some(side:
         if side.stock:
             await ended_with(idle, LOST)
             return
-        await told(idle, "rebalance_started", 2)
+        await idle.wait_told("rebalance_started", 2)
         await side.called(await side.submit())
     await side.all_called()
     assert idle.running
@@ -62,7 +62,7 @@ async def test_a_partition_of_which_nothing_is_committed_loses_nothing(fresh_sid
     side = fresh_side
     owner = await side.worker(Patch.SEEK)
     await side.scene.worker(ready=False)
-    await told(owner, "rebalance_started", 2)
+    await owner.wait_told("rebalance_started", 2)
     async with side.load():
         if side.stock:
             await ended_with(owner, LOST)
@@ -95,7 +95,7 @@ async def test_committed_claims_outlast_a_rebalance(side: Side) -> None:
     """A stock channel is cleared: of the claims only that which the agent has in its hands is called."""
     owner = await side.worker(Patch.CHANNEL)
     claimed = [await side.submit() for _ in range(4)]
-    await told(owner, "job_claimed", 4)
+    await owner.wait_told("job_claimed", 4)
     await side.scene.worker()
     await side.called(await side.submit())
     if side.stock:
@@ -133,5 +133,4 @@ async def test_a_group_leader_whose_metadata_request_failed_asks_again(side: Sid
         await side.nothing_is_called()
     else:
         await side.all_called()
-    first = next(line for line in worker.log_lines() if line["event"] == "rebalance_completed")
-    assert first["partitions"] == []
+    assert worker.told("rebalance_completed")[0]["partitions"] == []

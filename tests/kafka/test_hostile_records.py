@@ -249,7 +249,7 @@ async def test_a_thousand_hostile_records_stop_nothing_and_each_is_accounted_for
     for worker in scene.workers:
         assert worker.running
         lines = worker.log_lines()
-        assert any(line["event"] == "dead_letter" for line in lines)
+        assert worker.told("dead_letter")
         assert not any(line["level"] in ("error", "critical") for line in lines)
         text = worker.log_path.read_text()
         assert not any(secret in text for secret in (*SECRETS, PASSWORD))

@@ -65,7 +65,7 @@ async def test_what_the_producer_publishes_is_called_once_and_lies_where_it_belo
     job_id = await produce(scene)
     assert isinstance(await scene.outcome(job_id), JobCompleted)
     assert scene.posts(job_id) == 1
-    assert LogEvent.RECORD_FORWARDED not in {line["event"] for line in worker.log_lines()}
+    assert worker.told(LogEvent.RECORD_FORWARDED) == []
 
 
 async def test_the_bridge_turns_the_robots_reports_into_one_completion(
@@ -89,7 +89,7 @@ async def test_the_bridge_turns_the_robots_reports_into_one_completion(
         outcome = await scene.outcome(job["jobId"])
     assert isinstance(outcome, JobCompleted)
     assert (outcome.successCount, outcome.errorCount, outcome.countsMismatch) == (2, 1, False)
-    assert LogEvent.RECORD_FORWARDED not in {line["event"] for line in worker.log_lines()}
+    assert worker.told(LogEvent.RECORD_FORWARDED) == []
 
 
 async def _answer(robot: aiohttp.ClientSession, url: str, report: dict[str, str], secret: str) -> int:

@@ -3,11 +3,9 @@
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-import pytest
 from aiokafka import AIOKafkaProducer
 
 from schemas import JobCompleted
@@ -26,28 +24,12 @@ LOOK_SECONDS = 0.2
 ALIVE = "[+] event loop turns\n[+] partitions move\n[+] in the group, or joining\nok\n"
 
 
-@pytest.fixture
-async def scene(kafka_bootstrap: str, tmp_path: Path) -> AsyncIterator[Scene]:
-    async with Scene(kafka_bootstrap, tmp_path) as scene:
-        yield scene
-
-
-def count(worker: WorkerProcess, event: str) -> int:
-    return sum(line["event"] == event for line in worker.log_lines())
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(WAIT_SECONDS):
-        while not holds():
-            await asyncio.sleep(0.05)
-
-
 async def livez_during(worker: WorkerProcess, looks: int) -> set[tuple[int, str]]:
     """Return every answer of /livez until the watchdog has looked so often."""
     answers = set()
-    enough = count(worker, LOOKED) + looks
+    enough = len(worker.told(LOOKED)) + looks
     async with asyncio.timeout(WAIT_SECONDS):
-        while count(worker, LOOKED) < enough:
+        while len(worker.told(LOOKED)) < enough:
             answers.add(await worker.get("/livez?verbose"))
             await asyncio.sleep(LOOK_SECONDS / 2)
     return answers
@@ -89,15 +71,15 @@ async def test_a_rebalance_that_waits_for_a_frozen_member_ends_nobody_else(scene
     scene.variables["ROBOT_ORCHESTRATOR_SESSION_TIMEOUT_SECONDS"] = "8"
     healthy = await scene.worker(impatient)
     frozen = await scene.worker()
-    await until(lambda: count(healthy, "rebalance_completed") == 2)
+    await healthy.wait_told("rebalance_completed", 2)
     await healthy.wait_ready()
     frozen.freeze()
-    rebalances = count(healthy, "rebalance_started")
+    rebalances = len(healthy.told("rebalance_started"))
     joining = await scene.worker(impatient, ready=False)
-    await until(lambda: count(healthy, "rebalance_started") > rebalances)
+    await healthy.wait_told("rebalance_started", rebalances + 1)
     # Some for each partition.
     jobs = [await scene.submit(submission()) for _ in range(20)]
-    await until(lambda: count(healthy, "rebalance_completed") == 3)
+    await healthy.wait_told("rebalance_completed", 3)
     await joining.wait_ready()
     for job_id in jobs:
         assert isinstance(await scene.outcome(job_id), JobCompleted)
@@ -120,7 +102,7 @@ async def test_brokers_that_come_back_at_another_address_are_found_by_a_restart(
         await asyncio.to_thread(moved.start)
         proxy.target = moved.port
         assert await worker.wait_ended() == 70
-        (line,) = (line for line in worker.log_lines() if line["event"] == "worker_exit")
+        (line,) = worker.told("worker_exit")
         assert "its brokers have other addresses now, which a restart finds" in line["error"]
         restarted = WorkerProcess(scene.variables, tmp_path / "restarted.log")
         stack.callback(restarted.close)
@@ -133,7 +115,7 @@ async def test_brokers_that_come_back_where_they_were_are_found_without_a_restar
         async with scene:
             worker = await scene.worker(command(look=LOOK_SECONDS))
             await asyncio.to_thread(broker.kill)
-            await until(lambda: count(worker, "waiting_for_broker") > 1)
+            await worker.wait_told("waiting_for_broker", 2)
             await asyncio.to_thread(broker.start)
             assert isinstance(await scene.outcome(await scene.submit(submission())), JobCompleted)
             assert worker.running

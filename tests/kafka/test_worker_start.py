@@ -11,15 +11,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from aiokafka.admin import NewPartitions, NewTopic
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.admin import NewTopic
 
 from schemas import JobCompleted
 from streams.dev.kafka import EmbeddedKafka
 from streams.dev.loopback import free_port
 from streams.kafka.admin import admin_client
 from streams.kafka.adopt import adopt_table
-from streams.kafka.topic_rules import NO_LIMIT
 from streams.kafka.topics import create_topics
 from streams.names import Topic, changelog_topic
 from streams.settings import KafkaSettings
@@ -29,12 +27,6 @@ from tests.support.scene import PARTITIONS, Scene
 from tests.support.worker import WorkerProcess
 
 COMMANDS = [("-m", "streams.cli", "worker"), ("-m", "faust", "-A", "streams.app", "worker")]
-
-
-@pytest.fixture
-async def scene(kafka_bootstrap: str, tmp_path: Path) -> AsyncIterator[Scene]:
-    async with Scene(kafka_bootstrap, tmp_path) as scene:
-        yield scene
 
 
 def last_error(worker: WorkerProcess) -> str:
@@ -100,25 +92,6 @@ async def own_topics(own_kafka: EmbeddedKafka, tmp_path: Path) -> AsyncIterator[
             await asyncio.sleep(0.05)
 
 
-async def test_a_partition_count_that_was_raised_is_refused(own_topics: Scene) -> None:
-    """Jobs would be looked for in another partition, not found there, and called again."""
-    scene = own_topics
-    payloads = [submission() for _ in range(8)]
-    worker = await scene.worker()
-    for payload in payloads:
-        await scene.submit(payload)
-    for payload in payloads:
-        await scene.outcome(payload["jobId"])
-    await worker.stop()
-    async with admin_client(bootstrap_servers=scene.bootstrap_servers) as admin:
-        topics = (*Topic, changelog_topic(scene.app_id))
-        await admin.create_partitions({topic: NewPartitions(2 * PARTITIONS) for topic in topics})
-    refused = await scene.worker(ready=False)
-    assert await refused.wait_ended() == 78
-    assert "belongs to partition" in last_error(refused)
-    assert f"of {2 * PARTITIONS}: the partition count was changed" in last_error(refused)
-
-
 async def test_a_partition_count_that_differs_is_named(scene: Scene) -> None:
     app_id = f"{scene.app_id}-odd"
     async with admin_client(bootstrap_servers=scene.bootstrap_servers) as admin:
@@ -128,44 +101,16 @@ async def test_a_partition_count_that_differs_is_named(scene: Scene) -> None:
     assert f"{changelog_topic(app_id)} has {PARTITIONS + 1}" in last_error(worker)
 
 
-@pytest.mark.parametrize(
-    ("changes", "problem"),
-    [
-        # A worker would crash on its first busy moment, and again after each restart.
-        (
-            {"max.message.bytes": "262143"},
-            "max.message.bytes is 262143, must be 262144: a busy worker writes batches of that size",
-        ),
-        # It would not notice that its clock is wrong.
-        (
-            {"message.timestamp.type": "CreateTime"},
-            "message.timestamp.type is CreateTime, must be LogAppendTime: workers compare their clocks with it",
-        ),
-        # It would wait for a second broker to write its first record.
-        ({"min.insync.replicas": "2"}, "min.insync.replicas is 2, must be 1: with 1 replicas nothing can be written"),
-    ],
-    ids=["small", "without the broker's time", "for two brokers"],
-)
-async def test_a_changelog_that_would_not_do_is_named(scene: Scene, changes: dict[str, str], problem: str) -> None:
+async def test_a_changelog_that_would_not_do_is_named(scene: Scene) -> None:
+    """A worker would crash on its first busy moment, and again after each restart."""
     app_id = f"{scene.app_id}-other"
-    config = {"message.timestamp.type": "LogAppendTime", "cleanup.policy": "compact", **changes}
+    config = {"message.timestamp.type": "LogAppendTime", "cleanup.policy": "compact", "max.message.bytes": "262143"}
     async with admin_client(bootstrap_servers=scene.bootstrap_servers) as admin:
         await admin.create_topics([NewTopic(changelog_topic(app_id), PARTITIONS, 1, topic_configs=config)])
     worker = await scene.worker(ready=False, ROBOT_ORCHESTRATOR_APP_ID=app_id)
     assert await worker.wait_ended() == 78
+    problem = "max.message.bytes is 262143, must be 262144: a busy worker writes batches of that size"
     assert last_error(worker).startswith(f"{changelog_topic(app_id)}: {problem}")
-
-
-async def test_a_changelog_that_an_older_release_has_created_is_worked_with_and_warned_of(scene: Scene) -> None:
-    changelog = changelog_topic(scene.app_id)
-    config = {"message.timestamp.type": "LogAppendTime", "cleanup.policy": "compact"}
-    async with admin_client(bootstrap_servers=scene.bootstrap_servers) as admin:
-        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, changelog, config)])
-    worker = await scene.worker()
-    assert isinstance(await scene.outcome(await scene.submit(submission())), JobCompleted)
-    told = [str(line["problem"]) for line in worker.log_lines() if line["event"] == "topics_warning"]
-    late = f"{changelog}: max.compaction.lag.ms is {NO_LIMIT}, should be 21600000: all that is not compacted yet"
-    assert [problem.startswith(late) for problem in told].count(True) == 1
 
 
 async def test_an_application_that_starts_for_the_first_time_says_that_it_calls_what_is_there(
@@ -179,9 +124,7 @@ async def test_an_application_that_starts_for_the_first_time_says_that_it_calls_
     await scene.submit(submission())
     second = await scene.worker()
     assert await second.stop() == 0
-    told = [
-        [str(line["problem"]) for line in w.log_lines() if line["event"] == "topics_warning"] for w in (first, second)
-    ]
+    told = [[str(line["problem"]) for line in worker.told("topics_warning")] for worker in (first, second)]
     expected = f"{scene.app_id} (ROBOT_ORCHESTRATOR_APP_ID) has never run here: it calls all that robot.job.submitted "
     assert [[problem.startswith(expected) for problem in problems].count(True) for problems in told] == [1, 0]
 
@@ -209,14 +152,6 @@ def alone(tmp_path: Path) -> Iterator[Callable[..., WorkerProcess]]:
         worker.close()
 
 
-async def lines_until_it_waits(worker: WorkerProcess) -> list[dict[str, Any]]:
-    async with asyncio.timeout(60):
-        while not any(line["event"] == "waiting_for_broker" for line in worker.log_lines()):
-            assert worker.running, worker.log_tail()
-            await asyncio.sleep(0.05)
-    return worker.log_lines()
-
-
 @pytest.mark.parametrize("command", COMMANDS)
 async def test_a_worker_begins_with_its_version_and_the_settings_that_are_not_the_defaults(
     alone: Callable[..., WorkerProcess], command: tuple[str, ...]
@@ -230,7 +165,8 @@ async def test_a_worker_begins_with_its_version_and_the_settings_that_are_not_th
         KAFKA_SASL_USERNAME="user",
         KAFKA_SASL_PASSWORD="br0ker-pass",  # made up
     )
-    first = (await lines_until_it_waits(worker))[0]
+    await worker.wait_told("waiting_for_broker")
+    first = worker.log_lines()[0]
     assert (first["event"], first["version"]) == ("worker_started", metadata.version("robot-orchestrator"))
     assert first["settings"] == {
         "KAFKA_BOOTSTRAP_SERVERS": NOWHERE,
@@ -254,7 +190,7 @@ async def test_a_misspelt_variable_is_one_warning_of_a_worker(
     alone: Callable[..., WorkerProcess], command: tuple[str, ...]
 ) -> None:
     worker = alone(command, ROBOT_ORCHESTRATOR_DRAIN_SECOND="1", ROBOT_ORCHESTRATOR_QUOTA="2")
-    (line,) = [line for line in await lines_until_it_waits(worker) if line["event"] == "settings_warning"]
+    (line,) = await worker.wait_told("settings_warning")
     assert line["level"] == "warning"
     assert line["problem"] == (
         "ROBOT_ORCHESTRATOR_DRAIN_SECOND is unknown and ignored (nearest: ROBOT_ORCHESTRATOR_DRAIN_SECONDS); "
@@ -270,9 +206,7 @@ async def test_the_plain_faust_command_starts_the_same_app(scene: Scene) -> None
 async def test_without_a_broker_a_worker_waits_and_says_so_and_can_be_stopped(scene: Scene) -> None:
     nowhere = f"127.0.0.1:{free_port()}"
     worker = await scene.worker(ready=False, KAFKA_BOOTSTRAP_SERVERS=nowhere)
-    async with asyncio.timeout(60):
-        while "waiting_for_broker" not in {line["event"] for line in worker.log_lines()}:
-            await asyncio.sleep(0.05)
+    await worker.wait_told("waiting_for_broker")
     assert (await worker.get("/livez"))[0] == 200
     assert (await worker.get("/readyz"))[0] == 503
     worker.signal(signal.SIGTERM)

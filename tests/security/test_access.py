@@ -124,7 +124,7 @@ async def test_a_job_goes_through_with_the_least_acls(secured: Secured) -> None:
     await scene.outcome(await scene.submit(submission(), Fate.REFUSE))
     assert await worker.stop() == 0
     # The topics were created for another application, of whose own topic these users are told nothing.
-    assert "topics_warning" not in {line["event"] for line in worker.log_lines()}
+    assert worker.told("topics_warning") == []
 
 
 async def test_another_application_is_warned_of_by_those_who_may_describe_its_topic(secured: Secured) -> None:
@@ -140,7 +140,7 @@ async def test_another_application_is_warned_of_by_those_who_may_describe_its_to
     told = f"robot-orchestrator-jobs-changelog: job tables of other applications than {app_id} "
     assert checked.returncode == 0
     assert checked.stderr.startswith(f"robot-orchestrator: warning: {told}")
-    (line,) = [line for line in worker.log_lines() if line["event"] == "topics_warning"]
+    (line,) = worker.told("topics_warning")
     assert line["problem"].startswith(told)
     assert line["level"] == "warning"
 

@@ -1,6 +1,5 @@
 """Every way to log in, and what is said when it is the wrong one."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -71,10 +70,8 @@ async def test_a_worker_waits_and_says_what_is_wrong_with_its_login(
     choose, text = WRONG[mistake]
     variables = choose(secure)
     worker = await scene.worker(ready=False, **cast(Any, variables))
-    async with asyncio.timeout(60):
-        while not (lines := [line for line in worker.log_lines() if line["event"] == "waiting_for_broker"]):
-            await asyncio.sleep(0.05)
-    assert lines[0]["error"] == f"no connection to Kafka at {variables['KAFKA_BOOTSTRAP_SERVERS']}: {text}"
+    told = await worker.wait_told("waiting_for_broker")
+    assert told[0]["error"] == f"no connection to Kafka at {variables['KAFKA_BOOTSTRAP_SERVERS']}: {text}"
     worker.close()
     without_passwords(worker.log_path.read_text())
 

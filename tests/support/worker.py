@@ -128,6 +128,18 @@ class WorkerProcess:
         """Return the log lines that it has written."""
         return [json.loads(line) for line in self.log_path.read_bytes().splitlines() if line.startswith(b"{")]
 
+    def told(self, event: str) -> list[dict[str, Any]]:
+        """Return the log lines of an event."""
+        return [line for line in self.log_lines() if line["event"] == event]
+
+    async def wait_told(self, event: str, times: int = 1) -> list[dict[str, Any]]:
+        """Return the log lines of an event when there are so many."""
+        async with asyncio.timeout(READY_SECONDS):
+            while len(lines := self.told(event)) < times:
+                assert self.running, f"the worker ended:\n{self.log_tail()}"
+                await asyncio.sleep(POLL_SECONDS)
+        return lines
+
     def log_tail(self) -> str:
         """Return the end of the log."""
         return "\n".join(self.log_path.read_text().splitlines()[-15:])

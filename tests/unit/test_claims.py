@@ -8,19 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.core.job import JobKey
-from streams.engine.claims import CallSlots, Claim, PayloadCache
-from tests.core.builders import CALLED, KEY
-from tests.unit.builders import PASSWORD, encoded
+from streams.engine.claims import CallSlots, PayloadCache
 
 OTHER = JobKey("workspace-1", "job-2")
-
-
-def test_a_claim_shows_no_payload_in_its_repr() -> None:
-    claim = Claim(CALLED, encoded())
-    assert PASSWORD.encode() in claim.payload
-    assert PASSWORD not in repr(claim)
-    assert "portal-user" not in str(claim)
-    assert "job-1" in repr(claim)
 
 
 class Line:
@@ -139,48 +129,6 @@ def test_a_partition_that_moved_away_has_no_share() -> None:
     gone, here = Line(slots, 5), Line(slots, 5)
     slots.leave(gone)
     assert (slots.share(gone, gone.rounds), slots.share(here, here.rounds)) == (0, 1)
-
-
-def test_a_payload_is_kept_up_to_exactly_the_bound() -> None:
-    cache = PayloadCache(10)
-    cache.offer(KEY, b"x" * 10)
-    assert cache.get(KEY) == b"x" * 10
-    cache.offer(OTHER, b"y")
-    assert cache.get(OTHER) is None
-
-
-def test_a_payload_over_the_bound_is_not_kept_and_pushes_nobody_out() -> None:
-    cache = PayloadCache(10)
-    cache.offer(KEY, b"x" * 4)
-    cache.offer(OTHER, b"y" * 7)
-    assert cache.get(OTHER) is None
-    assert cache.get(KEY) == b"x" * 4
-
-
-def test_a_dropped_payload_makes_room() -> None:
-    cache = PayloadCache(10)
-    cache.offer(KEY, b"x" * 10)
-    cache.drop(KEY)
-    assert cache.get(KEY) is None
-    cache.offer(OTHER, b"y" * 10)
-    assert cache.get(OTHER) == b"y" * 10
-
-
-def test_to_drop_what_is_not_there_makes_no_room() -> None:
-    cache = PayloadCache(10)
-    cache.offer(KEY, b"x" * 10)
-    cache.drop(OTHER)
-    cache.drop(OTHER)
-    cache.offer(OTHER, b"y")
-    assert cache.get(OTHER) is None
-
-
-def test_the_first_payload_of_a_job_is_kept_and_counted_once() -> None:
-    cache = PayloadCache(10)
-    cache.offer(KEY, b"x" * 5)
-    cache.offer(KEY, b"z" * 5)
-    cache.offer(OTHER, b"y" * 5)
-    assert (cache.get(KEY), cache.get(OTHER)) == (b"x" * 5, b"y" * 5)
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 6))), st.integers(0, 12))

@@ -12,7 +12,7 @@ from streams.names import DLQ_OF, DeadLetterReason, Header, Topic
 from streams.wire.dead_letters import RECORD_OVERHEAD, dead_letter, record_size
 from streams.wire.records import Headers
 from tests.core.builders import NOW
-from tests.unit.builders import PASSWORD, encoded, record
+from tests.unit.builders import encoded, record
 
 BIG = 10_000_000
 OWN = {name.value for name in Header if name.value.startswith(("__streams", "robot.dlq", "kafka_dlt"))}
@@ -35,11 +35,6 @@ def test_bytes_key_partition_and_headers_are_kept(
     assert letter.key == (b"" if key is None and value is None else key)
     assert letter.headers[: len(given_headers)] == tuple(given_headers)
     assert {name for name, _ in letter.headers[len(given_headers) :]} == OWN
-
-
-def test_headers_of_one_name_are_all_kept_in_their_order() -> None:
-    letter = dead_letter(record(b"x", headers=DOUBLED), DeadLetterReason.MALFORMED, "why", BIG)
-    assert letter.headers[:5] == DOUBLED
 
 
 @pytest.mark.parametrize("max_bytes", [BIG, 1024])
@@ -145,11 +140,3 @@ def test_the_size_of_a_record_is_never_under_what_its_parts_take(
     parts = len(key or b"") + len(value or b"") + sum(len(n.encode()) + len(v) for n, v in given_headers)
     size = record_size(record(value, key=key, headers=tuple(given_headers)))
     assert size >= parts + RECORD_OVERHEAD
-
-
-def test_neither_a_record_nor_its_letter_shows_its_value_in_a_repr() -> None:
-    source = record(encoded())
-    letter = dead_letter(source, DeadLetterReason.INVALID, "why", BIG)
-    assert PASSWORD.encode() in (letter.value or b"")
-    assert repr(source) == "<SourceRecord robot.job.submitted-0@41>"
-    assert repr(letter) == "<NewRecord dlq.robot.job.submitted-0>"

@@ -302,9 +302,7 @@ def command_lines() -> list[Any]:
     for document in DOCUMENTS:
         texts = [*document.code_spans(), *(line for block in document.blocks("") for line in block.text.splitlines())]
         parts = (part.strip() for text in texts for part in re.split(r"[|#]|&&", text))
-        found = (
-            re.fullmatch(r"(?:(?:\.venv/bin/)?robot-orchestrator |(?=topics |dev -))([a-z].*)", part) for part in parts
-        )
+        found = (re.fullmatch(COMMAND_LINE, part) for part in parts)
         lines += [pytest.param(line[1].split(), id=f"{document.path}: {line[1]}") for line in found if line]
     return lines
 

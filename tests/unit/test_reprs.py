@@ -2,12 +2,9 @@
 
 import traceback
 from collections.abc import Iterator
-from typing import Any
 
 import msgspec
 import pytest
-from faust.events import Event
-from faust.types.tuples import ConsumerMessage
 from pydantic import ValidationError
 
 from schemas import JobSubmitted, explain
@@ -17,7 +14,6 @@ from streams.engine.calls import event_of
 from streams.engine.claims import Claim
 from streams.engine.ledger import _Delivered, _Draft
 from streams.engine.ports import Rejected
-from streams.faust_hardening.events import hide_values
 from streams.names import DeadLetterReason
 from streams.operate.submit import InvalidSubmissionError, parse_submission
 from streams.wire.dead_letters import dead_letter
@@ -83,17 +79,6 @@ def test_a_good_submission_shows_no_secret_from_its_record_to_its_outcome() -> N
     check(source, intake, pending, claimed, *effects, claim, request, failed, *ended)
     check(outcome, letter, delivered, draft, parse_submission(encoded()), read_submission(encoded()))
     check(encode_row(failed), decode_row(encode_row(failed)), outcome.value, outcome.headers)
-
-
-def test_an_event_of_faust_shows_neither_key_nor_value() -> None:
-    hide_values()
-    value = encoded()
-    message: Any = ConsumerMessage(
-        "robot.job.submitted", 0, 1, 0.0, 0, [("x", PASSWORD.encode())], PASSWORD.encode(), value, None
-    )
-    event: Any = Event.__new__(Event)
-    event.message, event.key, event.value = message, PASSWORD.encode(), value
-    check(event)
 
 
 @pytest.mark.parametrize("value", BROKEN.values(), ids=BROKEN)
