@@ -304,6 +304,8 @@ async def test_a_right_that_is_taken_away_meanwhile_costs_no_job(secured: Secure
     await scene.row(before["jobId"], lambda row: row.accepted_at is not None)
     await secured.allow("worker", without=taken)
     await scene.submit(meanwhile)
+    # A claim that the end of the worker overtakes on its way to the robot would wait for its deadline.
+    await scene.wait_for(lambda: scene.posts(meanwhile["jobId"]) or None)
     await scene.complete(before, 2, 0)
     assert await worker.wait_ended() == 70
     error = worker.log_lines()[-1]["error"]
