@@ -29,6 +29,7 @@ from streams.kafka.topics import CONFIG_EXIT_CODE, TopicsError
 from streams.names import DISPATCH_AGENT, SOURCE_TOPICS, Topic
 from streams.settings import KafkaSettings, SettingsError, WorkerSettings, load_settings
 from streams.telemetry.logging import configure_logging, logging_config
+from streams.wire.records import TopicPartition
 from streams.wire.rows import TableError
 from streams.worker import running_worker
 
@@ -143,9 +144,12 @@ def build_app(settings: WorkerSettings, connect: Connect = running_worker) -> Or
     @app.on_rebalance_complete.connect  # type: ignore[arg-type] # Faust's type wants a keyword of its own
     async def assigned(_app: Any, **_kwargs: Any) -> None:
         # While releases with fewer sources are in the group, those that they lack are shared out by themselves. Whoever
-        # has the submissions has the partition; what is read of it elsewhere is left for later.
-        numbers = {tp.partition for tp in app.consumer.assignment() if tp.topic == Topic.SUBMITTED}
-        await app.worker.assign(numbers, app.consumer_generation_id)
+        # has the submissions has the partition; what was given to others of it is left for later.
+        given = {tp for tp in app.consumer.assignment() if tp.topic in SOURCE_TOPICS}
+        numbers = {tp.partition for tp in given if tp.topic == Topic.SUBMITTED}
+        app.consumer.pause_partitions({tp for tp in given if tp.partition not in numbers})
+        sources = {TopicPartition(tp.topic, tp.partition) for tp in given}
+        await app.worker.assign(numbers, app.consumer_generation_id, sources)
 
     @app.on_partitions_revoked.connect  # type: ignore[arg-type] # as above
     async def revoked(_app: Any, _revoked: Any = None, **_kwargs: Any) -> None:

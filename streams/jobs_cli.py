@@ -73,6 +73,9 @@ def resubmit(
         if not yes:
             count = len(prepared.plan.orders)
             typer.confirm(f"Send {count} {'order' if count == 1 else 'orders'} again?", abort=True, err=True)
+            # It may have taken long to answer.
+            if _prepared(settings, JobKey(workspace, job), choice).plan != prepared.plan:
+                fail("something was reported of the job meanwhile: look again")
         try:
             send(settings, prepared)
         except SubmitError as error:

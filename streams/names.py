@@ -72,7 +72,6 @@ class DeadLetterReason(StrEnum):
     UNKNOWN_JOB = "unknown_job"
     NOT_DISPATCHED = "not_dispatched"
     LATE_COMPLETION = "late_completion"
-    LATE_REPORT = "late_report"
     UNKNOWN_ITEM = "unknown_item"
     DUPLICATE_MISMATCH = "duplicate_mismatch"
 

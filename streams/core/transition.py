@@ -176,7 +176,9 @@ def _take_report(job: Job, report: OrderResult) -> Result:
         return Result(job, ignored=IgnoreReason.UNKNOWN_ITEM)
     order = job.orders[nth]
     if order.status is not OrderStatus.UNREPORTED:
-        return Result(job, ignored=IgnoreReason.DUPLICATE if order == report else IgnoreReason.DUPLICATE_MISMATCH)
+        # The words may differ: they are scrubbed by what is known of the secrets at the time.
+        same = order.status is report.status and report.tracking_number in (None, order.tracking_number)
+        return Result(job, ignored=IgnoreReason.DUPLICATE if same else IgnoreReason.DUPLICATE_MISMATCH)
     return Result(replace(job, orders=(*job.orders[:nth], report, *job.orders[nth + 1 :])))
 
 
@@ -206,6 +208,9 @@ def _fail_expired(job: Job, event: PayloadGone, now: datetime, _deadlines: Deadl
 
 
 def _call_failed(job: Job, event: CallFailed, now: datetime, deadlines: Deadlines) -> Result:
+    if job.reported(OrderStatus.UNREPORTED) < len(job.orders):
+        # Whatever the answer says: an order was reported, so that a batch is or was at work.
+        event = replace(event, may_be_repeated=False, robot_may_have_received=True)
     gives_up_at = None if job.put_off is None else job.put_off.gives_up_at
     if gives_up_at is None and not event.spared:
         gives_up_at = now + deadlines.patience
@@ -264,10 +269,12 @@ def _completed_late(job: Job, event: BatchCompleted, now: datetime, deadlines: D
 
 def _report_late(job: Job, event: OrderReported, now: datetime, _deadlines: Deadlines) -> Result:
     """Take a report of a job that has had its outcome; that stays, and what is known by now is told."""
-    if not (job.status is Status.COMPLETED or job.robot_may_have_received or _reported_before_it_refused(job)):
-        return Result(job, ignored=IgnoreReason.LATE_REPORT)
     result = _take_report(job, event.order)
-    return result if result.row is None or result.ignored is not None else _amended(result.row, now)
+    if result.row is None or result.ignored is not None:
+        return result
+    # Whatever the outcome says: who is about to send its orders again should know.
+    had_it = event.order.status is OrderStatus.SUCCESS or not _reported_before_it_refused(job)
+    return _amended(replace(result.row, robot_may_have_received=had_it or job.robot_may_have_received), now)
 
 
 def _reported_before_it_refused(job: Job) -> bool:

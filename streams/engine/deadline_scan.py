@@ -71,14 +71,17 @@ class DeadlineScan:
     def take_answer(self, partition: int, event: RobotAccepted | CallFailed) -> None:
         """Hand over the robot's answer to a call.
 
-        A robot that may have the batch may have reported it too: the job then fails only behind the barrier.
+        A robot that may have the batch may have reported it too: the job then fails only behind the barrier. So does
+        any that is followed order by order: the robot reports orders before it refuses a batch, and what was reported
+        belies a refusal before any effect.
         """
-        if isinstance(event, RobotAccepted) or not event.robot_may_have_received:
+        ledger = next((one for one in self._partitions.open_ledgers() if one.partition == partition), None)
+        if isinstance(event, RobotAccepted) or not (
+            event.robot_may_have_received or (ledger is not None and ledger.follows(event.key))
+        ):
             self._partitions.report(partition, event)
-            return
-        for ledger in self._partitions.open_ledgers():
-            if ledger.partition == partition:
-                self._due.setdefault(ledger, []).append(_Due(event, self._now()))
+        elif ledger is not None:
+            self._due.setdefault(ledger, []).append(_Due(event, self._now()))
 
     def collect(self, now: datetime) -> bool:
         """Take the jobs that have become due; return whether any waits for a decision."""

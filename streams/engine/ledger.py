@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -70,7 +70,9 @@ from streams.wire.rows import TABLE_MARK, TableError, decode_entry, encode_row, 
 # One transaction's share of a backlog: enough that its fixed cost disappears, small enough to stay under a second.
 STEP_MAX_ITEMS = 500
 STEP_MAX_BYTES = 8_000_000
-# Payloads that must be read again, however slowly, hold a claim that is made in the same step up for so long at most.
+# A report writes the row of its whole batch anew, some 100 bytes an order.
+STEP_MAX_ORDERS = 50_000
+# Payloads and secrets that must be read again, however slowly, hold a claim of the same step up for so long at most.
 STEP_READ_SECONDS = 3.0
 # Rows that are worked on between two turns of the event loop: some 20 ms.
 SLICE_ROWS = 2_000
@@ -88,7 +90,6 @@ _LETTER_OF = {
     IgnoreReason.UNKNOWN_JOB: Rejection(DeadLetterReason.UNKNOWN_JOB, "the workspace has no such job"),
     IgnoreReason.NOT_DISPATCHED: Rejection(DeadLetterReason.NOT_DISPATCHED, "the robot has not taken the job"),
     IgnoreReason.LATE_COMPLETION: Rejection(DeadLetterReason.LATE_COMPLETION, "the job had already failed"),
-    IgnoreReason.LATE_REPORT: Rejection(DeadLetterReason.LATE_REPORT, "the robot never had the job"),
     IgnoreReason.UNKNOWN_ITEM: Rejection(
         DeadLetterReason.UNKNOWN_ITEM, "the job has no such order, or is not followed order by order"
     ),
@@ -160,6 +161,8 @@ class Ledger:
         # The next offset of each source topic that is not yet committed here.
         self._processed: dict[str, int] = {}
         self.admitting = True
+        # The source topics of this partition that are read elsewhere for now, by whom nothing comes of them.
+        self.lacks: set[str] = set()
         # How many records of the changelog have been read by `open` so far.
         self.records_loaded = 0
         # After a step that the log could not serve, and until one that it could, others may have the call slots.
@@ -303,6 +306,11 @@ class Ledger:
         job = self._table.get(key)
         return None if job is None else job.deadline
 
+    def follows(self, key: JobKey) -> bool:
+        """Whether a job's batch is followed order by order."""
+        job = self._table.get(key)
+        return job is not None and bool(job.orders)
+
     def take_due(self, now: datetime) -> list[JobKey]:
         """Return jobs whose deadline has come, each once per deadline. Costs nothing for those that wait."""
         return self._table.due(now, DUE_AT_ONCE)
@@ -313,8 +321,11 @@ class Ledger:
         Raises FencedError, LostRecordsError or a client's error; the ledger is of no use after any of them.
         """
         batch = self._take_batch()
+        understood = await self._understand(batch, clock)
+        self._queue.extendleft(reversed(batch[understood:]))
+        readable, batch = understood == len(batch), batch[:understood]
         records = [item.record for item in batch if isinstance(item, _Delivered)]
-        if not (await self._holes.check(records, clock()) and await self._find_secrets(batch, clock())):
+        if not (batch or readable) or not await self._holes.check(records, clock()):
             self._queue.extendleft(reversed(batch))
             self._stands_back = True
             return False
@@ -362,22 +373,30 @@ class Ledger:
             batch.append(item)
         return batch
 
-    async def _find_secrets(self, batch: Iterable[_Delivered | Event], now: datetime) -> bool:
-        """Find out what the records mean, and the secrets that their texts may hold; return False if it is no time."""
-        for item in batch:
+    async def _understand(self, batch: Sequence[_Delivered | Event], clock: Callable[[], datetime]) -> int:
+        """Find out what records mean, reports without secrets; return how many of the batch can be worked on now.
+
+        Bounded in time, and in the orders whose rows are written anew.
+        """
+        now = clock()
+        give_up = now + timedelta(seconds=STEP_READ_SECONDS)
+        rows: dict[JobKey, int] = {}
+        for nth, item in enumerate(batch):
             if not isinstance(item, _Delivered):
                 continue
             item.meaning = interpret(item.record, self._rules.partitions, self._rules.deadlines, now)
             match item.meaning:
-                case Apply(OrderReported(key, order)) if any(order[2:]):
-                    job = self._table.get(key)
-                    if job is None or not job.orders:
-                        continue
-                    try:
-                        await self._submissions.find_secrets(job)
-                    except UnreadableError:
-                        return False
-        return True
+                case Apply(OrderReported(key, order)) if (job := self._table.get(key)) is not None:
+                    rows[key] = len(job.orders)
+                    if nth and (clock() > give_up or sum(rows.values()) > STEP_MAX_ORDERS):
+                        return nth
+                    if any(known.item_id == order.item_id for known in job.orders):
+                        try:
+                            order = await self._submissions.scrubbed(job, order)
+                        except UnreadableError:
+                            return nth
+                    item.meaning = Apply(OrderReported(key, cut_to_share(order, job.orders)))
+        return len(batch)
 
     def _read(self, record: SourceRecord, meaning: Meaning, now: datetime, draft: _Draft) -> None:
         rejection: Rejection | None
@@ -416,9 +435,7 @@ class Ledger:
         draft: _Draft,
     ) -> Rejection | None:
         """Apply what a record says; return why it must become a dead letter, if it must."""
-        if isinstance(event, OrderReported):
-            event = self._without_secrets(event)
-        elif not isinstance(event, BatchCompleted) and self._table.get(event.key) is None:
+        if not isinstance(event, BatchCompleted | OrderReported) and self._table.get(event.key) is None:
             if self._rules.deadlines.row_may_be_gone(event.submitted_at, now):
                 # The job may have had its outcome long ago: a second one would be worse than a letter.
                 message = "the submission is older than the table's memory"
@@ -442,11 +459,6 @@ class Ledger:
             # Read again: what its first reading led to is committed.
             return None
         return rejection or _LETTER_OF.get(ignored)
-
-    def _without_secrets(self, event: OrderReported) -> OrderReported:
-        job = self._table.get(event.key)
-        orders = () if job is None else job.orders
-        return OrderReported(event.key, cut_to_share(self._submissions.scrubbed(event.key, event.order), orders))
 
     def _resubmit(
         self, event: JobSubmitted, now: datetime, draft: _Draft

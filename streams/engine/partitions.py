@@ -10,7 +10,8 @@ from streams.engine.ledger import Ledger
 from streams.engine.partition import Partition
 from streams.engine.ports import FencedError
 from streams.engine.runtime import Runtime
-from streams.wire.records import SourceRecord
+from streams.names import SOURCE_TOPICS
+from streams.wire.records import SourceRecord, TopicPartition
 
 
 class Partitions:
@@ -50,13 +51,16 @@ class Partitions:
         """Return the ledgers that are loaded."""
         return [partition.ledger for partition in self._owned.values() if partition.opened]
 
-    async def assign(self, numbers: Iterable[int], generation: int) -> None:
+    async def assign(
+        self, numbers: Iterable[int], generation: int, sources: Container[TopicPartition] | None = None
+    ) -> None:
         """Take over an assignment: keep the ledgers that stay, close those that left, open the new ones.
 
         A ledger may only stay if nobody else can have owned its partition meanwhile, that is, if this
         worker was a member of the generation just before: one that slept through its session comes back
         to a partition that others have written to, and a ledger that knows nothing of their jobs would
-        let them lie until its next write found it fenced.
+        let them lie until its next write found it fenced. `sources` are those that are read here, all of them if it is
+        None.
         """
         interruptions = self._interruptions
         async with self._assigning:
@@ -64,7 +68,10 @@ class Partitions:
         # Another rebalance may have begun while ledgers were being closed.
         if interruptions == self._interruptions:
             self._assigned = True
-            for partition in self._owned.values():
+            for number, partition in self._owned.items():
+                places = {topic: TopicPartition(topic, number) for topic in SOURCE_TOPICS}
+                lacking = () if sources is None else (topic for topic, place in places.items() if place not in sources)
+                partition.ledger.lacks = set(lacking)
                 partition.resume()
 
     async def _assign(self, wanted: set[int], generation: int) -> None:

@@ -3,19 +3,24 @@
 Both lie in the submitted topic alone, where a job's row says; what is kept here only spares reading it again.
 """
 
+import asyncio
+import re
 from collections.abc import Callable
 
-from schemas.order_reported import ERROR_MESSAGE_MAX_LENGTH
+from schemas.order_reported import ERROR_MESSAGE_MAX_LENGTH, ERROR_TYPE_MAX_LENGTH, TRACKING_NUMBER_MAX_LENGTH
 from streams.core.job import Job, JobKey, OrderResult
 from streams.engine.claims import PayloadCache
 from streams.engine.ports import LogReader
 from streams.wire.payload import submission_of
 from streams.wire.records import TopicPartition
 from streams.wire.robot_request import Callback, secrets_of
-from streams.wire.scrub import MASK, longest_form, scrub
+from streams.wire.scrub import MASK, longest_form, scrubber, surely_holds_none
 
 # Of words that were cut, so much of the end is left out: half of what there can be.
 CUT_OFF = ERROR_MESSAGE_MAX_LENGTH // 2
+# What no secret looks like, as far as one can tell without knowing it.
+_CODES = ("validation", "portal", "timeout", "unknown")
+_NUMBER = re.compile(r"[A-Z]{0,4}[0-9]{4,40}")
 
 
 class Submissions:
@@ -25,8 +30,8 @@ class Submissions:
         self._reader = reader
         self._payloads = payloads
         self._callback = callback
-        # Of jobs at the robot, whose reports are to be scrubbed.
-        self._secrets: dict[JobKey, tuple[str, ...]] = {}
+        # Of jobs at the robot, whose reports are to be scrubbed; None where the submission is gone.
+        self._secrets: dict[JobKey, _Secrets | None] = {}
 
     def offer(self, key: JobKey, payload: bytes) -> None:
         """Keep a payload if there is room."""
@@ -50,25 +55,63 @@ class Submissions:
 
     def keep_secrets(self, key: JobKey, payload: bytes) -> None:
         """Note the secrets of a submission, until they are dropped."""
-        self._secrets[key] = secrets_of(payload, self._callback)
-
-    async def find_secrets(self, job: Job) -> None:
-        """See to it that a job's secrets are known, if its submission is still there. Raises UnreadableError."""
-        if job.key not in self._secrets and (payload := await self.read(job)) is not None:
-            self.keep_secrets(job.key, payload)
+        self._secrets[key] = _Secrets(secrets_of(payload, self._callback))
 
     def drop_secrets_unless(self, is_at_robot: Callable[[JobKey], bool]) -> None:
         """Forget the secrets of jobs of which nothing more is to be reported in time."""
         self._secrets = {key: secrets for key, secrets in self._secrets.items() if is_at_robot(key)}
 
-    def scrubbed(self, key: JobKey, report: OrderResult) -> OrderResult:
-        """Return a report without secrets; where these are not known any more, without the robot's words."""
-        secrets = self._secrets.get(key)
-        if secrets is None:
-            return report._replace(error_message=report.error_message and MASK)
-        cut = len(report.error_message or "") >= ERROR_MESSAGE_MAX_LENGTH
-        number, code, words = (text and scrub(text, secrets) for text in report[2:])
-        if cut and words:
-            # The bridge, which does not know these secrets, may have cut through one.
-            words = words[: max(0, len(words) - min(CUT_OFF, longest_form(secrets)))]
+    async def scrubbed(self, job: Job, report: OrderResult) -> OrderResult:
+        """Return a report of a job without secrets. Raises UnreadableError if these are not to be had now.
+
+        The bridge, which does not know them, has cut what is longest, maybe through one. Where nobody knows them any
+        more, only what has the form of a number or code is kept.
+        """
+        number = _unless_cut(report.tracking_number, TRACKING_NUMBER_MAX_LENGTH)
+        code = _unless_cut(report.error_type, ERROR_TYPE_MAX_LENGTH)
+        words = report.error_message
+        if (number, code, words) != (None, None, None):
+            secrets = await self._secrets_of(job)
+            if secrets is None:
+                number = number if number is not None and _NUMBER.fullmatch(number) else None
+                code, words = code if code in _CODES else None, words and MASK
+            else:
+                number, code = secrets.mask(number), secrets.mask(code)
+                words = _without_cut_end(words, secrets)
+                # Looking for secrets in words can take long.
+                await asyncio.sleep(0)
         return report._replace(tracking_number=number, error_type=code, error_message=words)
+
+    async def _secrets_of(self, job: Job) -> "_Secrets | None":
+        """Return a job's secrets, None if its submission is gone. Raises UnreadableError."""
+        if job.key not in self._secrets:
+            payload = await self.read(job)
+            self._secrets[job.key] = None if payload is None else _Secrets(secrets_of(payload, self._callback))
+        return self._secrets[job.key]
+
+
+class _Secrets:
+    """The secrets of a job, and what masks them, which takes long to make."""
+
+    def __init__(self, texts: tuple[str, ...]) -> None:
+        self.texts = texts
+        self._scrub: Callable[[str], str] | None = None
+
+    def mask(self, text: str | None) -> str | None:
+        """Return a text without them."""
+        if text is None or surely_holds_none(text, self.texts):
+            return text
+        self._scrub = self._scrub or scrubber(self.texts)
+        return self._scrub(text)
+
+
+def _unless_cut(text: str | None, maximum: int) -> str | None:
+    # Half a number or code is of no use anyway.
+    return None if text is None or len(text) >= maximum else text
+
+
+def _without_cut_end(words: str | None, secrets: _Secrets) -> str | None:
+    masked = secrets.mask(words)
+    if words is None or masked is None or len(words) < ERROR_MESSAGE_MAX_LENGTH:
+        return masked
+    return masked[: max(0, len(masked) - min(CUT_OFF, longest_form(secrets.texts)))]

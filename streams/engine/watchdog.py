@@ -122,7 +122,7 @@ class Watchdog:
         for topic in SOURCE_TOPICS:
             ends = await self._reader.end_offsets(topic)
             committed = await self._reader.committed_offsets(topic)
-            for ledger in self._ledgers():
+            for ledger in (ledger for ledger in self._ledgers() if topic not in ledger.lacks):
                 finished = _finished(ledger, topic, committed)
                 position = self._gaps.skip(TopicPartition(topic, ledger.partition), finished)
                 if position < ends[ledger.partition]:

@@ -1,7 +1,7 @@
 """A whole worker above its ports: what it owns, what it calls, what it decides, and who watches over it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -19,7 +19,7 @@ from streams.engine.runtime import Runtime, Supervisor
 from streams.engine.watchdog import Watchdog
 from streams.names import LogEvent
 from streams.telemetry.journal import Journal
-from streams.wire.records import SourceRecord
+from streams.wire.records import SourceRecord, TopicPartition
 
 DRAIN_POLL_SECONDS = 0.05
 
@@ -78,9 +78,11 @@ class Worker:
         self._watching = self._runtime.supervisor.start(self.watchdog.run())
         self._runtime.supervisor.start(self.robot.run())
 
-    async def assign(self, numbers: set[int], generation: int) -> None:
-        """Take over the partitions that a generation of the group has given us."""
-        await self.partitions.assign(numbers, generation)
+    async def assign(
+        self, numbers: set[int], generation: int, sources: Container[TopicPartition] | None = None
+    ) -> None:
+        """Take over the partitions that a generation of the group has given us, and their sources, or some of them."""
+        await self.partitions.assign(numbers, generation, sources)
         self._journal.info(LogEvent.REBALANCE_COMPLETED, partitions=sorted(numbers), generation=generation)
 
     async def suspend(self) -> None:

@@ -52,10 +52,10 @@ from streams.wire.intake import COMPLETION_MAX_BYTES, SUBMISSION_MAX_BYTES
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
 _WEEK_MS = 7 * _DAY_MS
-# A job has three rows, and its last one is all that counts. By default they would be compacted after a week or 1 GiB,
-# and each start reads all that is there. After six hours, what is superfluous is a tenth of a table of a week; and a
-# broker writes each partition's table anew four times a day. A segment of an hour lets it begin sooner where the table
-# is smaller than what has come; of 64 partitions it keeps some 500 segments open.
+# A job has three rows, and one for each report; its last one is all that counts. By default they would be compacted
+# after a week or 1 GiB, and each start reads all that is there. After six hours, what is superfluous is a tenth of a
+# table of a week; and a broker writes each partition's table anew four times a day. A segment of an hour lets it begin
+# sooner where the table is smaller than what has come; of 64 partitions it keeps some 500 segments open.
 _SEGMENT_MS = _HOUR_MS
 _COMPACTED_WITHIN_MS = 6 * _HOUR_MS
 # A submission with its headers, and a dead letter, which adds headers to what it copies.

@@ -99,7 +99,7 @@ def plan_resubmission(job: Job, submission: JobSubmitted | None, choice: Choice,
     group = frozenset() if choice.group is None else _GROUPS[choice.group]
     chosen = [one for one in known if one.standing in group or one.item_id in choice.named]
     reason = _not_to_be_chosen(known, choice) or (None if chosen else _nothing(known, choice))
-    reason = reason or _not_to_be_told_apart(job, choice) or _not_without_a_word(job, known, chosen, choice)
+    reason = reason or _not_to_be_told_apart(job, choice) or _not_without_a_word(job, known, chosen, choice, now)
     if reason is not None:
         return Refusal(reason)
     new_job_id = new_job_id_of(job)
@@ -203,11 +203,15 @@ def _not_to_be_told_apart(job: Job, choice: Choice) -> str | None:
 
 
 def _not_without_a_word(
-    job: Job, known: Sequence[KnownOrder], chosen: Sequence[KnownOrder], choice: Choice
+    job: Job, known: Sequence[KnownOrder], chosen: Sequence[KnownOrder], choice: Choice, now: datetime
 ) -> str | None:
     """Return what would have to be said so that orders are sent that may ship twice."""
     if choice.may_have_shipped:
         return None
+    if _robot_may_be_at_it(job, now) and any(one.standing in _MAY_HAVE_SHIPPED for one in chosen):
+        return (
+            f"the robot may still be at it, until {utc_text(job.deadline)}: wait until then, or say --may-have-shipped"
+        )
     if shipped := [one.item_id for one in chosen if one.standing is Standing.SHIPPED]:
         return f"these were reported as success, --may-have-shipped sends them once more: {_listed(shipped)}"
     unclear = sum(one.standing is Standing.UNCLEAR for one in chosen)
@@ -233,9 +237,13 @@ def _warnings(
         yield f"a job can be resubmitted once, and these stay behind: {_listed(behind)}"
     if choice.new_item_ids or not job.orders:
         yield "who takes the robot's reports has to know the new job and its item ids first (--dry-run prints them)"
-    at_it = job.status is Status.FAILED and job.robot_may_have_received and not job.robot_is_done
-    if at_it and job.deadline is not None and job.deadline > now:
+    if _robot_may_be_at_it(job, now):
         yield f"the robot may still be at the old job, until {utc_text(job.deadline)}"
+
+
+def _robot_may_be_at_it(job: Job, now: datetime) -> bool:
+    at_it = job.status is Status.FAILED and job.robot_may_have_received and not job.robot_is_done
+    return at_it and job.robot_restarted_at is None and job.deadline is not None and job.deadline > now
 
 
 def _listed(item_ids: Iterable[str]) -> str:

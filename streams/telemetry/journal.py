@@ -112,8 +112,13 @@ class Journal:
             self.metrics.completions.labels("amended").inc()
         counts = {"success_count": job.success_count, "error_count": job.error_count}
         left = job.reported(OrderStatus.UNREPORTED)
-        self.metrics.amendments.inc()
-        self.warning(LogEvent.JOB_AMENDED, **ids, status=job.status.value, **counts, unreported=left)
+        self.metrics.amendments.labels(job.status.value).inc()
+        told = {"status": job.status.value, **counts, "unreported": left}
+        if job.status is Status.FAILED:
+            self.warning(LogEvent.JOB_AMENDED, **ids, **told)
+        else:
+            # Where both bridges are used, the reports may come behind the counts.
+            self.info(LogEvent.JOB_AMENDED, **ids, **told)
 
     def _put_off(self, put_off: PutOff, ids: dict[str, Any]) -> None:
         self.metrics.put_off.labels(put_off.reason.value).inc()

@@ -14,23 +14,28 @@ TEXTS_MAX_BYTES = 80_000
 _NAMES_BYTES = 110
 # A character takes at most so many bytes in JSON.
 _CHARACTER_BYTES = 6
+_QUOTES_BYTES = 2
 
 
+# Raw, as in robot_request.py: of a field that comes twice the last value counts, and a type would look at all.
 class _Order(msgspec.Struct):
-    itemId: str  # the name on the wire
+    itemId: msgspec.Raw  # the name on the wire
 
 
-class _Orders(msgspec.Struct):
-    orders: list[_Order]
+class _Submission(msgspec.Struct):
+    orders: msgspec.Raw
 
 
-_orders = msgspec.json.Decoder(_Orders)
+_submissions = msgspec.json.Decoder(_Submission)
+_orders = msgspec.json.Decoder(list[_Order])
+_texts = msgspec.json.Decoder(str)
 _encode = msgspec.json.Encoder().encode
 
 
 def item_ids(payload: bytes) -> tuple[str, ...]:
     """Return the ids of a submission's orders, each once; none if the batch is too large to be followed."""
-    ids = dict.fromkeys(order.itemId for order in _orders.decode(payload).orders)
+    orders = _orders.decode(_submissions.decode(payload).orders)
+    ids = dict.fromkeys(_texts.decode(order.itemId) for order in orders)
     size = sum(len(_encode(item_id)) + _NAMES_BYTES for item_id in ids)
     return tuple(ids) if size <= ITEMS_MAX_BYTES else ()
 
@@ -41,11 +46,16 @@ def cut_to_share(report: OrderResult, orders: Sequence[OrderResult]) -> OrderRes
     The same report is always cut to the same.
     """
     room = TEXTS_MAX_BYTES // max(1, len(orders))
-    kept: list[str | None] = []
-    for text in (report.tracking_number, report.error_type, report.error_message):
-        if text is not None and len(_encode(text)) > room:
-            # Half a number or code would be another one; of a text the beginning tells something.
-            text = text[: room // _CHARACTER_BYTES] if text is report.error_message else None
-        kept.append(text)
-        room -= len(_encode(text or ""))
-    return report._replace(tracking_number=kept[0], error_type=kept[1], error_message=kept[2])
+    number, room = _if_it_fits(report.tracking_number, room)
+    code, room = _if_it_fits(report.error_type, room)
+    words, _ = _if_it_fits(report.error_message, room)
+    if words is None and report.error_message is not None:
+        # Of words the beginning tells something; half a number or code would be another one.
+        words = report.error_message[: max(0, room - _QUOTES_BYTES) // _CHARACTER_BYTES]
+    return report._replace(tracking_number=number, error_type=code, error_message=words)
+
+
+def _if_it_fits(text: str | None, room: int) -> tuple[str | None, int]:
+    """Return a text for which there is room, and what is left of that."""
+    size = 0 if text is None else len(_encode(text))
+    return (text, room - size) if size <= room else (None, room)

@@ -77,11 +77,6 @@ def _record(key: JobKey, report: Mapping[str, Any], at: datetime, clean: Scrub) 
         raise MalformedReportError(explain(error), _valid_id(report.get("itemId"))) from None
 
 
-def _texts(report: Mapping[str, Any], clean: Scrub) -> dict[str, str]:
-    given = {name: report[name] for name in _TEXTS if report.get(name) is not None}
-    return {name: clean(_text(value), _TEXTS[name]) for name, value in given.items()}
-
-
 def _valid_id(value: Any) -> str | None:
     return value if isinstance(value, str) and 1 <= len(value) <= ID_MAX_LENGTH and value.isprintable() else None
 

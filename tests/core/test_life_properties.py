@@ -101,8 +101,10 @@ class Lives(RuleBasedStateMachine):
             assert (job, change.effects) == (before, ())
         if before is not None and before.ended:
             learned = {name: getattr(job, name) for name in ("orders", "success_count", "error_count", "amended_at")}
-            link = None if job is None else job.resubmitted_as
-            assert replace(before, **learned, resubmitted_as=link) == job, "an outcome stays"
+            assert job is not None
+            if isinstance(event, OrderReported) and not before.robot_may_have_received:
+                learned["robot_may_have_received"] = job.robot_may_have_received
+            assert replace(before, **learned, resubmitted_as=job.resubmitted_as) == job, "an outcome stays"
             assert (PublishAmendment() in change.effects) == (job is not before and type(event) is not Resubmitted)
         if isinstance(event, RobotAccepted | CallFailed):
             self.calls_out.discard(event.key)

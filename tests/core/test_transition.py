@@ -555,6 +555,8 @@ def test_the_last_orders_report_completes_the_job_as_a_completion_would(
 def test_of_several_reports_of_an_order_the_first_one_counts() -> None:
     first, _, _ = reported(ACCEPTED, SHIPPED)
     assert reported(first, SHIPPED) == (first, (), IgnoreReason.DUPLICATE)
+    words = SHIPPED._replace(tracking_number=None, error_type="portal", error_message="***")
+    assert reported(first, words) == (first, (), IgnoreReason.DUPLICATE), "whatever is known of the secrets by then"
     for other in (SHIPPED._replace(status=OrderStatus.ERROR), SHIPPED._replace(tracking_number="TN-9")):
         assert reported(first, other) == (first, (), IgnoreReason.DUPLICATE_MISMATCH)
 
@@ -573,15 +575,27 @@ def test_a_batch_with_two_orders_of_one_item_id_is_not_completed_by_reports() ->
     assert (row.status, effects, ignored) == (Status.PROCESSING, (), None)
 
 
-@pytest.mark.parametrize(("status", "may_have", "taken"), [(400, False, True), (409, False, False), (503, True, True)])
-def test_what_is_reported_late_is_told_unless_the_robot_cannot_have_had_the_batch(
-    status: int, may_have: bool, taken: bool
+@pytest.mark.parametrize(
+    ("status", "report", "had_it"),
+    [(400, BROKEN, False), (400, SHIPPED, True), (409, BROKEN, True), (409, SHIPPED, True)],
+)
+def test_a_report_belies_an_outcome_that_says_that_the_robot_never_had_the_batch(
+    status: int, report: OrderResult, had_it: bool
 ) -> None:
-    """It answers 400 only after it has reported every order."""
-    job = replace(FAILED, robot_status=status, robot_may_have_received=may_have)
-    row, effects, ignored = reported(job, BROKEN)
-    assert (effects, ignored) == (((PublishAmendment(),), None) if taken else ((), IgnoreReason.LATE_REPORT))
-    assert (row is job) == (not taken)
+    """It answers 400 only after it has reported every order as failed; nothing else is refused with a report."""
+    job = replace(FAILED, robot_status=status, robot_may_have_received=False)
+    row, effects, ignored = reported(job, report)
+    assert (effects, ignored, row.robot_may_have_received) == ((PublishAmendment(),), None, had_it)
+
+
+@pytest.mark.parametrize("event", [BUSY, NO_CONNECTION])
+def test_a_refusal_is_not_believed_of_a_batch_of_which_an_order_was_reported(event: CallFailed) -> None:
+    """As when something between has sent the request twice: calling again could ship it twice."""
+    row, _, _ = reported(CALLED, SHIPPED)
+    failed, effects, _ = transition(row, event, NOW, PATIENT)
+    assert failed is not None
+    assert (failed.status, failed.robot_may_have_received, effects) == (Status.FAILED, True, (PublishOutcome(),))
+    assert failed.orders == row.orders
 
 
 def test_of_several_late_completions_the_first_one_counts() -> None:

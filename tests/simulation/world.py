@@ -363,7 +363,8 @@ class World:
                 self.told.add(task)
                 task.add_done_callback(self.told.discard)
         if self.rng.random() < 0.05:
-            # A bridge of one's own is there as well, and has counted wrong.
+            # A bridge of one's own is there as well, and has counted wrong, and too early.
+            self.doubtful.add(key.job_id)
             self.complete(key, self.rng.randint(0, 3), 0)
 
     async def _report(self, key: JobKey, item: str, status: str) -> None:

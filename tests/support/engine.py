@@ -47,6 +47,11 @@ def max_bytes() -> dict[str, int]:
     return {spec.name: int(spec.config.get("max.message.bytes", DEFAULT_MAX_BYTES)) for spec in specs}
 
 
+NOT_FOLLOWED = Callback("https://app.example/api/webhooks/robot-callback", "callback-secret")
+# The robot reports to an address of each job, so that batches are followed order by order.
+FOLLOWED = Callback("https://bridge.example/{workspaceId}/{jobId}", "callback-secret", per_job=True)
+
+
 def rules_of(**changed: Any) -> Rules:
     """Return what a worker goes by, some of it changed."""
     rules = Rules(
@@ -56,7 +61,7 @@ def rules_of(**changed: Any) -> Rules:
         jobs_per_workspace=1,
         call_slots=32,
         deadlines=DEADLINES,
-        callback=Callback("https://app.example/api/webhooks/robot-callback", "callback-secret"),
+        callback=NOT_FOLLOWED,
         max_bytes=max_bytes(),
     )
     return replace(rules, **changed)
@@ -122,7 +127,7 @@ class _CheckedLog:
 class Engine:
     """Works off what is written, at one instant; each call is answered and its job completed at once."""
 
-    def __init__(self, partitions: int, deadlines: Deadlines, now: datetime) -> None:
+    def __init__(self, partitions: int, deadlines: Deadlines, now: datetime, callback: Callback = NOT_FOLLOWED) -> None:
         self._now = now
         self._partitions = partitions
         self.broker = SimulatedBroker(partitions, lambda: now)
@@ -130,7 +135,12 @@ class Engine:
         self._delivered: dict[TopicPartition, int] = defaultdict(int)
         self.ledgers: list[Ledger] = []
         self._rules = rules_of(
-            worker_id="w" * 264, partitions=partitions, jobs_per_workspace=0, call_slots=10**9, deadlines=deadlines
+            worker_id="w" * 264,
+            partitions=partitions,
+            jobs_per_workspace=0,
+            call_slots=10**9,
+            deadlines=deadlines,
+            callback=callback,
         )
         shared = shared_by(self._rules, SimulatedReader(self.broker, self._io), self._call)
         for number in range(partitions):

@@ -447,11 +447,13 @@ def twins(maker: Maker) -> list[Hostile]:
 
 
 def doubled_names(maker: Maker) -> list[Hostile]:
-    """Write the ids twice: the last ones count, for the placement too."""
-    key = maker.key()
+    """Write the ids twice: the last ones count, for the placement too, and whatever the first ones are."""
+    key, item = maker.key(), maker.key()
     value = encode({**maker.fields(Topic.SUBMITTED, key)})
+    items = encode({**maker.fields(Topic.SUBMITTED, item)}).replace(b'"itemId"', b'"itemId": 7, "itemId"')
     return [
         maker.job("ids twice", key, value=b'{"jobId": "first", "workspaceId": 7, "orders": 7, ' + value[1:]),
+        maker.job("item ids twice", item, value=items),
         maker.job("escaped name", other := maker.key(), value=_escaped_name(maker, other)),
     ]
 
@@ -509,9 +511,10 @@ def reports(maker: Maker) -> list[Hostile]:
     """Write reports of nobody's job, and of jobs whose orders nobody follows."""
     about = [(maker.key(), DeadLetterReason.UNKNOWN_JOB)]
     about += [(key, DeadLetterReason.UNKNOWN_ITEM) for key, _ in maker.settled.completed]
-    about += [(key, DeadLetterReason.LATE_REPORT) for key in maker.settled.failed]
+    about += [(key, DeadLetterReason.UNKNOWN_ITEM) for key in maker.settled.failed]
     key, reason = maker.random.choice(about)
-    value = encode(maker.fields(Topic.ORDER_REPORTED, key) | {"trackingNumber": "x" * 100, "more": [{}]})
+    odd = {"itemId": "of no order", "trackingNumber": "x" * 100, "more": [{}]}
+    value = encode(maker.fields(Topic.ORDER_REPORTED, key) | odd)
     letters = frozenset({reason})
     return [maker.record(f"report: {reason}", Topic.ORDER_REPORTED, value, maker.home(key), letters=letters)]
 

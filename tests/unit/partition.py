@@ -15,11 +15,10 @@ from streams.telemetry.journal import Journal
 from streams.telemetry.metrics import Metrics
 from streams.wire.placement import partition_of
 from streams.wire.records import NewRecord
-from streams.wire.robot_request import Callback
 from streams.wire.rows import encode_row, row_key
 from tests.core.builders import DEADLINES, NOW
 from tests.simulation.broker import Entry, SimulatedBroker, SimulatedPartitionLog, SimulatedReader
-from tests.support.engine import APP, rules_of
+from tests.support.engine import APP, FOLLOWED, rules_of
 from tests.unit.builders import completion, encoded
 
 PAUSE = DEADLINES.workspace_pause
@@ -33,8 +32,6 @@ STRANGER = next(f"w{n}" for n in range(100) if partition_of(f"w{n}", PARTITIONS)
 
 
 FAR = timedelta(days=1)
-# The robot reports to an address of each job, so that batches are followed order by order.
-FOLLOWED = Callback("https://bridge.example/{workspaceId}/{jobId}", "callback-secret", per_job=True)
 
 
 def key_of(job_id: str) -> JobKey:

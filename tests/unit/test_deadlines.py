@@ -52,6 +52,7 @@ class Scene:
     partition: int = HOME
     now: datetime = NOW
     deadline: datetime = NOW + timedelta(minutes=1)
+    followed: bool = False
     reported: list[Any] = field(default_factory=list)
     decided: list[Any] = field(default_factory=list)
 
@@ -78,6 +79,9 @@ class Scene:
 
     def deadline_of(self, _key: JobKey) -> datetime:
         return self.deadline
+
+    def follows(self, _key: JobKey) -> bool:
+        return self.followed
 
     def take_due(self, _now: object) -> list[JobKey]:
         return []
@@ -168,3 +172,18 @@ async def test_an_answer_that_cannot_have_been_reported_yet_does_not_wait() -> N
         scene.scan.take_answer(HOME, answer)
     assert scene.reported == [RobotAccepted(KEY, NOW), refused]
     assert not scene.scan.collect(NOW)
+
+
+async def test_a_refusal_of_a_batch_that_is_followed_waits_for_what_was_reported_of_it() -> None:
+    """A robot that can do nothing reports every order and answers 400; and a report belies a 409."""
+    scene = Scene(followed=True)
+    for refused in (CallFailed(KEY, FailureReason.ROBOT_REJECTED, "no", False, status) for status in (400, 409)):
+        scene.broker.append(NewRecord(Topic.ORDER_REPORTED, HOME, None, b"{}"))
+        scene.scan.take_answer(HOME, refused)
+        assert scene.reported == []
+        assert scene.scan.collect(NOW)
+        waits = await still_waits(scene.scan.decide())
+        assert scene.decided == []
+        scene.applied += 1
+        await waits
+        assert scene.decided.pop() == refused

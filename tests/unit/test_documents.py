@@ -196,7 +196,7 @@ def test_a_log_event_is_documented_with_the_level_at_which_it_is_written() -> No
             written.setdefault(LogEvent[name], set()).add(level)
     for row in OPERATING.table("`event`"):
         (event,) = codes(row[0])
-        others = {level for level in ("info", "warning", "critical") if f"a {level}" in row[2]}
+        others = {level for level in ("info", "warning", "critical") if re.search(rf"\b(a|level) {level}\b", row[2])}
         assert {row[1]} | others == written[event], event
 
 

@@ -18,10 +18,11 @@ from streams.names import DLQ_OF, SOURCE_TOPICS, DeadLetterReason, Topic, change
 from streams.wire.dead_letters import dead_letter
 from streams.wire.outcomes import outcome_record
 from streams.wire.records import Headers, NewRecord
+from streams.wire.robot_request import Callback
 from streams.wire.rows import encode_row, row_key
 from tests.core.builders import COMPLETED, DEADLINES, FAILED, NOW
 from tests.support.account import account
-from tests.support.engine import APP, Engine, assert_producible, batch_of, filled, max_bytes
+from tests.support.engine import APP, FOLLOWED, NOT_FOLLOWED, Engine, assert_producible, batch_of, filled, max_bytes
 from tests.support.hostile import LONG_IDS, PASSWORD, Hostile, Settled, encode, hostile_records, order
 from tests.unit.builders import completion, encoded, payload, record
 
@@ -77,8 +78,11 @@ def written(engine: Engine, hostile: Hostile) -> str:
 
 # The smaller number has every kind too, for those who run this again and again.
 @pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.thorough)])
-async def test_every_hostile_record_meets_its_fate(capsys: pytest.CaptureFixture[str], count: int) -> None:
-    engine = Engine(4, DEADLINES, NOW)
+@pytest.mark.parametrize("callback", [NOT_FOLLOWED, FOLLOWED], ids=["", "followed"])
+async def test_every_hostile_record_meets_its_fate(
+    capsys: pytest.CaptureFixture[str], count: int, callback: Callback
+) -> None:
+    engine = Engine(4, DEADLINES, NOW, callback)
     await engine.open()
     settled = Settled([(JobKey("w", "completed"), 1)], [JobKey("w", "failed")])
     for key, batch in ((settled.completed[0][0], [order()]), (settled.failed[0], [])):
@@ -98,7 +102,7 @@ async def test_every_hostile_record_meets_its_fate(capsys: pytest.CaptureFixture
 @given(st.lists(records, max_size=12))
 @settings(max_examples=300)
 async def test_arbitrary_records_are_accounted_for_and_stop_nothing(hostile: list[NewRecord]) -> None:
-    engine = Engine(PARTITIONS, DEADLINES, NOW)
+    engine = Engine(PARTITIONS, DEADLINES, NOW, FOLLOWED)
     await engine.open()
     for new in hostile:
         engine.broker.append(new)

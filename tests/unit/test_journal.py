@@ -198,12 +198,12 @@ EXAMPLES: dict[str, tuple[Fact, list[Line], Figures]] = {
     "an order is reported late": (
         changed(SHIPPED, TIMED_OUT, replace(TIMED_OUT, orders=FOLLOWED.orders)),
         [reported(1), amended(TIMED_OUT, 1)],
-        {"reports taken": 1, "amendments": 1},
+        {"reports taken": 1, "amendments failed": 1},
     ),
     "it is completed late": (
         changed(BATCH_COMPLETED, TIMED_OUT, COUNTED_LATE),
         [amended(COUNTED_LATE, 2)],
-        {"completions amended": 1, "amendments": 1},
+        {"completions amended": 1, "amendments failed": 1},
     ),
     "its orders are tried again": (
         changed(Resubmitted(KEY, "job-2"), FAILED, RESUBMITTED),

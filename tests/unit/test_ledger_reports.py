@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from schemas.job_submitted import ORDERS_MAX
@@ -25,6 +25,7 @@ from tests.support.engine import APP
 from tests.unit.builders import PASSWORD, encoded
 from tests.unit.partition import HERE, Partition, opened
 
+LONGEST = (TRACKING_NUMBER_MAX_LENGTH, ERROR_TYPE_MAX_LENGTH, ERROR_MESSAGE_MAX_LENGTH)
 ORDERS = [{"itemId": f"i{nth}", "orderId": f"o{nth}", "pedidoInput": {}} for nth in (1, 2)]
 LATE = timedelta(hours=2)
 
@@ -169,10 +170,22 @@ async def test_of_a_report_whose_jobs_secrets_are_gone_the_words_are_left_out_an
     await partition.move()
     # A reader is not shown it any more.
     submission.state = State.ABORTED
-    report(partition, "i1", trackingNumber="TN-1", errorMessage=f"{PASSWORD} is wrong")
+    report(partition, "i1", trackingNumber="SIM7300000001", errorType="portal", errorMessage=f"{PASSWORD} is wrong")
+    report(partition, "i2", trackingNumber=PASSWORD, errorType=PASSWORD)
+    partition.answers = 1
     await partition.work()
-    order = partition.job("job").orders[0]
-    assert (order.tracking_number, order.error_message) == ("TN-1", "***")
+    first, second = partition.job("job").orders
+    assert first[2:] == ("SIM7300000001", "portal", "***")
+    assert second[2:] == (None, None, None)
+
+
+@pytest.mark.parametrize("name", ["trackingNumber", "errorType"])
+async def test_a_number_or_code_that_the_bridge_has_cut_is_left_out(name: str) -> None:
+    partition = await called()
+    most = TRACKING_NUMBER_MAX_LENGTH if name == "trackingNumber" else ERROR_TYPE_MAX_LENGTH
+    report(partition, "i1", **{name: f"{'x' * most}{PASSWORD}"[-most - 3 : -3]})
+    await partition.work()
+    assert partition.job("job").orders[0][2:] == (None, None, None)
 
 
 async def test_a_report_without_words_needs_no_secrets() -> None:
@@ -264,31 +277,33 @@ async def test_a_job_that_is_forgotten_keeps_nobody_from_trying_its_orders_again
 
 # Bounds
 
-texts = st.sampled_from(["x", "ñ", "😀", "\x01", '"'])
+characters = st.sampled_from(["x", "ñ", "😀", "\x01", '"'])
 
 
-def followed(count: int, length: int, character: str) -> tuple[Job, OrderResult]:
-    """Return a job with so many orders as are followed, and the largest report of one."""
+def followed(count: int, length: int, character: str, lengths: tuple[int, int, int]) -> Job:
+    """Return a job with so many orders as are followed, all of them reported with texts of these lengths."""
     orders = [{"itemId": f"{nth}".ljust(length, character), "orderId": "o", "pedidoInput": {}} for nth in range(count)]
     ids = item_ids(encoded(orders=orders))
-    largest = OrderResult(
-        "",
-        OrderStatus.ERROR,
-        character * TRACKING_NUMBER_MAX_LENGTH,
-        character * ERROR_TYPE_MAX_LENGTH,
-        character * ERROR_MESSAGE_MAX_LENGTH,
-    )
+    number, code, words = (character * length or None for length in lengths)
     orders_of = tuple(OrderResult(item_id) for item_id in ids)
-    kept = tuple(cut_to_share(largest._replace(item_id=item_id), orders_of) for item_id in ids)
+    reports = (OrderResult(item_id, OrderStatus.ERROR, number, code, words) for item_id in ids)
+    kept = tuple(cut_to_share(report, orders_of) for report in reports)
     more: dict[str, Any] = {"order_count": count, "orders": kept, "error": "\x01" * 2048, "amended_at": NOW}
-    return replace(FAILED, **more), largest
+    return replace(FAILED, **more)
 
 
-@given(st.sampled_from([1, 2, 50, 100, 500, 1000, 1300, ORDERS_MAX]), st.integers(5, 200), texts)
+@given(
+    st.sampled_from([1, 2, 50, 100, 500, 1000, 1300, ORDERS_MAX]),
+    st.integers(5, 200),
+    characters,
+    st.tuples(*(st.integers(0, most) for most in LONGEST)),
+)
+@example(1000, 36, "x", (78, 0, 400))
+@example(500, 36, "\x01", LONGEST)
 def test_row_outcome_and_amendment_of_a_batch_that_is_followed_fit_in_every_topic(
-    count: int, length: int, character: str
+    count: int, length: int, character: str, lengths: tuple[int, int, int]
 ) -> None:
-    job, _ = followed(count, length, character)
+    job = followed(count, length, character, lengths)
     assert decode_row(encode_row(job)) == job
     for size in (
         len(encode_row(job)),
@@ -299,8 +314,8 @@ def test_row_outcome_and_amendment_of_a_batch_that_is_followed_fit_in_every_topi
 
 
 def test_a_batch_of_the_size_that_is_seen_keeps_every_word() -> None:
-    job, largest = followed(50, 36, "x")
-    assert {order[1:] for order in job.orders} == {largest[1:]}
+    job = followed(50, 36, "x", LONGEST)
+    assert {tuple(map(len, filter(None, order[2:]))) for order in job.orders} == {LONGEST}
 
 
 def test_of_a_very_large_batch_numbers_are_kept_whole_and_words_are_cut() -> None:

@@ -494,3 +494,25 @@ def test_with_the_longest_durations_every_deadline_of_the_largest_submission_is_
     deadlines = load_settings(WorkerSettings).deadlines
     deadline = deadlines.after_claim(NOW + deadlines.retention, most_orders)
     assert deadline + deadlines.workspace_pause > NOW
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "https://bridge.example/{jobId}/{workspaceId}",
+        "https://bridge.example/{workspaceId}{jobId}",
+        "https://bridge.example/{workspaceId}/{jobId}/",
+        "https://bridge.example/{workspaceId}/{jobId}/{workspaceId}/{jobId}",
+        "https://{workspaceId}.example/{workspaceId}/{jobId}",
+        "https://bridge.example/callback",
+        "ftp://bridge.example/{workspaceId}/{jobId}",
+        "https://user:password@bridge.example/{workspaceId}/{jobId}",
+        "/{workspaceId}/{jobId}",
+    ],
+)
+def test_a_callback_address_that_no_bridge_could_read_is_refused(
+    monkeypatch: pytest.MonkeyPatch, template: str
+) -> None:
+    monkeypatch.setenv("ROBOT_ORCHESTRATOR_CALLBACK_URL", template)
+    with pytest.raises(SettingsError, match="ROBOT_ORCHESTRATOR_CALLBACK_URL"):
+        load_settings(WorkerSettings)

@@ -11,7 +11,7 @@ from streams.engine.ports import Reading, UnreadableError
 from streams.engine.rules import WatchdogLimits
 from streams.engine.runtime import Runtime, Supervisor
 from streams.engine.watchdog import LostMembershipError, MovedBrokersError, StuckPartitionError, Watchdog
-from streams.names import Topic
+from streams.names import SOURCE_TOPICS, Topic
 from streams.telemetry.journal import Journal
 from streams.telemetry.metrics import Metrics
 from streams.wire.records import SourceRecord, TopicPartition
@@ -38,6 +38,7 @@ class Worker:
     records: list[SourceRecord] = field(default_factory=list)
     undecided: int = 1_000
     joined: bool = True
+    lacks: set[str] = field(default_factory=set)
     reachable: bool = True
     moved: bool = False
     now: datetime = NOW
@@ -111,6 +112,14 @@ async def test_a_partition_that_moves_is_left_alone() -> None:
         worker.done += 1
         worker.committed += 1
         await worker.look_after(LIMITS.stuck_after / 2)
+        assert worker.watchdog.partitions_move
+
+
+async def test_a_source_that_is_read_elsewhere_for_now_ends_nobody() -> None:
+    """As the reports are while a release without them is in the group."""
+    worker = Worker(end=6, records=[at(5)], lacks={*SOURCE_TOPICS})
+    for _ in range(3):
+        await worker.look_after(LIMITS.stuck_after)
         assert worker.watchdog.partitions_move
 
 
