@@ -248,7 +248,11 @@ def nothing_amended(patch: pytest.MonkeyPatch) -> None:
 
 def words_not_scrubbed(patch: pytest.MonkeyPatch) -> None:
     """What the robot says of an order is passed on as it came."""
-    patch.setattr(Submissions, "scrubbed", lambda _self, _key, report: report)
+
+    async def as_it_came(_self: Submissions, _job: Job, report: OrderResult) -> OrderResult:
+        return report
+
+    patch.setattr(Submissions, "scrubbed", as_it_came)
 
 
 def reports_credited_to_another_job(patch: pytest.MonkeyPatch) -> None:
