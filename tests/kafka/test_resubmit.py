@@ -10,13 +10,14 @@ from typing import Any, cast
 
 import pytest
 import pytest_asyncio
+import typer
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from typer.testing import CliRunner
 
 from schemas import JobCompleted, JobFailed
 from streams import jobs_cli
 from streams.cli import cli
-from streams.core.job import Job, JobKey, Source
+from streams.core.job import Job, JobKey, OrderStatus, Source
 from streams.dev.robot import Fate
 from streams.names import Topic, changelog_topic
 from streams.operate import stored_job
@@ -249,6 +250,27 @@ async def test_who_sits_at_a_terminal_is_asked_and_may_say_no(
     yes = await asyncio.to_thread(command.invoke, cli, arguments, input="y\n")
     assert yes.exit_code == 0, yes.stderr
     assert sum(await submitted_ends(working)) == sum(before) + 1
+
+
+async def test_what_was_reported_while_somebody_was_asked_is_looked_at(
+    working: Scene, command: CliRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payload = await half_done(working)
+    arguments = ["jobs", "resubmit", payload["jobId"], "--workspace", payload["workspaceId"]]
+    before, loop = await submitted_ends(working), asyncio.get_running_loop()
+    key = JobKey(payload["workspaceId"], payload["jobId"])
+    found = await find_job(settings_of(working), key)
+    assert found is not None
+    shipped = tuple(order._replace(status=OrderStatus.SUCCESS) for order in found.job.orders)
+
+    def report_and_say_yes(*_args: Any, **_options: Any) -> None:
+        row = write_row(working, key, replace(found.job, orders=shipped))
+        asyncio.run_coroutine_threadsafe(row, loop).result()
+
+    monkeypatch.setattr(jobs_cli, "somebody_is_there", lambda: True)
+    monkeypatch.setattr(typer, "confirm", report_and_say_yes)
+    late = await asyncio.to_thread(command.invoke, cli, arguments)
+    assert (late.exit_code, await submitted_ends(working)) == (1, before)
 
 
 # What the table says

@@ -11,9 +11,10 @@ from streams.core.events import BatchLost, Event
 from streams.core.job import JobKey
 from streams.engine.partitions import Partitions
 from streams.engine.runtime import Runtime, Supervisor
+from streams.names import SOURCE_TOPICS, Topic
 from streams.telemetry.journal import Journal
 from streams.telemetry.metrics import Metrics
-from streams.wire.records import SourceRecord
+from streams.wire.records import SourceRecord, TopicPartition
 from tests.core.builders import NOW
 from tests.unit.builders import record
 
@@ -28,6 +29,7 @@ class SlowLedger:
         self.opening = False
         self.closed = False
         self.may_open = asyncio.Event()
+        self.lacks: set[str] = set()
         self.delivered: list[SourceRecord] = []
         self.told: list[Event] = []
         # When the robot accepted a batch of it, if it did.
@@ -109,6 +111,13 @@ async def test_nothing_is_opened_for_an_assignment_that_is_over(scene: Scene) ->
     await scene.partitions.assign({1}, generation=3)
     await turn()
     assert scene.made[-1].opening
+
+
+async def test_a_partition_knows_which_of_its_sources_are_read_elsewhere_until_they_are_not(scene: Scene) -> None:
+    here = {TopicPartition(topic, number) for topic in SOURCE_TOPICS for number in (0, 1)}
+    for generation, elsewhere in ((1, TopicPartition(Topic.ORDER_REPORTED, 1)), (2, None)):
+        await scene.partitions.assign({0, 1}, generation, here - {elsewhere})
+        assert [each.lacks for each in scene.made] == [set(), {elsewhere.topic} if elsewhere else set()]
 
 
 async def test_a_record_of_a_partition_that_has_moved_away_is_left_to_its_owner(scene: Scene) -> None:

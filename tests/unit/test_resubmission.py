@@ -16,6 +16,7 @@ from streams.core.job import FailureReason, Job, OrderResult, OrderStatus, Statu
 from streams.operate.resubmission import (
     Choice,
     Group,
+    KnownOrder,
     Plan,
     Refusal,
     Standing,
@@ -446,3 +447,18 @@ def test_one_job_is_never_resubmitted_under_two_ids(row: tuple[Job, list[str]], 
     job, items = row
     plans = [decide(job, choice, items) for choice in (one, other)]
     assert len({plan.new_job_id for plan in plans if isinstance(plan, Plan)}) <= 1
+
+
+def test_what_the_robot_may_still_ship_is_not_sent_again_before_the_deadline_though_it_is_named() -> None:
+    job = followed(success("a"), error("b"), unreported("c"), deadline=NOW + timedelta(minutes=5))
+    reason = "the robot may still be at it, until 2026-01-31T13:05:00.000Z: wait until then, or say --may-have-shipped"
+    assert refused(job, choose("c")) == reason
+    assert [order.item_id for order in chosen(job, choose("b"))] == ["b"], "of that one it is known that it failed"
+    assert [order.item_id for order in chosen(job, choose("c", may_have_shipped=True))] == ["c"]
+    assert [order.item_id for order in chosen(replace(job, deadline=NOW), choose("c"))] == ["c"]
+
+
+def chosen(job: Job, choice: Choice) -> Sequence[KnownOrder]:
+    plan = decide(job, choice)
+    assert isinstance(plan, Plan), plan
+    return plan.orders
