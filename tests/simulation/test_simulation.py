@@ -18,7 +18,7 @@ SHARE = 25
 # By then each mutation had shown itself, with room to spare.
 SEEDS_TO_FIND_A_MUTATION = 2000
 # The seeds with which they did, when somebody last looked. They come first, only to save time.
-SHOWN_BEFORE = (155, 130, 89, 67, 54, 50, 46, 42, 38, 31, 19, 17, 13, 11, 10, 9, 5, 4, 3, 2, 1, 0)
+SHOWN_BEFORE = (0, 5, 34, 38, 29, 90, 1, 2, 3, 4, 9, 10, 11, 13, 17, 19, 31, 42, 46, 50, 54, 67, 89, 130, 155)
 
 
 @pytest.fixture(autouse=True)
