@@ -12,10 +12,19 @@ from tests.chaos.round import run_round
 LOAD_SECONDS = 10.0
 
 
-def plan(seed: int, *faults: tuple[float, str]) -> Plan:
+def plan(seed: int, *faults: tuple[float, str], followed: bool) -> Plan:
     drawn = draw(seed, SINGLE, CLUSTER, load_seconds=LOAD_SECONDS)
     return replace(
-        drawn, brokers=1, workers=2, jobs=150, workspaces=100, backlog=False, session_seconds=3.0, faults=faults
+        drawn,
+        brokers=1,
+        workers=2,
+        jobs=150,
+        workspaces=100,
+        backlog=False,
+        session_seconds=3.0,
+        patience_seconds=20.0,
+        followed=followed,
+        faults=faults,
     )
 
 
@@ -23,8 +32,13 @@ def plan(seed: int, *faults: tuple[float, str]) -> Plan:
 @pytest.mark.parametrize(
     "wanted",
     [
-        plan(1, (1.0, "worker_joins"), (3.0, "kill_worker"), (5.0, "stop_worker"), (7.0, "broker_killed")),
-        plan(2, (1.0, "kafka_stalled"), (3.0, "robot_cut"), (5.0, "changelog_refused"), (7.0, "offsets_deleted")),
+        plan(
+            1, (1.0, "bridge_killed"), (3.0, "kill_worker"), (5.0, "stop_worker"), (7.0, "broker_killed"), followed=True
+        ),
+        plan(
+            *(2, (1.0, "kafka_stalled"), (3.0, "robot_cut"), (5.0, "changelog_refused"), (7.0, "offsets_deleted")),
+            followed=False,
+        ),
     ],
     ids=lambda wanted: "+".join(name for _, name in wanted.faults),
 )
