@@ -15,7 +15,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from schemas import VALUE_MODELS, DeadLetterHeaders
 
-CONTRACT_VERSION: Final = "1.0.0"
+CONTRACT_VERSION: Final = "1.1.0"
 """Of the contract, not of the program: the major number rises when an old consumer would break."""
 
 HERE: Final = Path(__file__).parent

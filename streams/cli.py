@@ -13,10 +13,9 @@ import typer
 
 from streams.jobs_cli import jobs_cli
 from streams.settings import BridgeSettings, SettingsError, WorkerSettings, effective
-from streams.terminal import fail, kafka_settings, run_on_kafka, settings_of, tell, warn_of_unknown_variables
+from streams.terminal import ToDev, fail, kafka_settings, run_on_kafka, settings_of, tell, warn_of_unknown_variables
 from streams.version import DISTRIBUTION, version
 
-_TO_DEV = Annotated[bool, typer.Option("--dev", help="On the Kafka of the dev that runs, whatever is exported.")]
 _EVERY = Annotated[int, typer.Option(metavar="N", min=0, help="One job in N, on average; 0 for none.")]
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
@@ -113,7 +112,7 @@ def submit(
     source: Annotated[
         str, typer.Argument(metavar="FILE|-", help="A JSON file; or - for JSON lines from standard input.")
     ],
-    to_dev: _TO_DEV = False,
+    to_dev: ToDev = False,
 ) -> None:
     """Publish jobs and print their ids, one a line.
 
@@ -231,7 +230,7 @@ def create(
 
 
 @topics_cli.command("check")
-def check(to_dev: _TO_DEV = False) -> None:
+def check(to_dev: ToDev = False) -> None:
     """Check that all topics are there with one partition count, and with the settings that the promises need."""
     from streams.kafka.topics import check_topics, describe
 

@@ -11,7 +11,7 @@ from streams.core.job import JobKey
 from streams.names import OUTCOME_TOPICS
 from streams.operate.resubmission import Choice, Group, KnownOrder, Standing
 from streams.settings import KafkaSettings
-from streams.terminal import fail, kafka_settings, run_on_kafka, tell
+from streams.terminal import ToDev, fail, kafka_settings, run_on_kafka, tell
 
 if TYPE_CHECKING:
     from streams.operate.resubmit import Prepared
@@ -47,6 +47,7 @@ def resubmit(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, and send nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    to_dev: ToDev = False,
 ) -> None:
     """Try orders of a job that has ended again, as a new job that is linked to it.
 
@@ -63,7 +64,7 @@ def resubmit(
         new_item_ids=new_item_ids,
         may_have_shipped=may_have_shipped,
     )
-    settings = kafka_settings()
+    settings = kafka_settings(to_dev)
     prepared = _prepared(settings, JobKey(workspace, job), choice)
     if not as_json:
         typer.echo("\n".join(map(_printable, _lines(prepared))))

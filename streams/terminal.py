@@ -3,13 +3,14 @@
 import asyncio
 import logging
 from collections.abc import Coroutine
-from typing import Any, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 
 from streams.settings import KafkaSettings, Kind, SettingsError, load_settings, unknown_variables, variable_of
 
 T = TypeVar("T")
+ToDev = Annotated[bool, typer.Option("--dev", help="On the Kafka of the dev that runs, whatever is exported.")]
 
 
 def tell(problem: object) -> None:

@@ -55,7 +55,10 @@ def report(
     for violation in violations:
         console.print(f"  [red]✗[/] {escape(str(violation))}")
     if not violations:
-        console.print("  [green]✓[/] no batch was handed to the robot twice, each job has exactly one outcome")
+        console.print(
+            "  [green]✓[/] no batch was handed to the robot twice: only calls that it refused were made again"
+        )
+        console.print("  [green]✓[/] each job has exactly one outcome")
         console.print("  [green]✓[/] every record is accounted for, and no secret is where it must not be")
     return not surprises and not violations
 

@@ -236,7 +236,7 @@ def _warnings(
     if behind := [one.item_id for one in left]:
         yield f"a job can be resubmitted once, and these stay behind: {_listed(behind)}"
     if choice.new_item_ids or not job.orders:
-        yield "who takes the robot's reports has to know the new job and its item ids first (--dry-run prints them)"
+        yield "a bridge of your own has to know the new job and its item ids first (--dry-run prints them)"
     if _robot_may_be_at_it(job, now):
         yield f"the robot may still be at the old job, until {utc_text(job.deadline)}"
 

@@ -305,7 +305,7 @@ def test_what_stays_behind_and_what_may_ship_twice_is_said() -> None:
 
 
 def test_that_the_reports_taker_must_know_the_new_ids_is_said() -> None:
-    told = "who takes the robot's reports has to know the new job and its item ids first (--dry-run prints them)"
+    told = "a bridge of your own has to know the new job and its item ids first (--dry-run prints them)"
     assert warnings(NEVER_HAD, Choice(group=Group.ALL)) == [told]
     assert warnings(followed(success("a"), error("b"), error("c")), Choice(new_item_ids=True)) == [told]
 
