@@ -162,24 +162,25 @@ def _completed(job: Job, success_count: int, error_count: int, now: datetime) ->
 
 
 def _report(job: Job, event: OrderReported, now: datetime, _deadlines: Deadlines) -> Result:
-    result = _take_report(job, event.order)
-    if result.row is None or result.ignored is not None or not result.row.every_order_reported:
-        return result
-    row = result.row
+    row = _with_report(job, event.order)
+    if isinstance(row, IgnoreReason):
+        return Result(job, ignored=row)
+    if not row.every_order_reported:
+        return Result(row)
     return _completed(row, row.reported(OrderStatus.SUCCESS), row.reported(OrderStatus.ERROR), now)
 
 
-def _take_report(job: Job, report: OrderResult) -> Result:
-    """Write a report down with its order. Of several reports of an order the first one counts."""
+def _with_report(job: Job, report: OrderResult) -> Job | IgnoreReason:
+    """Write a report down with its order, or say why not. Of several reports of an order the first one counts."""
     nth = next((nth for nth, order in enumerate(job.orders) if order.item_id == report.item_id), None)
     if nth is None:
-        return Result(job, ignored=IgnoreReason.UNKNOWN_ITEM)
+        return IgnoreReason.UNKNOWN_ITEM
     order = job.orders[nth]
     if order.status is not OrderStatus.UNREPORTED:
         # The words may differ: they are scrubbed by what is known of the secrets at the time.
         same = order.status is report.status and report.tracking_number in (None, order.tracking_number)
-        return Result(job, ignored=IgnoreReason.DUPLICATE if same else IgnoreReason.DUPLICATE_MISMATCH)
-    return Result(replace(job, orders=(*job.orders[:nth], report, *job.orders[nth + 1 :])))
+        return IgnoreReason.DUPLICATE if same else IgnoreReason.DUPLICATE_MISMATCH
+    return replace(job, orders=(*job.orders[:nth], report, *job.orders[nth + 1 :]))
 
 
 def _fail(
@@ -269,12 +270,12 @@ def _completed_late(job: Job, event: BatchCompleted, now: datetime, deadlines: D
 
 def _report_late(job: Job, event: OrderReported, now: datetime, _deadlines: Deadlines) -> Result:
     """Take a report of a job that has had its outcome; that stays, and what is known by now is told."""
-    result = _take_report(job, event.order)
-    if result.row is None or result.ignored is not None:
-        return result
+    row = _with_report(job, event.order)
+    if isinstance(row, IgnoreReason):
+        return Result(job, ignored=row)
     # Whatever the outcome says: who is about to send its orders again should know.
     had_it = event.order.status is OrderStatus.SUCCESS or not _reported_before_it_refused(job)
-    return _amended(replace(result.row, robot_may_have_received=had_it or job.robot_may_have_received), now)
+    return _amended(replace(row, robot_may_have_received=had_it or job.robot_may_have_received), now)
 
 
 def _reported_before_it_refused(job: Job) -> bool:

@@ -1,10 +1,8 @@
 """What became of the reports of single orders: each is in its job's outcome, in an amendment, or a dead letter."""
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -35,7 +33,7 @@ def check_reports(history: History) -> Iterator[Violation]:
             continue
         if key is None or report is None:
             yield Violation(ViolationKind.UNACCOUNTED, position(record), "no report, and not dead-lettered")
-        elif (report.itemId, report.status, report.trackingNumber) not in shown[key]:
+        elif (report.itemId, report.status, report.trackingNumber) not in shown.get(key, ()):
             yield Violation(ViolationKind.UNACCOUNTED, position(record), "told nowhere, and not dead-lettered")
     yield from _timed_out(history, told_at)
 
@@ -61,12 +59,12 @@ def _read(record: SourceRecord) -> OrderReported | None:
 
 def _shown(history: History) -> dict[JobKey, set[_Shown]]:
     """Return what the outcomes and amendments of each job say of its orders."""
-    found: dict[JobKey, set[_Shown]] = defaultdict(set)
-    for topic in (*OUTCOME_TOPICS, Topic.AMENDED):
-        for record in history.of(topic):
-            value: dict[str, Any] = json.loads(record.value or b"")
-            orders = value.get("orders") or ()
-            found[JobKey(value["workspaceId"], value["jobId"])] |= {
-                (order["itemId"], order["status"], order.get("trackingNumber")) for order in orders
-            }
-    return found
+    values = history.values(*OUTCOME_TOPICS, Topic.AMENDED)
+    return {
+        key: {
+            (order["itemId"], order["status"], order.get("trackingNumber"))
+            for value in of_job
+            for order in value.get("orders") or ()
+        }
+        for key, of_job in values.items()
+    }

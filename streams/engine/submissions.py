@@ -14,7 +14,7 @@ from streams.engine.ports import LogReader
 from streams.wire.payload import submission_of
 from streams.wire.records import TopicPartition
 from streams.wire.robot_request import Callback, secrets_of
-from streams.wire.scrub import MASK, longest_form, scrubber, surely_holds_none
+from streams.wire.scrub import MASK, scrubber, surely_holds_none, without_cut_end
 
 # Of words that were cut, so much of the end is left out: half of what there can be.
 CUT_OFF = ERROR_MESSAGE_MAX_LENGTH // 2
@@ -114,4 +114,4 @@ def _without_cut_end(words: str | None, secrets: _Secrets) -> str | None:
     masked = secrets.mask(words)
     if words is None or masked is None or len(words) < ERROR_MESSAGE_MAX_LENGTH:
         return masked
-    return masked[: max(0, len(masked) - min(CUT_OFF, longest_form(secrets.texts)))]
+    return without_cut_end(masked, secrets.texts, CUT_OFF)

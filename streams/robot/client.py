@@ -18,7 +18,7 @@ from streams.robot.pages import is_page, page_text
 from streams.settings import WorkerSettings
 from streams.version import DISTRIBUTION, version
 from streams.wire.robot_request import RobotRequest
-from streams.wire.scrub import longest_form, scrub
+from streams.wire.scrub import scrub, without_cut_end
 
 # Time for a health check: a robot that takes longer is not asked for work.
 HEALTH_SECONDS = 5.0
@@ -159,6 +159,5 @@ def _answered(status: int, body: bytes, request: RobotRequest, *, whole: bool) -
         # What was split by tags may be in one piece now.
         text = scrub(page_text(text), request.secrets)
     if not whole:
-        # The cut may run through a secret: nothing that could be its beginning is kept.
-        text = text[: max(0, len(text) - longest_form(request.secrets))]
+        text = without_cut_end(text, request.secrets)
     return Rejected(status, f"Robot service error {status}: {text}"[:ERROR_MAX_LENGTH])

@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
+from prometheus_client import Counter
 
 from streams.core.effects import IgnoreReason
 from streams.core.events import (
@@ -61,13 +62,13 @@ class Journal:
             case RowChanged(event, before, row, at):
                 self._row_changed(event, before, row, at)
             case SubmissionIgnored(key, reason):
-                self._submission_ignored(key, reason)
+                self.info(LogEvent.SUBMISSION_IGNORED, **self._ignored(self.metrics.submissions, key, reason))
             case SubmissionExpired(key):
                 self._submission_expired(key)
             case CompletionIgnored(key, reason):
-                self._completion_ignored(key, reason)
+                self.info(LogEvent.COMPLETION_IGNORED, **self._ignored(self.metrics.completions, key, reason))
             case ReportIgnored(key, reason):
-                self._report_ignored(key, reason)
+                self.info(LogEvent.REPORT_IGNORED, **self._ignored(self.metrics.reports, key, reason))
             case DeadLettered(record, rejection):
                 self._dead_lettered(record, rejection)
             case RecordForwarded(record, target):
@@ -158,21 +159,15 @@ class Journal:
             self.warning(LogEvent.JOB_TIMED_OUT, **ids, deadline=utc_text(job.deadline))
         self.warning(LogEvent.JOB_FAILED, **ids, **details)
 
-    def _submission_ignored(self, key: JobKey, reason: IgnoreReason) -> None:
-        self.metrics.submissions.labels(reason.value).inc()
-        self.info(LogEvent.SUBMISSION_IGNORED, job_id=key.job_id, workspace_id=key.workspace_id, reason=reason.value)
+    @staticmethod
+    def _ignored(counter: Counter, key: JobKey, reason: IgnoreReason) -> dict[str, Any]:
+        """Count a record that has changed nothing; return what its line says."""
+        counter.labels(reason.value).inc()
+        return {"job_id": key.job_id, "workspace_id": key.workspace_id, "reason": reason.value}
 
     def _submission_expired(self, key: JobKey) -> None:
         self.metrics.submissions.labels("expired").inc()
         self.warning(LogEvent.SUBMISSION_IGNORED, job_id=key.job_id, workspace_id=key.workspace_id, reason="expired")
-
-    def _completion_ignored(self, key: JobKey, reason: IgnoreReason) -> None:
-        self.metrics.completions.labels(reason.value).inc()
-        self.info(LogEvent.COMPLETION_IGNORED, job_id=key.job_id, workspace_id=key.workspace_id, reason=reason.value)
-
-    def _report_ignored(self, key: JobKey, reason: IgnoreReason) -> None:
-        self.metrics.reports.labels(reason.value).inc()
-        self.info(LogEvent.REPORT_IGNORED, job_id=key.job_id, workspace_id=key.workspace_id, reason=reason.value)
 
     def _dead_lettered(self, record: SourceRecord, rejection: Rejection) -> None:
         self.metrics.dead_letters.labels(record.topic, rejection.reason.value).inc()

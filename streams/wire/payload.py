@@ -28,7 +28,7 @@ def resubmission(value: bytes, job_id: str, former_job_id: str, items: Mapping[i
 
     `items`: by the place of each of these orders the item id that it is to have.
     """
-    submission: dict[str, object] = dict(_submissions.decode(value))
-    orders = _orders.decode(_submissions.decode(value)["orders"])
+    submission = _submissions.decode(value)
+    orders = _orders.decode(submission["orders"])
     chosen = [{**order, "itemId": items[place]} for place, order in enumerate(orders) if place in items]
-    return msgspec.json.encode(submission | {"jobId": job_id, "resubmissionOf": former_job_id, "orders": chosen})
+    return msgspec.json.encode({**submission, "jobId": job_id, "resubmissionOf": former_job_id, "orders": chosen})

@@ -15,7 +15,7 @@ from schemas.order_reported import (
     OrderReported,
 )
 from streams.core.job import JobKey
-from streams.wire.scrub import longest_form, scrubber
+from streams.wire.scrub import longest_form, scrubber, without_cut_end
 
 REPORT_MAX_BYTES = 64_000
 _TEXTS = {
@@ -97,7 +97,6 @@ def _cleaner(secrets: tuple[str, ...]) -> Scrub:
         looked_through = maximum * _LOOKED_THROUGH + longest
         cut = len(text) > looked_through
         text = scrub(text[:looked_through])
-        # A cut may run through a secret: what could be its beginning is not kept.
-        return (text[: max(0, len(text) - longest)] if cut else text)[:maximum]
+        return (without_cut_end(text, secrets) if cut else text)[:maximum]
 
     return clean

@@ -62,6 +62,15 @@ def surely_holds_none(text: str, secrets: Iterable[str]) -> bool:
     return not any(form.lower() in lower for secret in secrets if secret for form in _unescaped_forms(secret))
 
 
+def without_cut_end(text: str, secrets: Iterable[str], most: int | None = None) -> str:
+    """Return a masked text without what could be the beginning of a secret: it had been cut, maybe through one.
+
+    No more than `most` characters are left out, if that is given.
+    """
+    longest = longest_form(secrets)
+    return text[: max(0, len(text) - (longest if most is None else min(most, longest)))]
+
+
 def longest_form(secrets: Iterable[str]) -> int:
     """Return the length of the longest text that a secret can take."""
     return max((len(secret) * _LONGEST_CHARACTER for secret in secrets), default=0)

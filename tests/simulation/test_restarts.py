@@ -45,6 +45,13 @@ class Scene:
         self.world.publish(Topic.SUBMITTED, KEY, submission(KEY, 1))
         await self.world.until(lambda: self.row is not None and self.row.accepted_at is not None)
 
+    async def lose(self) -> None:
+        """Let the robot be started again in the middle of the batch, and the worker find that out."""
+        await self.begin()
+        await asyncio.sleep(3)
+        self.world.robot.start()
+        await self.until_known(UPTIME_SECONDS + 1)
+
     async def until_known(self, within_seconds: float) -> None:
         async with asyncio.timeout(within_seconds):
             await self.world.until(lambda: self.row is not None and self.row.robot_restarted_at is not None)
@@ -59,10 +66,7 @@ def test_a_restart_is_in_the_row_within_a_minute_and_the_job_waits_for_its_deadl
     scene = Scene()
 
     async def main() -> None:
-        await scene.begin()
-        await asyncio.sleep(3)
-        scene.world.robot.start()
-        await scene.until_known(UPTIME_SECONDS + 1)
+        await scene.lose()
         row = await scene.end(lambda job: job.ended)
         assert row.deadline is not None
         assert row.ended_at is not None
@@ -94,10 +98,7 @@ def test_a_report_that_was_on_its_way_completes_the_job() -> None:
     scene = Scene()
 
     async def main() -> None:
-        await scene.begin()
-        await asyncio.sleep(3)
-        scene.world.robot.start()
-        await scene.until_known(UPTIME_SECONDS + 1)
+        await scene.lose()
         scene.world.publish(Topic.BATCH_COMPLETED, KEY, completion(KEY, 1, 0))
         row = await scene.end(lambda job: job.ended)
         assert row.status is Status.COMPLETED

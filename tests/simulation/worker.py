@@ -12,8 +12,9 @@ from streams.names import SOURCE_TOPICS
 from streams.telemetry.journal import Journal
 from streams.telemetry.metrics import Metrics
 from streams.wire.records import SourceRecord, TopicPartition
-from streams.wire.robot_request import Callback, RobotRequest
+from streams.wire.robot_request import RobotRequest
 from tests.simulation.broker import SimulatedPartitionLog, SimulatedReader
+from tests.support.engine import FOLLOWED, NOT_FOLLOWED
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -22,8 +23,6 @@ TICK_SECONDS = 0.25
 HEARTBEAT_SECONDS = 1.0
 POLL_SECONDS = 0.05
 PAYLOAD_CACHE_BYTES = 2_000
-_NOT_FOLLOWED = Callback("https://app.example/callback", "callback-secret")
-_FOLLOWED = Callback("https://app.example/callback/{workspaceId}/{jobId}", "callback-secret", per_job=True)
 # Few enough that most looks for a gap take several reads.
 READ_OFFSETS = 3
 
@@ -107,7 +106,7 @@ class SimulatedWorker:
             jobs_per_workspace=world.jobs_per_workspace,
             call_slots=concurrency,
             deadlines=world.deadlines,
-            callback=_FOLLOWED if world.plan.followed else _NOT_FOLLOWED,
+            callback=FOLLOWED if world.plan.followed else NOT_FOLLOWED,
             max_bytes=world.max_bytes,
             payload_cache_bytes=PAYLOAD_CACHE_BYTES,
         )
