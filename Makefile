@@ -54,9 +54,9 @@ mutants: setup  ## changes the engine, one thing at a time, and lists what the f
 LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
 	--no-annotate --quiet
 
-lock:  ## renews both locks (needs uv): what production installs, of worker and bridge, and that with everything for tests
+lock:  ## renews both locks (needs uv): what production installs, of worker, bridge and console, and that with everything for tests
 	$(LOCK) --upgrade --extra test --output-file requirements-test.lock
-	$(LOCK) --upgrade --extra bridge --constraints requirements-test.lock --output-file requirements.lock
+	$(LOCK) --upgrade --extra bridge --extra console --constraints requirements-test.lock --output-file requirements.lock
 
 clean:  ## removes what setup built
 	rm -rf $(VENV)
