@@ -36,7 +36,8 @@ async def prepare(settings: KafkaSettings, key: JobKey, choice: Choice, now: dat
     if stored is None:
         raise UnknownJobError
     job, value = stored.job, stored.submission or b""
-    plan = plan_resubmission(job, submission_of(job, value), choice, now)
+    submitted = submission_of(job, value)
+    plan = plan_resubmission(job, None if submitted is None else submitted.orders, choice, now)
     if isinstance(plan, Refusal):
         raise RefusedError(plan.reason)
     try:
