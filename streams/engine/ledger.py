@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import islice
@@ -27,6 +27,7 @@ from streams.core.events import (
 from streams.core.job import Job, JobKey, Status
 from streams.core.table import Change, JobTable
 from streams.engine.claims import CallSlots, Claim, PayloadCache
+from streams.engine.draft import Draft
 from streams.engine.holes import HoleCheck
 from streams.engine.ports import LogReader, PartitionLog, UnreadableError, until_readable
 from streams.engine.rules import Rules
@@ -43,7 +44,6 @@ from streams.names import (
 from streams.telemetry.facts import (
     CompletionIgnored,
     DeadLettered,
-    Fact,
     RecordForwarded,
     ReportIgnored,
     RowChanged,
@@ -62,10 +62,10 @@ from streams.wire.intake import (
     interpret,
 )
 from streams.wire.orders import cut_to_share, item_ids
-from streams.wire.outcomes import amendment_record, outcome_record
+from streams.wire.outcomes import outcome_record
 from streams.wire.placement import partition_of
 from streams.wire.records import NewRecord, SourceRecord, TopicPartition
-from streams.wire.rows import TABLE_MARK, TableError, decode_entry, encode_row, row_key
+from streams.wire.rows import TABLE_MARK, TableError, decode_entry
 
 # One transaction's share of a backlog: enough that its fixed cost disappears, small enough to stay under a second.
 STEP_MAX_ITEMS = 500
@@ -128,18 +128,6 @@ class _Delivered:
     acknowledge: Callable[[], None]
     # Known once a step has begun with it.
     meaning: Meaning | None = None
-
-
-@dataclass(slots=True)
-class _Draft:
-    """One transaction in the making."""
-
-    records: list[NewRecord] = field(default_factory=list)
-    changed: dict[JobKey, Job] = field(default_factory=dict)
-    forgotten: list[JobKey] = field(default_factory=list)
-    amended: dict[JobKey, Job] = field(default_factory=dict)
-    claims: list[Claim] = field(default_factory=list)
-    facts: list[Fact] = field(default_factory=list)
 
 
 class Ledger:
@@ -330,7 +318,7 @@ class Ledger:
             self._stands_back = True
             return False
         now = clock()
-        draft = _Draft()
+        draft = Draft()
         for item in batch:
             if not isinstance(item, _Delivered):
                 self._apply(item, now, draft)
@@ -342,17 +330,12 @@ class Ledger:
         self._admit(payloads, now, draft)
         self._stands_back = not readable
         self._forget(now, draft)
-        for job in draft.amended.values():
-            draft.records.append(amendment_record(job, self.partition, self._rules.app_id))
-        for key, job in draft.changed.items():
-            draft.records.append(NewRecord(self._changelog, self.partition, row_key(key), encode_row(job)))
-        for key in draft.forgotten:
-            draft.records.append(NewRecord(self._changelog, self.partition, row_key(key), None))
-        if not draft.records and now - self._wrote_at > KEEP_ALIVE:
-            draft.records.append(NewRecord(self._changelog, self.partition, CHANGELOG_OPENED_KEY, None))
-        if draft.records:
+        to_write = draft.to_write(self.partition, self._rules.app_id)
+        if not to_write and now - self._wrote_at > KEEP_ALIVE:
+            to_write.append(NewRecord(self._changelog, self.partition, CHANGELOG_OPENED_KEY, None))
+        if to_write:
             try:
-                await self._log.commit(draft.records)
+                await self._log.commit(to_write)
                 self._wrote_at = now
             except BaseException:
                 for _ in draft.claims:
@@ -398,7 +381,7 @@ class Ledger:
                     item.meaning = Apply(OrderReported(key, cut_to_share(order, job.orders)))
         return len(batch)
 
-    def _read(self, record: SourceRecord, meaning: Meaning, now: datetime, draft: _Draft) -> None:
+    def _read(self, record: SourceRecord, meaning: Meaning, now: datetime, draft: Draft) -> None:
         rejection: Rejection | None
         match meaning:
             case Apply(event):
@@ -412,7 +395,7 @@ class Ledger:
         if rejection is not None:
             self._bury(record, rejection, draft)
 
-    def _forward(self, record: SourceRecord, target: int, draft: _Draft) -> Rejection | None:
+    def _forward(self, record: SourceRecord, target: int, draft: Draft) -> Rejection | None:
         """Copy a record to its partition; return why it must become a dead letter instead, if it must."""
         copy = NewRecord(record.topic, target, record.key, record.value, record.headers, record.timestamp)
         if record_size(copy) > self._rules.max_bytes[record.topic]:
@@ -421,7 +404,7 @@ class Ledger:
         draft.facts.append(RecordForwarded(record, target))
         return None
 
-    def _bury(self, record: SourceRecord, rejection: Rejection, draft: _Draft) -> None:
+    def _bury(self, record: SourceRecord, rejection: Rejection, draft: Draft) -> None:
         max_bytes = self._rules.max_bytes[DLQ_OF[Topic(record.topic)]]
         draft.records.append(dead_letter(record, rejection.reason, rejection.message, max_bytes))
         draft.facts.append(DeadLettered(record, rejection))
@@ -432,7 +415,7 @@ class Ledger:
         rejection: Rejection | None,
         record: SourceRecord,
         now: datetime,
-        draft: _Draft,
+        draft: Draft,
     ) -> Rejection | None:
         """Apply what a record says; return why it must become a dead letter, if it must."""
         if not isinstance(event, BatchCompleted | OrderReported) and self._table.get(event.key) is None:
@@ -461,7 +444,7 @@ class Ledger:
         return rejection or _LETTER_OF.get(ignored)
 
     def _resubmit(
-        self, event: JobSubmitted, now: datetime, draft: _Draft
+        self, event: JobSubmitted, now: datetime, draft: Draft
     ) -> tuple[InvalidSubmission, Rejection] | None:
         """Note with a job that its orders are tried again; return why they must not be, if they must not."""
         if event.resubmission_of is None:
@@ -474,7 +457,7 @@ class Ledger:
         invalid = InvalidSubmission(event.key, event.submitted_at, event.source, why)
         return invalid, Rejection(DeadLetterReason.INVALID, why)
 
-    def _apply(self, event: Event, now: datetime, draft: _Draft) -> Change:
+    def _apply(self, event: Event, now: datetime, draft: Draft) -> Change:
         """Let an event change the table, and draft what must be written for it."""
         change = self._table.apply(event, now)
         if (row := change.row) is not None:
@@ -525,7 +508,7 @@ class Ledger:
             payloads[key] = payload
         return payloads, True
 
-    def _admit(self, payloads: Mapping[JobKey, bytes | None], now: datetime, draft: _Draft) -> None:
+    def _admit(self, payloads: Mapping[JobKey, bytes | None], now: datetime, draft: Draft) -> None:
         """Claim the jobs whose turn it is, as far as there are call slots and payloads.
 
         Nothing is awaited between the look at the slots and the claims: other partitions take slots too.
@@ -555,7 +538,7 @@ class Ledger:
                 if items:
                     self._submissions.keep_secrets(key, payload)
 
-    def _forget(self, now: datetime, draft: _Draft) -> None:
+    def _forget(self, now: datetime, draft: Draft) -> None:
         """Take jobs that ended a retention ago out of the table, a bounded number at a time."""
         draft.forgotten = self._table.forget(now, STEP_MAX_ITEMS)
         for key in draft.forgotten:
@@ -565,7 +548,7 @@ class Ledger:
         job = self._table.get(key)
         return job is not None and job.status is Status.PROCESSING
 
-    def _finish(self, batch: list[_Delivered | Event], draft: _Draft) -> None:
+    def _finish(self, batch: list[_Delivered | Event], draft: Draft) -> None:
         for item in batch:
             if isinstance(item, _Delivered):
                 self._processed[item.record.topic] = item.record.offset + 1
