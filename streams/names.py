@@ -100,7 +100,7 @@ class Header(StrEnum):
 
 
 class LogEvent(StrEnum):
-    """The `event` of the log lines that describe a job's life, the worker's and the bridge's."""
+    """The `event` of the log lines that describe a job's life, the worker's, the bridge's and the console's."""
 
     JOB_SUBMITTED = "job_submitted"
     SUBMISSION_IGNORED = "submission_ignored"
@@ -139,3 +139,8 @@ class LogEvent(StrEnum):
     PRODUCER_REPLACED = "producer_replaced"
     REPORT_REFUSED = "report_refused"
     BRIDGE_STOPPED = "bridge_stopped"
+    CONSOLE_STARTED = "console_started"
+    CONSOLE_BEGINS_ANEW = "console_begins_anew"
+    CONSOLE_CAUGHT_UP = "console_caught_up"
+    CONSOLE_ASKED = "console_asked"
+    CONSOLE_STOPPED = "console_stopped"

@@ -1,6 +1,7 @@
 """The settings: the only place that knows the names of environment variables."""
 
 import difflib
+import ipaddress
 import os
 import re
 import ssl
@@ -33,6 +34,8 @@ SECRETS_DIR_VARIABLE = f"{PREFIX}SECRETS_DIR"
 _SASL_FIELDS = ("sasl_mechanism", "sasl_username", "sasl_password")
 _TLS_FIELDS = ("ssl_ca_file", "ssl_cert_file", "ssl_key_file")
 MISSING = "missing"
+TOKEN_MIN_LENGTH = 16
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 # No environment has a variable of this name, and no folder a file.
 _NO_VARIABLE = "/"
 
@@ -122,6 +125,25 @@ def _header_value(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def networks_of(text: str) -> tuple[Network, ...]:
+    """Return addresses and networks of a list. Raises ValueError."""
+    return tuple(ipaddress.ip_network(one.strip()) for one in text.split(","))
+
+
+def _network_list(text: str) -> str:
+    try:
+        networks_of(text)
+    except ValueError:
+        raise ValueError("must be addresses or networks, separated by commas") from None
+    return text
+
+
+def _token(secret: SecretStr) -> SecretStr:
+    if len(_header_value(secret).get_secret_value()) < TOKEN_MIN_LENGTH:
+        raise ValueError(f"must have at least {TOKEN_MIN_LENGTH} characters")
+    return secret
+
+
 BaseUrl = Annotated[AnyHttpUrl, AfterValidator(_plain_url)]
 HeaderSecret = Annotated[SecretStr, AfterValidator(_header_value)]
 # A day an order: a submission can have 100,000 orders, and its deadline must still be a date.
@@ -200,15 +222,43 @@ class KafkaSettings(BaseSettings):
         return options
 
 
+class RuleSettings(KafkaSettings):
+    """By what the workers decide when a job is called, and when it has failed. Durations are seconds."""
+
+    timeout_per_order_seconds: SecondsPerOrder = Field(30.0, validation_alias=_own("TIMEOUT_PER_ORDER_SECONDS"))
+    timeout_base_seconds: Seconds = Field(300.0, validation_alias=_own("TIMEOUT_BASE_SECONDS"))
+    robot_timeout_seconds: PositiveSeconds = Field(60.0, validation_alias=_own("ROBOT_TIMEOUT_SECONDS"))
+    jobs_per_workspace: int = Field(1, validation_alias=_own("JOBS_PER_WORKSPACE"), ge=0)
+    workspace_pause_seconds: Seconds = Field(5.0, validation_alias=_own("WORKSPACE_PAUSE_SECONDS"))
+    patience_seconds: Seconds = Field(0.0, validation_alias=_own("PATIENCE_SECONDS"))
+
+    @property
+    def deadlines(self) -> Deadlines:
+        """The durations that the core works with."""
+        return Deadlines(
+            per_order=timedelta(seconds=self.timeout_per_order_seconds),
+            base=timedelta(seconds=self.timeout_base_seconds),
+            call_timeout=timedelta(seconds=self.robot_timeout_seconds),
+            workspace_pause=timedelta(seconds=self.workspace_pause_seconds),
+            retention=timedelta(seconds=self.retention_seconds),
+            patience=timedelta(seconds=self.patience_seconds),
+        )
+
+
 class ServiceSettings(KafkaSettings):
     """What every program needs that runs until it is stopped."""
 
-    callback_secret: HeaderSecret = Field(validation_alias=_variable("ROBOT_CALLBACK_SECRET"))
     log_format: LogFormat | None = Field(None, validation_alias=_own("LOG_FORMAT"))
     log_level: LogLevel = Field(LogLevel.INFO, validation_alias=_own("LOG_LEVEL"))
 
 
-class WorkerSettings(ServiceSettings):
+class RobotSideSettings(ServiceSettings):
+    """What every program needs that the robot talks to."""
+
+    callback_secret: HeaderSecret = Field(validation_alias=_variable("ROBOT_CALLBACK_SECRET"))
+
+
+class WorkerSettings(RobotSideSettings, RuleSettings):
     """What a worker needs. Durations are seconds, as their names say."""
 
     robot_url: BaseUrl = Field(validation_alias=_variable("ROBOT_COORDINADORA_URL"))
@@ -217,13 +267,7 @@ class WorkerSettings(ServiceSettings):
     callback_template: Annotated[str, AfterValidator(_callback_template)] | None = Field(
         None, validation_alias=_own("CALLBACK_URL")
     )
-    timeout_per_order_seconds: SecondsPerOrder = Field(30.0, validation_alias=_own("TIMEOUT_PER_ORDER_SECONDS"))
-    timeout_base_seconds: Seconds = Field(300.0, validation_alias=_own("TIMEOUT_BASE_SECONDS"))
-    robot_timeout_seconds: PositiveSeconds = Field(60.0, validation_alias=_own("ROBOT_TIMEOUT_SECONDS"))
     robot_concurrency: int = Field(32, validation_alias=_own("ROBOT_CONCURRENCY"), ge=1, le=10_000)
-    jobs_per_workspace: int = Field(1, validation_alias=_own("JOBS_PER_WORKSPACE"), ge=0)
-    workspace_pause_seconds: Seconds = Field(5.0, validation_alias=_own("WORKSPACE_PAUSE_SECONDS"))
-    patience_seconds: Seconds = Field(0.0, validation_alias=_own("PATIENCE_SECONDS"))
     session_timeout_seconds: float = Field(10.0, validation_alias=_own("SESSION_TIMEOUT_SECONDS"), ge=1, le=300)
     drain_seconds: Seconds = Field(
         default_factory=lambda given: min(given["robot_timeout_seconds"] + DRAIN_MARGIN_SECONDS, MAX_SECONDS),
@@ -247,20 +291,8 @@ class WorkerSettings(ServiceSettings):
         """The address to which the robot reports each order, or the template of it."""
         return self.callback_template or f"{str(self.app_url).rstrip('/')}/api/webhooks/robot-callback"
 
-    @property
-    def deadlines(self) -> Deadlines:
-        """The durations that the core works with."""
-        return Deadlines(
-            per_order=timedelta(seconds=self.timeout_per_order_seconds),
-            base=timedelta(seconds=self.timeout_base_seconds),
-            call_timeout=timedelta(seconds=self.robot_timeout_seconds),
-            workspace_pause=timedelta(seconds=self.workspace_pause_seconds),
-            retention=timedelta(seconds=self.retention_seconds),
-            patience=timedelta(seconds=self.patience_seconds),
-        )
 
-
-class BridgeSettings(ServiceSettings):
+class BridgeSettings(RobotSideSettings):
     """What a callback bridge needs."""
 
     # The former secret, while there are still batches at the robot that were called with it.
@@ -278,9 +310,38 @@ class BridgeSettings(ServiceSettings):
         return tuple(secret.get_secret_value() for secret in known if secret is not None)
 
 
+class ConsoleSettings(ServiceSettings, RuleSettings):
+    """What a console needs. Elsewhere than on this machine it also needs to know who asks: a token, or a header."""
+
+    console_host: str = Field("127.0.0.1", validation_alias=_own("CONSOLE_HOST"))
+    console_port: int = Field(8080, validation_alias=_own("CONSOLE_PORT"), ge=0, le=65535)
+    console_file: Path = Field(Path("robot-orchestrator-console.sqlite3"), validation_alias=_own("CONSOLE_FILE"))
+    console_token: Annotated[SecretStr, AfterValidator(_token)] | None = Field(
+        None, validation_alias=_own("CONSOLE_TOKEN")
+    )
+    # Names the person who asks, as a proxy knows it that has checked who that is.
+    console_user_header: str | None = Field(
+        None, validation_alias=_own("CONSOLE_USER_HEADER"), pattern=r"^[A-Za-z0-9-]{1,100}$"
+    )
+    # From where the header is believed.
+    console_proxies: Annotated[str, AfterValidator(_network_list)] = Field(
+        "127.0.0.1,::1", validation_alias=_own("CONSOLE_PROXIES")
+    )
+
+    @property
+    def proxy_networks(self) -> tuple[Network, ...]:
+        """The addresses from which the header that names a person is believed."""
+        return networks_of(self.console_proxies)
+
+    @property
+    def console_is_open(self) -> bool:
+        """Whether everybody who can connect may look: nobody can from elsewhere, or there is no other way to know."""
+        return self.console_token is None and self.console_user_header is None
+
+
 Kind = TypeVar("Kind", bound=KafkaSettings)
 # Of all programs, each by its name: what two of them have is one field.
-FIELDS = WorkerSettings.model_fields | BridgeSettings.model_fields
+FIELDS = WorkerSettings.model_fields | BridgeSettings.model_fields | ConsoleSettings.model_fields
 
 
 def variable_of(field: str) -> str:

@@ -18,7 +18,7 @@ FLOORS = (
     {"kafka", "robot"},
     {"operate"},
     {"dev"},
-    {"worker", "bridge"},
+    {"worker", "bridge", "console"},
     {"app"},
     {"terminal"},
     {"jobs_cli"},

@@ -1,0 +1,1 @@
+"""The console: a page and an API over what Kafka has of all jobs (extra `[console]`)."""

@@ -1,0 +1,227 @@
+"""From Kafka into the file: a reader in no group, which begins anew from the file whenever it is in doubt."""
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaConsumer
+from aiokafka import TopicPartition as KafkaTopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaConnectionError, KafkaError
+
+from streams.console.entries import FOLLOWED_TOPICS, Entry, entry_of
+from streams.console.store import Store
+from streams.engine.ports import UnreadableError
+from streams.kafka.access import AccessError, Operation, connection_problem, describe_topics
+from streams.kafka.admin import admin_client
+from streams.kafka.group import member_ids
+from streams.kafka.identity import identity_of
+from streams.kafka.messages import source_record
+from streams.kafka.reader import KafkaReader
+from streams.kafka.topics import TopicsError
+from streams.names import SOURCE_TOPICS, LogEvent, changelog_topic
+from streams.settings import ConsoleSettings
+from streams.wire.records import TopicPartition
+
+RETRY_SECONDS = 1.0
+REQUEST_TIMEOUT_MS = 10_000
+CONNECT_SECONDS = 30.0
+BATCH_RECORDS = 2_000
+FETCH_BYTES = 256 * 1024
+POLL_MS = 200
+LOOK_SECONDS = 5.0
+# Brokers may be restarted one after the other: only after this it is begun anew, maybe at other addresses.
+DOUBT_SECONDS = 15.0
+EXPIRED_EVERY_SECONDS = 600.0
+# Kafka keeps tombstones for a day. Who has not read for longer than half of it may have missed that a row has gone.
+STALE = timedelta(hours=12)
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What was asked of Kafka last: the workers in the group, and how many records of each source wait for them."""
+
+    looked_at: datetime
+    workers: tuple[str, ...]
+    lag: Mapping[str, int]
+
+
+class Follower:
+    """Keeps the file up to date while `run` runs.
+
+    `number` grows with every change. `problem` says why nothing can be read now, None if it can. `behind` is how many
+    records there were in Kafka at the last look that are not in the file yet, None before the first.
+    """
+
+    def __init__(self, settings: ConsoleSettings, store: Store) -> None:
+        self._settings = settings
+        self._store = store
+        self._options = settings.kafka_client_options()
+        self._changelog = changelog_topic(settings.app_id)
+        self._log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+        self._changed = asyncio.Condition()
+        self.number = 0
+        self.problem: str | None = "not connected yet"
+        self.behind: int | None = None
+        self.cluster: Cluster | None = None
+
+    async def after(self, number: int, within_seconds: float) -> int:
+        """Return the number of the last change as soon as it is another one, or when the time is over."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_seconds), self._changed:
+                await self._changed.wait_for(lambda: self.number != number)
+        return self.number
+
+    async def run(self) -> None:
+        """Follow until cancelled. Raises TopicsError or AccessError if it cannot begin, TableError for what is newer."""
+        first = True
+        while True:
+            try:
+                async with admin_client(**self._options, request_timeout_ms=REQUEST_TIMEOUT_MS) as admin:
+                    partitions = await self._check(admin)
+                    first = False
+                    await self._session(admin, partitions)
+            except (TopicsError, AccessError) as error:
+                if first:
+                    raise
+                problem = str(error)
+            except KafkaConnectionError:
+                problem = await connection_problem(self._settings)
+            except (KafkaError, UnreadableError, TimeoutError) as error:
+                problem = str(error) or type(error).__name__
+            await self._tell(problem=problem)
+            self._log.warning(LogEvent.WAITING_FOR_BROKER.value, error=problem)
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _check(self, admin: AIOKafkaAdminClient) -> int:
+        """Return how many partitions there are, with a file that belongs to them."""
+        names = [*map(str, FOLLOWED_TOPICS), self._changelog]
+        async with asyncio.timeout(CONNECT_SECONDS):
+            found = await describe_topics(admin, [*names, *SOURCE_TOPICS])
+            needed = dict.fromkeys(SOURCE_TOPICS, Operation.DESCRIBE) | dict.fromkeys(names, Operation.READ)
+            lacks = [(needed[name], f"topic {name}") for name, topic in found.items() if not topic.allows(needed[name])]
+            if lacks:
+                raise AccessError(*lacks)
+            if missing := [name for name in needed if name not in found]:
+                raise TopicsError(f"missing topics: {', '.join(missing)} (robot-orchestrator topics create makes them)")
+            identity = await identity_of(admin, names)
+        caught_up_at = self._store.caught_up_at()
+        stale = caught_up_at is not None and datetime.now(UTC) - caught_up_at > STALE
+        if stale or not self._store.belongs_to(identity):
+            why = "it was not followed for too long" if stale else "it is not of these topics"
+            self._log.info(LogEvent.CONSOLE_BEGINS_ANEW.value, reason=why)
+            await asyncio.to_thread(self._store.begin_anew, identity)
+        return found[self._changelog].partitions
+
+    async def _session(self, admin: AIOKafkaAdminClient, partitions: int) -> None:
+        consumer = AIOKafkaConsumer(
+            **self._options,
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+            max_partition_fetch_bytes=FETCH_BYTES,
+        )
+        reader = KafkaReader(self._options, self._settings.app_id, partitions)
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await consumer.start()
+                await reader.start()
+                places = await self._assign(consumer, partitions)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._follow(consumer, places, partitions))
+                tasks.create_task(self._look(admin, reader))
+                tasks.create_task(self._forget_expired(consumer))
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from None
+        finally:
+            await consumer.stop()
+            await reader.stop()
+
+    async def _assign(self, consumer: AIOKafkaConsumer, partitions: int) -> list[KafkaTopicPartition]:
+        names = [*map(str, FOLLOWED_TOPICS), self._changelog]
+        places = [KafkaTopicPartition(name, number) for name in names for number in range(partitions)]
+        consumer.assign(places)
+        known = self._store.positions()
+        starts = await consumer.beginning_offsets(places)
+        for place in places:
+            consumer.seek(place, known.get(TopicPartition(*place), starts[place]))
+        return places
+
+    async def _follow(
+        self, consumer: AIOKafkaConsumer, places: Sequence[KafkaTopicPartition], partitions: int
+    ) -> None:
+        """Take what comes. The ends of now are what there is to catch up with."""
+        ends: Mapping[KafkaTopicPartition, int] = await consumer.end_offsets(places)
+        await self._tell(problem=None)
+        while True:
+            batches = await consumer.getmany(timeout_ms=POLL_MS, max_records=BATCH_RECORDS)
+            before = self.behind
+            if before != 0:
+                # Markers and aborted records move a position without a message.
+                self.behind = sum([max(0, ends[place] - await consumer.position(place)) for place in places])
+            if batches:
+                await asyncio.to_thread(self._take, batches, partitions)
+            if batches or self.behind != before:
+                await self._tell(problem=self.problem)
+            if self.behind == 0 != before:
+                self._log.info(LogEvent.CONSOLE_CAUGHT_UP.value)
+
+    def _take(self, batches: Mapping[KafkaTopicPartition, Sequence[Any]], partitions: int) -> None:
+        """Write a batch; in a thread of its own, so that pages are answered meanwhile."""
+        positions = {TopicPartition(*place): messages[-1].offset + 1 for place, messages in batches.items()}
+        self._store.apply(self._entries(batches, partitions), positions, self._caught_up_at())
+
+    def _entries(self, batches: Mapping[KafkaTopicPartition, Sequence[Any]], partitions: int) -> Iterator[Entry]:
+        for messages in batches.values():
+            for message in messages:
+                record, now = source_record(message, message.timestamp), datetime.now(UTC)
+                entry = entry_of(record, partitions, self._settings.deadlines, now)
+                if entry is not None:
+                    yield entry
+
+    def _caught_up_at(self) -> datetime | None:
+        return datetime.now(UTC) if self.behind == 0 else None
+
+    async def _look(self, admin: AIOKafkaAdminClient, reader: KafkaReader) -> None:
+        """Ask again and again who works and how far they are. Raises what went wrong if that goes on."""
+        good = asyncio.get_running_loop().time()
+        while True:
+            try:
+                async with asyncio.timeout(DOUBT_SECONDS):
+                    self.cluster = await self._ask(admin, reader)
+                good, problem = asyncio.get_running_loop().time(), None
+            except (KafkaError, UnreadableError, TimeoutError) as error:
+                if asyncio.get_running_loop().time() - good > DOUBT_SECONDS:
+                    raise
+                problem = str(error) or type(error).__name__
+            await self._tell(problem=problem)
+            await asyncio.sleep(LOOK_SECONDS if problem is None else RETRY_SECONDS)
+
+    async def _ask(self, admin: AIOKafkaAdminClient, reader: KafkaReader) -> Cluster:
+        workers = await member_ids(admin, self._settings.app_id)
+        lag = {}
+        for topic in SOURCE_TOPICS:
+            committed = await reader.committed_offsets(topic)
+            ends = await reader.end_offsets(topic)
+            lag[topic.value] = sum(max(0, end - committed[number]) for number, end in ends.items())
+        return Cluster(datetime.now(UTC), tuple(workers), lag)
+
+    async def _forget_expired(self, consumer: AIOKafkaConsumer) -> None:
+        """Forget what has expired in Kafka; the changelog alone tells what of it is gone."""
+        while True:
+            places = [place for place in consumer.assignment() if place.topic != self._changelog]
+            starts = await consumer.beginning_offsets(places)
+            gone = {TopicPartition(*place): start for place, start in starts.items()}
+            await asyncio.to_thread(self._store.forget_before, gone, self._caught_up_at())
+            await asyncio.sleep(EXPIRED_EVERY_SECONDS)
+
+    async def _tell(self, *, problem: str | None) -> None:
+        self.problem = problem
+        self.number += 1
+        async with self._changed:
+            self._changed.notify_all()
