@@ -2,22 +2,24 @@
 
 from dataclasses import dataclass, field
 
+from streams.core.controls import Decision
 from streams.core.job import Job, JobKey
 from streams.engine.claims import Claim
 from streams.names import changelog_topic
 from streams.telemetry.facts import Fact
 from streams.wire.outcomes import amendment_record
 from streams.wire.records import NewRecord
-from streams.wire.rows import encode_row, row_key
+from streams.wire.rows import decision_key, encode_decision, encode_row, row_key
 
 
 @dataclass(slots=True)
 class Draft:
-    """`records` go as they are; of each job only its last row, and its last amendment, are written."""
+    """`records` go as they are; of each job only its last row, and its last amendment, are written; so of decisions."""
 
     records: list[NewRecord] = field(default_factory=list)
     changed: dict[JobKey, Job] = field(default_factory=dict)
     forgotten: list[JobKey] = field(default_factory=list)
+    decisions: dict[str, Decision | None] = field(default_factory=dict)
     amended: dict[JobKey, Job] = field(default_factory=dict)
     claims: list[Claim] = field(default_factory=list)
     facts: list[Fact] = field(default_factory=list)
@@ -28,4 +30,8 @@ class Draft:
         amendments = [amendment_record(job, partition, app_id) for job in self.amended.values()]
         rows = [NewRecord(changelog, partition, row_key(key), encode_row(job)) for key, job in self.changed.items()]
         gone = [NewRecord(changelog, partition, row_key(key), None) for key in self.forgotten]
-        return [*self.records, *amendments, *rows, *gone]
+        decided = [
+            NewRecord(changelog, partition, decision_key(key), None if decision is None else encode_decision(decision))
+            for key, decision in self.decisions.items()
+        ]
+        return [*self.records, *amendments, *rows, *gone, *decided]

@@ -4,11 +4,12 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import islice
 
+from streams.core.controls import Control
 from streams.core.effects import CallRobot, IgnoreReason, PublishAmendment, PublishOutcome
 from streams.core.events import (
     Admitted,
@@ -43,6 +44,7 @@ from streams.names import (
 )
 from streams.telemetry.facts import (
     CompletionIgnored,
+    ControlDecided,
     DeadLettered,
     RecordForwarded,
     ReportIgnored,
@@ -54,6 +56,7 @@ from streams.telemetry.journal import Journal
 from streams.wire.dead_letters import dead_letter, record_size
 from streams.wire.intake import (
     Apply,
+    Decide,
     Forward,
     Meaning,
     Refuse,
@@ -65,7 +68,16 @@ from streams.wire.orders import cut_to_share, item_ids
 from streams.wire.outcomes import outcome_record
 from streams.wire.placement import partition_of
 from streams.wire.records import NewRecord, SourceRecord, TopicPartition
-from streams.wire.rows import TABLE_MARK, TableError, decode_entry
+from streams.wire.rows import (
+    TABLE_MARK,
+    DecisionEntry,
+    JobEntry,
+    Owner,
+    TableError,
+    TableMark,
+    decode_entry,
+    encode_owner,
+)
 
 # One transaction's share of a backlog: enough that its fixed cost disappears, small enough to stay under a second.
 STEP_MAX_ITEMS = 500
@@ -149,6 +161,9 @@ class Ledger:
         # The next offset of each source topic that is not yet committed here.
         self._processed: dict[str, int] = {}
         self.admitting = True
+        # Since when this worker has missed the robot; None while it is there.
+        self.robot_away_since: datetime | None = None
+        self._owner = Owner(rules.worker_id, datetime.min.replace(tzinfo=UTC))
         # The source topics of this partition that are read elsewhere for now, by whom nothing comes of them.
         self.lacks: set[str] = set()
         # How many records of the changelog have been read by `open` so far.
@@ -163,8 +178,9 @@ class Ledger:
         Lets the event loop turn all the while. Raises TableError if this is not the table that the group worked with.
         """
         marked = False
+        self._owner = Owner(self._rules.worker_id, now, self.robot_away_since)
         try:
-            batches = await self._log.open()
+            batches = await self._log.open(encode_owner(self._owner))
             async with aclosing(batches):
                 async for batch in batches:
                     marked |= self._take_in(batch)
@@ -206,11 +222,13 @@ class Ledger:
         """Take in records of the changelog; return whether the mark of a table is among them."""
         marked = False
         for raw_key, value in batch:
-            key, job = decode_entry(raw_key, value)
-            if key is not None:
-                self._table.load(key, job)
-            elif raw_key == CHANGELOG_TABLE_KEY:
-                marked = True
+            match decode_entry(raw_key, value):
+                case JobEntry(key, job):
+                    self._table.load(key, job)
+                case DecisionEntry(control_id, decision):
+                    self._table.load_decision(control_id, decision)
+                case TableMark():
+                    marked = True
         return marked
 
     def _check_places(self) -> None:
@@ -245,8 +263,12 @@ class Ledger:
             bool(self._queue)
             or self._has_admissible(now)
             or self._table.forgettable(now)
-            or now - self._wrote_at > KEEP_ALIVE
+            or self._has_to_show_itself(now)
         )
+
+    def _has_to_show_itself(self, now: datetime) -> bool:
+        """Whether it must be written down who has the partition, or that the robot went or came back."""
+        return now - self._wrote_at > KEEP_ALIVE or self._owner.robot_away_since != self.robot_away_since
 
     @property
     def jobs_by_status(self) -> Counter[Status]:
@@ -292,7 +314,7 @@ class Ledger:
     def deadline_of(self, key: JobKey) -> datetime | None:
         """Return until when a job has time, None if there is no such job or it waits for its turn."""
         job = self._table.get(key)
-        return None if job is None else job.deadline
+        return None if job is None else job.decide_at
 
     def follows(self, key: JobKey) -> bool:
         """Whether a job's batch is followed order by order."""
@@ -331,8 +353,10 @@ class Ledger:
         self._stands_back = not readable
         self._forget(now, draft)
         to_write = draft.to_write(self.partition, self._rules.app_id)
-        if not to_write and now - self._wrote_at > KEEP_ALIVE:
-            to_write.append(NewRecord(self._changelog, self.partition, CHANGELOG_OPENED_KEY, None))
+        if self._has_to_show_itself(now):
+            self._owner = replace(self._owner, robot_away_since=self.robot_away_since)
+            value = encode_owner(self._owner)
+            to_write.append(NewRecord(self._changelog, self.partition, CHANGELOG_OPENED_KEY, value))
         if to_write:
             try:
                 await self._log.commit(to_write)
@@ -388,6 +412,9 @@ class Ledger:
                 rejection = self._apply_record(event, None, record, now, draft)
             case RefuseAndFail(failure, because):
                 rejection = self._apply_record(failure, because, record, now, draft)
+            case Decide(control):
+                rejection = None
+                self._decide(control, record, now, draft)
             case Forward(target):
                 rejection = self._forward(record, target, draft)
             case Refuse(rejection):
@@ -443,9 +470,7 @@ class Ledger:
             return None
         return rejection or _LETTER_OF.get(ignored)
 
-    def _resubmit(
-        self, event: JobSubmitted, now: datetime, draft: Draft
-    ) -> tuple[InvalidSubmission, Rejection] | None:
+    def _resubmit(self, event: JobSubmitted, now: datetime, draft: Draft) -> tuple[InvalidSubmission, Rejection] | None:
         """Note with a job that its orders are tried again; return why they must not be, if they must not."""
         if event.resubmission_of is None:
             return None
@@ -457,9 +482,26 @@ class Ledger:
         invalid = InvalidSubmission(event.key, event.submitted_at, event.source, why)
         return invalid, Rejection(DeadLetterReason.INVALID, why)
 
+    def _decide(self, control: Control, record: SourceRecord, now: datetime, draft: Draft) -> None:
+        """Do what somebody asks for, once, and draft what came of it."""
+        if self._rules.deadlines.row_may_be_gone(record.timestamp, now):
+            # What came of it may be forgotten.
+            ruling = self._table.refuse(control, IgnoreReason.TOO_OLD, now)
+        else:
+            ruling = self._table.decide(control, now)
+        draft.decisions |= {one.control.control_id: one for one in ruling.written}
+        if ruling.change is not None:
+            self._draft(ruling.change, now, draft)
+        draft.facts.append(ControlDecided(ruling.decision, repeated=ruling.repeated))
+
     def _apply(self, event: Event, now: datetime, draft: Draft) -> Change:
         """Let an event change the table, and draft what must be written for it."""
         change = self._table.apply(event, now)
+        self._draft(change, now, draft)
+        return change
+
+    def _draft(self, change: Change, now: datetime, draft: Draft) -> None:
+        event = change.event
         if (row := change.row) is not None:
             draft.changed[event.key] = row
             if row.status is not Status.PENDING:
@@ -469,7 +511,6 @@ class Ledger:
             if PublishAmendment() in change.effects:
                 draft.amended[event.key] = row
             draft.facts.append(RowChanged(event, change.before, row, now))
-        return change
 
     def _has_admissible(self, now: datetime) -> bool:
         return self._table.ready(now) and self.admitting and self._own_share() > 0
@@ -543,6 +584,7 @@ class Ledger:
         draft.forgotten = self._table.forget(now, STEP_MAX_ITEMS)
         for key in draft.forgotten:
             draft.changed.pop(key, None)
+        draft.decisions |= dict.fromkeys(self._table.forget_decisions(now, STEP_MAX_ITEMS))
 
     def _is_at_robot(self, key: JobKey) -> bool:
         job = self._table.get(key)
