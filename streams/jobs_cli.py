@@ -92,8 +92,8 @@ def somebody_is_there() -> bool:
 def _prepared(settings: KafkaSettings, key: JobKey, choice: Choice) -> "Prepared":
     """Return what would be sent, or end."""
     from streams.kafka.topics import CONFIG_EXIT_CODE
+    from streams.operate.job_rows import NotReadError
     from streams.operate.resubmit import RefusedError, UnknownJobError, prepare
-    from streams.operate.stored_job import JobNotReadError
     from streams.wire.rows import TableError
 
     name = _printable(f"job {key.job_id} of {key.workspace_id}")
@@ -104,7 +104,7 @@ def _prepared(settings: KafkaSettings, key: JobKey, choice: Choice) -> "Prepared
         fail(f"no such {name}: it is unknown, or was forgotten {days:g} days after its end", NOT_FOUND_EXIT_CODE)
     except RefusedError as error:
         fail(f"{name} is not resubmitted: {_printable(str(error))}")
-    except JobNotReadError as error:
+    except NotReadError as error:
         fail(error)
     except TableError as error:
         fail(error, CONFIG_EXIT_CODE)

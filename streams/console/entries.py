@@ -149,7 +149,12 @@ def _letter(record: SourceRecord) -> Letter:
     try:
         headers = DeadLetterHeaders.from_headers(record.headers)
     except ValidationError:
-        letter_id, reason, message, redrives = f"{record.topic}-{record.partition}-{record.offset}", UNKNOWN_REASON, "", 0
+        letter_id, reason, message, redrives = (
+            f"{record.topic}-{record.partition}-{record.offset}",
+            UNKNOWN_REASON,
+            "",
+            0,
+        )
     else:
         letter_id, reason, message = headers.letter_id, headers.reason, headers.message
         redrives = headers.redrive_count

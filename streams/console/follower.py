@@ -152,9 +152,7 @@ class Follower:
             consumer.seek(place, known.get(TopicPartition(*place), starts[place]))
         return places
 
-    async def _follow(
-        self, consumer: AIOKafkaConsumer, places: Sequence[KafkaTopicPartition], partitions: int
-    ) -> None:
+    async def _follow(self, consumer: AIOKafkaConsumer, places: Sequence[KafkaTopicPartition], partitions: int) -> None:
         """Take what comes. The ends of now are what there is to catch up with."""
         ends: Mapping[KafkaTopicPartition, int] = await consumer.end_offsets(places)
         await self._tell(problem=None)

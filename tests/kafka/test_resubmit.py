@@ -20,8 +20,9 @@ from streams.cli import cli
 from streams.core.job import Job, JobKey, OrderStatus, Source
 from streams.dev.robot import Fate
 from streams.names import Topic, changelog_topic
-from streams.operate import stored_job
-from streams.operate.stored_job import JobNotReadError, find_job
+from streams.operate import job_rows
+from streams.operate.job_rows import NotReadError
+from streams.operate.stored_job import find_job
 from streams.settings import KafkaSettings
 from streams.wire.placement import partition_of
 from streams.wire.rows import encode_row, row_key
@@ -318,7 +319,7 @@ async def test_the_last_committed_row_of_a_job_is_the_one_that_counts(scene: Sce
 
 
 async def test_of_many_rows_few_are_read_at_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stored_job, "BATCH_RECORDS", 2)
+    monkeypatch.setattr(job_rows, "BATCH_RECORDS", 2)
     key = JobKey(new_id(), new_id())
     for error in "abcde":
         await write_row(scene, key, row_of(key, error))
@@ -336,8 +337,8 @@ async def test_a_row_behind_an_open_transaction_is_waited_for_and_not_forever(
         await producer.begin_transaction()
         await write_row(scene, key, row_of(key, "new"), producer)
         with monkeypatch.context() as patched:
-            patched.setattr(stored_job, "READ_SECONDS", 0.5)
-            with pytest.raises(JobNotReadError, match="a transaction is open there"):
+            patched.setattr(job_rows, "READ_SECONDS", 0.5)
+            with pytest.raises(NotReadError, match="a transaction is open there"):
                 await find_job(settings_of(scene), key)
         finding = asyncio.create_task(find_job(settings_of(scene), key))
         await asyncio.sleep(1)
