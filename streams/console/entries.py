@@ -126,8 +126,9 @@ def _row(record: SourceRecord) -> Entry | None:
         case JobEntry(key, job):
             return JobGone(key) if job is None else JobChanged(job, record.partition, record.value or b"")
         case DecisionEntry(control_id, decision):
-            gone = decision is None
-            return DecisionGone(control_id, record.partition) if gone else Decided(decision, record.partition)
+            if decision is None:
+                return DecisionGone(control_id, record.partition)
+            return Decided(decision, record.partition)
         case OwnerEntry(owner):
             return Owned(record.partition, owner)
         case _:
@@ -149,12 +150,9 @@ def _letter(record: SourceRecord) -> Letter:
     try:
         headers = DeadLetterHeaders.from_headers(record.headers)
     except ValidationError:
-        letter_id, reason, message, redrives = (
-            f"{record.topic}-{record.partition}-{record.offset}",
-            UNKNOWN_REASON,
-            "",
-            0,
-        )
+        # Somebody else has written it: it is named by its own place.
+        letter_id = f"{record.topic}-{record.partition}-{record.offset}"
+        reason, message, redrives = UNKNOWN_REASON, "", 0
     else:
         letter_id, reason, message = headers.letter_id, headers.reason, headers.message
         redrives = headers.redrive_count

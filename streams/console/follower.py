@@ -77,7 +77,7 @@ class Follower:
         return self.number
 
     async def run(self) -> None:
-        """Follow until cancelled. Raises TopicsError or AccessError if it cannot begin, TableError for what is newer."""
+        """Follow until cancelled. Raises TopicsError or AccessError if it cannot begin, and UnreadableRowError."""
         first = True
         while True:
             try:

@@ -13,7 +13,10 @@ from streams.core.job import Job, JobKey, Status
 from streams.wire.rows import Owner, decode_row
 
 _LETTER = "topic, partition, place, letter_id, reason, message, redrives, workspace_id, job_id, written_at"
-_CONTROL = "partition, control_id, action, workspace_id, job_id, actor, reason, requested_at, detail, decided_at, refused, in_force"
+_CONTROL = (
+    "partition, control_id, action, workspace_id, job_id, actor, reason, requested_at, detail, decided_at, refused,"
+    " in_force"
+)
 
 
 def milliseconds(instant: datetime | None) -> int | None:

@@ -50,7 +50,7 @@ class Store:
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
             try:
-                lock = stack.enter_context(Path(f"{self._path}.lock").open("wb", opener=_private))
+                lock = stack.enter_context(os.fdopen(_private(f"{self._path}.lock"), "wb"))
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 self._writer = stack.enter_context(contextlib.closing(self._opened()))
             except BlockingIOError:
@@ -78,7 +78,7 @@ class Store:
 
     def _connect(self) -> sqlite3.Connection:
         # SQLite makes its other files with the mode of this one.
-        os.close(_private(str(self._path), os.O_CREAT | os.O_RDWR))
+        os.close(_private(str(self._path)))
         self._path.chmod(0o600)
         connection = sqlite3.connect(
             self._path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
@@ -194,15 +194,14 @@ class Store:
                 self._writer.execute("DELETE FROM owners WHERE partition = ?", (partition,))
                 if owner is not None:
                     times = (milliseconds(owner.opened_at), milliseconds(owner.robot_away_since))
-                    values = (partition, owner.worker_id, *times)
-                    self._writer.execute("INSERT INTO owners VALUES (?, ?, ?, ?)", values)
+                    self._writer.execute("INSERT INTO owners VALUES (?, ?, ?, ?)", (partition, owner.worker_id, *times))
 
     def _put_job(self, entry: JobChanged) -> None:
         job = entry.job
         ends = [at for at in (job.ended_at, job.deadline, job.amended_at) if at is not None]
         self._writer.execute(
-            "INSERT INTO jobs (workspace_id, job_id, partition, status, reason, submitted_at, deadline, busy_until, body)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (job_id, workspace_id) DO UPDATE SET"
+            "INSERT INTO jobs (workspace_id, job_id, partition, status, reason, submitted_at, deadline, busy_until,"
+            " body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (job_id, workspace_id) DO UPDATE SET"
             " status = excluded.status, reason = excluded.reason, submitted_at = excluded.submitted_at,"
             " deadline = excluded.deadline, busy_until = excluded.busy_until, body = excluded.body",
             (
@@ -250,6 +249,6 @@ class Store:
             yield Reader(connection)
 
 
-def _private(path: str, flags: int) -> int:
-    """Open a file that nobody else may read."""
-    return os.open(path, flags, 0o600)
+def _private(path: str) -> int:
+    """Open a file, or make one that nobody else may read."""
+    return os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
