@@ -12,7 +12,14 @@ from typing import Annotated
 import typer
 
 from streams.jobs_cli import jobs_cli
-from streams.settings import BridgeSettings, SettingsError, WorkerSettings, effective
+from streams.settings import (
+    BridgeSettings,
+    ConsoleSettings,
+    ServiceSettings,
+    SettingsError,
+    WorkerSettings,
+    effective,
+)
 from streams.terminal import ToDev, fail, kafka_settings, run_on_kafka, settings_of, tell, warn_of_unknown_variables
 from streams.version import DISTRIBUTION, version
 
@@ -92,13 +99,34 @@ def bridge() -> None:
 
 
 @cli.command()
+def console(
+    allow_actions: Annotated[
+        bool, typer.Option("--allow-actions", help="People may hold, release, cancel and give up there.")
+    ] = False,
+) -> None:
+    """Show jobs, workers, holds and dead letters as pages and as an API, until SIGTERM."""
+    from streams.kafka.topics import CONFIG_EXIT_CODE
+
+    settings = settings_of(ConsoleSettings)
+    try:
+        from streams.console.run import run_console
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("fastapi", "jinja2", "starlette", "uvicorn"):
+            raise
+        fail("the console needs an extra: install robot-orchestrator[console]", CONFIG_EXIT_CODE)
+    raise typer.Exit(run_console(settings, allow_actions=allow_actions))
+
+
+@cli.command()
 def settings(
     of_bridge: Annotated[bool, typer.Option("--bridge", help="Those of a bridge, not of a worker.")] = False,
+    of_console: Annotated[bool, typer.Option("--console", help="Those of a console.")] = False,
 ) -> None:
     """Print the effective settings, secrets masked, each with where it came from, and what the program lacks."""
     warn_of_unknown_variables()
+    kind: type[ServiceSettings] = BridgeSettings if of_bridge else ConsoleSettings if of_console else WorkerSettings
     try:
-        rows, problem = effective(BridgeSettings if of_bridge else WorkerSettings)
+        rows, problem = effective(kind)
     except SettingsError as error:
         fail(error)
     for variable, value, origin in rows:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,6 +12,7 @@ from aiokafka import TopicPartition as KafkaTopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
+from streams.console.changes import Changes
 from streams.console.entries import FOLLOWED_TOPICS, Entry, entry_of
 from streams.console.store import Store
 from streams.engine.ports import UnreadableError
@@ -53,28 +53,20 @@ class Cluster:
 class Follower:
     """Keeps the file up to date while `run` runs.
 
-    `number` grows with every change. `problem` says why nothing can be read now, None if it can. `behind` is how many
+    `problem` says why nothing can be read now, None if it can. `behind` is how many
     records there were in Kafka at the last look that are not in the file yet, None before the first.
     """
 
-    def __init__(self, settings: ConsoleSettings, store: Store) -> None:
+    def __init__(self, settings: ConsoleSettings, store: Store, changes: Changes) -> None:
         self._settings = settings
         self._store = store
+        self._changes = changes
         self._options = settings.kafka_client_options()
         self._changelog = changelog_topic(settings.app_id)
         self._log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
-        self._changed = asyncio.Condition()
-        self.number = 0
         self.problem: str | None = "not connected yet"
         self.behind: int | None = None
         self.cluster: Cluster | None = None
-
-    async def after(self, number: int, within_seconds: float) -> int:
-        """Return the number of the last change as soon as it is another one, or when the time is over."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(within_seconds), self._changed:
-                await self._changed.wait_for(lambda: self.number != number)
-        return self.number
 
     async def run(self) -> None:
         """Follow until cancelled. Raises TopicsError or AccessError if it cannot begin, and UnreadableRowError."""
@@ -93,7 +85,7 @@ class Follower:
                 problem = await connection_problem(self._settings)
             except (KafkaError, UnreadableError, TimeoutError) as error:
                 problem = str(error) or type(error).__name__
-            await self._tell(problem=problem)
+            self._tell(problem=problem)
             self._log.warning(LogEvent.WAITING_FOR_BROKER.value, error=problem)
             await asyncio.sleep(RETRY_SECONDS)
 
@@ -155,7 +147,7 @@ class Follower:
     async def _follow(self, consumer: AIOKafkaConsumer, places: Sequence[KafkaTopicPartition], partitions: int) -> None:
         """Take what comes. The ends of now are what there is to catch up with."""
         ends: Mapping[KafkaTopicPartition, int] = await consumer.end_offsets(places)
-        await self._tell(problem=None)
+        self._tell(problem=None)
         while True:
             batches = await consumer.getmany(timeout_ms=POLL_MS, max_records=BATCH_RECORDS)
             before = self.behind
@@ -165,7 +157,7 @@ class Follower:
             if batches:
                 await asyncio.to_thread(self._take, batches, partitions)
             if batches or self.behind != before:
-                await self._tell(problem=self.problem)
+                self._tell(problem=self.problem)
             if self.behind == 0 != before:
                 self._log.info(LogEvent.CONSOLE_CAUGHT_UP.value)
 
@@ -197,7 +189,7 @@ class Follower:
                 if asyncio.get_running_loop().time() - good > DOUBT_SECONDS:
                     raise
                 problem = str(error) or type(error).__name__
-            await self._tell(problem=problem)
+            self._tell(problem=problem)
             await asyncio.sleep(LOOK_SECONDS if problem is None else RETRY_SECONDS)
 
     async def _ask(self, admin: AIOKafkaAdminClient, reader: KafkaReader) -> Cluster:
@@ -218,8 +210,6 @@ class Follower:
             await asyncio.to_thread(self._store.forget_before, gone, self._caught_up_at())
             await asyncio.sleep(EXPIRED_EVERY_SECONDS)
 
-    async def _tell(self, *, problem: str | None) -> None:
+    def _tell(self, *, problem: str | None) -> None:
         self.problem = problem
-        self.number += 1
-        async with self._changed:
-            self._changed.notify_all()
+        self._changes.happened()

@@ -12,6 +12,7 @@ from streams.core.effects import IgnoreReason
 from streams.core.job import Job, JobKey, Status
 from streams.wire.rows import Owner, decode_row
 
+LAST_CHARACTER = "\U0010ffff"
 _LETTER = "topic, partition, place, letter_id, reason, message, redrives, workspace_id, job_id, written_at"
 _CONTROL = (
     "partition, control_id, action, workspace_id, job_id, actor, reason, requested_at, detail, decided_at, refused,"
@@ -81,9 +82,9 @@ class Reader:
         rows = self._rows("SELECT body, partition FROM jobs WHERE job_id = ? AND workspace_id = ?", key[::-1])
         return (decode_row(rows[0][0]), rows[0][1]) if rows else None
 
-    def jobs_named(self, job_id: str, limit: int) -> list[Listed]:
-        """Return the jobs of an id, each of another workspace."""
-        return self._listed("job_id = ?", [job_id], limit, "workspace_id")
+    def jobs_named(self, beginning: str, limit: int) -> list[Listed]:
+        """Return the jobs whose ids begin so, in the order of their ids."""
+        return self._listed("job_id BETWEEN ? AND ?", [beginning, beginning + LAST_CHARACTER], limit, "job_id")
 
     def jobs(self, wanted: Filter, after: str | None, limit: int) -> list[Listed]:
         """Return jobs, the newest first or the oldest, behind a cursor. Raises ValueError for one that is none."""
@@ -105,6 +106,10 @@ class Reader:
             [*values, limit],
         )
         return [Listed(decode_row(body), partition, f"{at}-{number}") for body, partition, at, number in rows]
+
+    def oldest_waiting(self) -> Job | None:
+        """Return the job that has waited longest for its call, None if none waits."""
+        return next((one.job for one in self.jobs(Filter(status=Status.PENDING, oldest=True), None, 1)), None)
 
     def due(self, limit: int) -> list[Listed]:
         """Return the open jobs whose deadlines come next, or have passed."""

@@ -1,0 +1,120 @@
+"""The one place where a console meets its world: settings become a socket, a file, a reader and a server."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Iterator
+
+import structlog
+import uvicorn
+
+from streams.console.access import Gate, check_guarded
+from streams.console.changes import Changes
+from streams.console.follower import Follower
+from streams.console.page import Console
+from streams.console.server import build_app
+from streams.console.store import Store, StoreError
+from streams.kafka.access import AccessError
+from streams.kafka.topics import CONFIG_EXIT_CODE, TopicsError
+from streams.names import LogEvent
+from streams.settings import ConsoleSettings, SettingsError, changed, unknown_variables, variable_of
+from streams.telemetry.logging import configure_logging
+from streams.version import version
+from streams.wire.rows import TableError
+
+BACKLOG = 128
+STOP_SECONDS = 5
+
+
+class ConsoleServer(uvicorn.Server):
+    """Serves until `should_exit`; leaves signals alone, and ends streams of events when it stops."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(
+            uvicorn.Config(
+                build_app(console),
+                loop="asyncio",
+                http="h11",
+                ws="none",
+                lifespan="off",
+                interface="asgi3",
+                log_config=None,
+                access_log=False,
+                # Else whoever sends the header could say from where it comes.
+                proxy_headers=False,
+                server_header=False,
+                timeout_graceful_shutdown=STOP_SECONDS,
+            )
+        )
+        self._changes = console.changes
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to whoever runs the server: uvicorn's own handling ends the process by the signal."""
+        yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let nobody wait for a change, then stop."""
+        self._changes.close()
+        await super().shutdown(sockets)
+
+
+def listen(settings: ConsoleSettings) -> socket.socket:
+    """Return a socket that listens. Raises SettingsError if there can be none, or if it would be open to others."""
+    check_guarded(settings)
+    try:
+        (family, *_, address), *_ = socket.getaddrinfo(
+            settings.console_host, settings.console_port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        return socket.create_server(address, family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise SettingsError(f"{variable_of('console_port')}: the console cannot listen: {error}") from error
+
+
+async def serve(settings: ConsoleSettings, *, allow_actions: bool) -> None:
+    """Run a console until SIGTERM or SIGINT.
+
+    Raises SettingsError, StoreError, TopicsError or AccessError if it cannot begin, and TableError.
+    """
+    with listen(settings) as sock, Store(settings.console_file) as store:
+        changes = Changes()
+        follower = Follower(settings, store, changes)
+        server = ConsoleServer(Console(settings, store, follower, changes, Gate(settings), allow_actions))
+
+        def stop(_why: object = None) -> None:
+            server.should_exit = True
+
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop)
+        following = asyncio.create_task(follower.run())
+        following.add_done_callback(stop)
+        try:
+            await server.serve(sockets=[sock])
+        finally:
+            following.cancel()
+            await asyncio.wait({following})
+    with contextlib.suppress(asyncio.CancelledError):
+        await following
+
+
+def run_console(settings: ConsoleSettings, *, allow_actions: bool) -> int:
+    """Run a console to its end; return the exit code. What a restart cannot mend is the last log line."""
+    configure_logging(settings.log_format, settings.log_level)
+    log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+    log.info(LogEvent.CONSOLE_STARTED.value, version=version(), settings=changed(settings))
+    if unknown := unknown_variables():
+        log.warning(LogEvent.SETTINGS_WARNING.value, problem=unknown)
+    try:
+        asyncio.run(serve(settings, allow_actions=allow_actions))
+    except (SettingsError, StoreError, TopicsError, AccessError, TableError) as error:
+        code, text = CONFIG_EXIT_CODE, str(error)
+    except Exception as error:  # noqa: BLE001 # whatever it was: one line, and a supervisor starts the next one
+        code, text = os.EX_SOFTWARE, repr(error)
+    else:
+        log.info(LogEvent.CONSOLE_STOPPED.value)
+        return 0
+    log.critical(LogEvent.CONSOLE_STOPPED.value, error=text, exit_code=code)
+    return code

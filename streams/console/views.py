@@ -1,0 +1,412 @@
+"""What the pages and the API show, one model for both; fields are named as on the wire. Pure."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pydantic import BaseModel, ConfigDict
+
+from streams.console.entries import Letter
+from streams.console.reader import Audited, Listed, Outcome, Reader
+from streams.core.controls import Action
+from streams.core.deadlines import Deadlines
+from streams.core.job import Job, JobKey, OrderStatus, Status
+from streams.names import DeadLetterReason, Topic
+from streams.operate.standing import Around, holds_in_force, orders_of_row, send_again, state_in_words, waiting_for
+from streams.wire.rows import Owner
+
+# Jobs of a workspace that are looked at to say what one of them waits for, of each kind.
+BESIDE = 2_000
+# What a job's page lists of each kind.
+SHOWN = 100
+
+
+class View(BaseModel):
+    """Base of what is shown."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+
+class WaitView(View):
+    """Something that a job waits for."""
+
+    kind: str
+    words: str
+    since: datetime | None
+    until: datetime | None
+
+
+class JobView(View):
+    """A job of a list."""
+
+    workspaceId: str
+    jobId: str
+    status: Status
+    reason: str | None
+    """Why it failed."""
+    state: str
+    """What has become of it, in words."""
+    orderCount: int | None
+    submittedAt: datetime
+    since: datetime
+    """When it came into the state that it is in."""
+    deadline: datetime | None
+    endedAt: datetime | None
+
+
+class OrderView(View):
+    """An order of a job, and what the robot has reported of it."""
+
+    itemId: str
+    status: OrderStatus
+    trackingNumber: str | None
+    errorType: str | None
+    errorMessage: str | None
+
+
+class ControlView(View):
+    """What somebody asked for, and what came of it."""
+
+    controlId: str
+    action: Action
+    partition: int
+    workspaceId: str | None
+    jobId: str | None
+    actor: str
+    reason: str
+    detail: str | None
+    requestedAt: datetime
+    decidedAt: datetime | None
+    refused: str | None
+    """Why it was refused; null where it was applied, or not decided yet."""
+    inForce: bool
+    """Whether it is a hold that nobody has released."""
+
+
+class LetterView(View):
+    """A dead letter. Its value is not here: it may carry credentials."""
+
+    letterId: str
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+    message: str
+    redrives: int
+    workspaceId: str | None
+    jobId: str | None
+    writtenAt: datetime
+
+
+class EventView(View):
+    """Something that happened to a job."""
+
+    at: datetime
+    what: str
+
+
+class SendAgainView(View):
+    """Whether a job may be sent again, as far as its row tells, and why."""
+
+    verdict: str
+    because: str
+    orders: list[str]
+    """The item ids of those that may, where not all may."""
+
+
+class SourceView(View):
+    """Where the submission of a job lies."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class JobDetail(JobView):
+    """A job with all that is known of it."""
+
+    waitsFor: list[WaitView]
+    sendAgain: SendAgainView | None
+    """Null while the job has not ended."""
+    error: str | None
+    robotStatus: int | None
+    robotMayHaveReceived: bool
+    claimedBy: str | None
+    successCount: int | None
+    errorCount: int | None
+    resubmissionOf: str | None
+    resubmittedAs: str | None
+    source: SourceView
+    orders: list[OrderView]
+    history: list[EventView]
+    controls: list[ControlView]
+    letters: list[LetterView]
+
+
+class CountView(View):
+    """How many jobs there are of a status and a reason."""
+
+    status: Status
+    reason: str | None
+    count: int
+
+
+class LetterCountView(View):
+    """How many letters there are of a topic and a reason, and what can be done about them."""
+
+    topic: str
+    reason: str
+    count: int
+    step: str
+
+
+class WorkerView(View):
+    """A worker that has partitions, or is a member of the group."""
+
+    workerId: str
+    partitions: list[int]
+    since: datetime | None
+    """When it opened the first of them."""
+    alive: bool | None
+    """Whether it is in the group; null while nobody knows."""
+    robotAwaySince: datetime | None
+
+
+class KafkaView(View):
+    """How fresh all of this is."""
+
+    problem: str | None
+    """Why nothing can be read of Kafka now; null while it can."""
+    behind: int | None
+    """Records that there were at the start and that are not taken in yet; null before the first look."""
+    lag: dict[str, int]
+    """How many records of each source wait for the workers."""
+    lookedAt: datetime | None
+
+
+class Summary(View):
+    """How everything is."""
+
+    at: datetime
+    kafka: KafkaView
+    jobs: list[CountView]
+    oldestWaiting: JobDetail | None
+    due: list[JobView]
+    holds: list[ControlView]
+    workers: list[WorkerView]
+    letters: list[LetterCountView]
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What a view needs beside the file: the time, the workers in the group (None: nobody knows), and their rules."""
+
+    now: datetime
+    workers: Collection[str] | None
+    deadlines: Deadlines
+    jobs_per_workspace: int
+
+
+# What can be done about a letter, by its reason.
+STEPS: Mapping[str, str] = {
+    DeadLetterReason.MALFORMED: "mend the producer, and publish the record again",
+    DeadLetterReason.INVALID: "mend what the letter says, and submit the orders under a new job id",
+    DeadLetterReason.TOO_LARGE: "split the batch, and submit the parts under new job ids",
+    DeadLetterReason.FUTURE_TIMESTAMP: "set the producer's clock, and publish the record again",
+    DeadLetterReason.SUBMISSION_EXPIRED: "look at the courier's portal for the job; only then send it again",
+    DeadLetterReason.CONFLICT: "ask the producer which of the two is right: one job id has two contents",
+    DeadLetterReason.UNKNOWN_JOB: "look who reports: no such job is known",
+    DeadLetterReason.NOT_DISPATCHED: "look who reports: the robot has not had the job",
+    DeadLetterReason.LATE_COMPLETION: "look who reports: the robot cannot have had the job",
+    DeadLetterReason.UNKNOWN_ITEM: "look who reports: the job does not have the order",
+    DeadLetterReason.DUPLICATE_MISMATCH: "compare the two reports with the courier's portal",
+}
+NO_STEP = "look at the record: nobody but a worker should write there"
+
+
+def job_view(job: Job, now: datetime) -> JobView:
+    """Return a job for a list."""
+    return JobView.model_validate(_job_fields(job, now))
+
+
+def _job_fields(job: Job, now: datetime) -> dict[str, object]:
+    put_off_at = None if job.put_off is None else job.put_off.since
+    return {
+        "workspaceId": job.workspace_id,
+        "jobId": job.job_id,
+        "status": job.status,
+        "reason": None if job.reason is None else job.reason.value,
+        "state": state_in_words(job, now),
+        "orderCount": job.order_count,
+        "submittedAt": job.submitted_at,
+        "since": job.ended_at or job.accepted_at or job.claimed_at or put_off_at or job.submitted_at,
+        "deadline": job.deadline,
+        "endedAt": job.ended_at,
+    }
+
+
+def job_detail(reader: Reader, key: JobKey, moment: Moment) -> JobDetail | None:
+    """Return all that is known of a job, None if it is not here."""
+    found = reader.job(key)
+    if found is None:
+        return None
+    job, partition = found
+    controls = reader.controls_of(key, SHOWN)
+    again = send_again(job, orders_of_row(job), moment.now) if job.ended else None
+    return JobDetail.model_validate(
+        {
+            **_job_fields(job, moment.now),
+            "waitsFor": _waits(reader, job, partition, moment),
+            "sendAgain": None
+            if again is None
+            else SendAgainView(verdict=again.verdict.value, because=again.because, orders=list(again.orders)),
+            "error": job.error,
+            "robotStatus": job.robot_status,
+            "robotMayHaveReceived": job.robot_may_have_received,
+            "claimedBy": job.claimed_by,
+            "successCount": job.success_count,
+            "errorCount": job.error_count,
+            "resubmissionOf": job.resubmission_of,
+            "resubmittedAs": job.resubmitted_as,
+            "source": SourceView(**job.source._asdict()),
+            "orders": [
+                OrderView(
+                    itemId=order.item_id,
+                    status=order.status,
+                    trackingNumber=order.tracking_number,
+                    errorType=order.error_type,
+                    errorMessage=order.error_message,
+                )
+                for order in job.orders
+            ],
+            "history": sorted(_history(job, reader.outcomes_of(key, SHOWN), controls), key=lambda event: event.at),
+            "controls": list(map(control_view, controls)),
+            "letters": list(map(letter_view, reader.letters_of(key, SHOWN))),
+        }
+    )
+
+
+def _waits(reader: Reader, job: Job, partition: int, moment: Moment) -> list[WaitView]:
+    if job.ended:
+        return []
+    decisions = [one.decision for one in reader.holds() if one.partition == partition and one.decision is not None]
+    since = moment.now - moment.deadlines.workspace_pause - timedelta(seconds=1)
+    around = Around(
+        deadlines=moment.deadlines,
+        workspace=reader.beside(job.key, since, BESIDE),
+        holds=holds_in_force(decisions),
+        owner=reader.owners().get(partition),
+        workers=moment.workers,
+        jobs_per_workspace=moment.jobs_per_workspace,
+    )
+    return [
+        WaitView(kind=wait.kind.value, words=wait.words, since=wait.since, until=wait.until)
+        for wait in waiting_for(job, around, moment.now)
+    ]
+
+
+def _history(job: Job, outcomes: Iterable[Outcome], controls: Iterable[Audited]) -> Iterator[EventView]:
+    """Yield what is known to have happened to a job, in no order."""
+    known = (
+        (job.submitted_at, "submitted"),
+        (None if job.put_off is None else job.put_off.since, "refused by the robot for the first time, and put off"),
+        (job.claimed_at, f"claimed by {job.claimed_by}"),
+        (job.called_at, "called"),
+        (job.answered_at, "the call was answered, or broke"),
+        (job.accepted_at, "accepted by the robot"),
+        (job.robot_restarted_at, "the robot was started again, and has lost it"),
+        (job.ended_at, f"ended: {job.status}" + (f" ({job.reason})" if job.reason else "")),
+        (job.amended_at, "more became known of it"),
+    )
+    for at, what in known:
+        if at is not None:
+            yield EventView(at=at, what=what)
+    for outcome in outcomes:
+        kind = "amendment" if outcome.topic == Topic.AMENDED else "outcome"
+        where = f"{outcome.topic}, partition {outcome.partition}, offset {outcome.offset}"
+        yield EventView(at=outcome.written_at, what=f"{kind} published in {where}")
+    for one in controls:
+        yield EventView(at=one.control.requested_at, what=f"{one.control.actor} asked for {one.control.action}")
+
+
+def control_view(audited: Audited) -> ControlView:
+    """Return what somebody asked for."""
+    control, decision = audited.control, audited.decision
+    return ControlView(
+        controlId=control.control_id,
+        action=control.action,
+        partition=audited.partition,
+        workspaceId=control.workspace_id,
+        jobId=control.job_id,
+        actor=control.actor,
+        reason=control.reason,
+        detail=control.detail,
+        requestedAt=control.requested_at,
+        decidedAt=None if decision is None else decision.decided_at,
+        refused=None if decision is None or decision.refused is None else decision.refused.value,
+        inForce=decision is not None and decision.in_force,
+    )
+
+
+def letter_view(letter: Letter) -> LetterView:
+    """Return a letter for a list."""
+    return LetterView(
+        letterId=letter.letter_id,
+        topic=letter.topic,
+        partition=letter.partition,
+        offset=letter.offset,
+        reason=letter.reason,
+        message=letter.message,
+        redrives=letter.redrives,
+        workspaceId=None if letter.key is None else letter.key.workspace_id,
+        jobId=None if letter.key is None else letter.key.job_id,
+        writtenAt=letter.written_at,
+    )
+
+
+def letter_counts(reader: Reader) -> list[LetterCountView]:
+    """Return how many letters there are, each kind with what can be done about it."""
+    return [
+        LetterCountView(topic=topic, reason=reason, count=count, step=STEPS.get(reason, NO_STEP))
+        for topic, reason, count in reader.letter_counts()
+    ]
+
+
+def worker_views(owners: Mapping[int, Owner], members: Collection[str] | None) -> list[WorkerView]:
+    """Return the workers that have a partition, and those that have none."""
+    ids = sorted({owner.worker_id for owner in owners.values()} | set(members or ()))
+    return [_worker(worker_id, owners, members) for worker_id in ids]
+
+
+def _worker(worker_id: str, owners: Mapping[int, Owner], members: Collection[str] | None) -> WorkerView:
+    own = {number: owner for number, owner in owners.items() if owner.worker_id == worker_id}
+    away = [owner.robot_away_since for owner in own.values() if owner.robot_away_since is not None]
+    return WorkerView(
+        workerId=worker_id,
+        partitions=sorted(own),
+        since=min((owner.opened_at for owner in own.values()), default=None),
+        alive=None if members is None else worker_id in members,
+        robotAwaySince=min(away, default=None),
+    )
+
+
+def summary(reader: Reader, kafka: KafkaView, moment: Moment, shown: int) -> Summary:
+    """Return how everything is, with so many deadlines."""
+    oldest = reader.oldest_waiting()
+    return Summary(
+        at=moment.now,
+        kafka=kafka,
+        jobs=[
+            CountView(status=status, reason=reason or None, count=count) for status, reason, count in reader.counts()
+        ],
+        oldestWaiting=None if oldest is None else job_detail(reader, oldest.key, moment),
+        due=job_views(reader.due(shown), moment.now),
+        holds=list(map(control_view, reader.holds())),
+        workers=worker_views(reader.owners(), moment.workers),
+        letters=letter_counts(reader),
+    )
+
+
+def job_views(listed: Sequence[Listed], now: datetime) -> list[JobView]:
+    """Return jobs for a list."""
+    return [job_view(one.job, now) for one in listed]
