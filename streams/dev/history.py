@@ -18,7 +18,7 @@ from streams.kafka.admin import admin_client
 from streams.kafka.messages import source_record
 from streams.names import DLQ_OF, OUTCOME_TOPICS, Header, Topic, changelog_topic
 from streams.wire.records import Headers, SourceRecord
-from streams.wire.rows import decode_entry
+from streams.wire.rows import job_in
 
 # A worker that was killed can leave a transaction open, which hides what lies behind it until it times out (20 s).
 READ_SECONDS = 60.0
@@ -78,8 +78,8 @@ class History:
 
     def rows(self) -> dict[JobKey, Job]:
         """Return the last row of every job in the changelog, those that were deleted since included."""
-        entries = (decode_entry(record.key or b"", record.value) for record in self.of(changelog_topic(self.app_id)))
-        return {job.key: job for _, job in entries if job is not None}
+        rows = (job_in(record.key, record.value) for record in self.of(changelog_topic(self.app_id)))
+        return {job.key: job for job in rows if job is not None}
 
 
 class HistoryError(Exception):

@@ -27,8 +27,8 @@ class HeldLog:
         self.held = asyncio.Event()
         self.go_on = asyncio.Event()
 
-    async def open(self) -> AsyncGenerator[ChangelogBatch, None]:
-        return await self._log.open()
+    async def open(self, owner: bytes | None = None) -> AsyncGenerator[ChangelogBatch, None]:
+        return await self._log.open(owner)
 
     async def close(self) -> None:
         await self._log.close()

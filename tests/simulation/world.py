@@ -17,7 +17,7 @@ from streams.names import OUTCOME_TOPICS, SOURCE_TOPICS, Topic, changelog_topic
 from streams.wire.placement import partition_of
 from streams.wire.records import NewRecord
 from streams.wire.robot_request import RobotRequest
-from streams.wire.rows import decode_entry
+from streams.wire.rows import job_in
 from tests.simulation.broker import SimulatedBroker, State
 from tests.simulation.group import SimulatedGroup
 from tests.simulation.loop import VirtualTimeLoop
@@ -528,10 +528,8 @@ def false_alarms(world: World) -> list[str]:
 
 def rows(world: World) -> list[Job]:
     """Return all rows that were ever written, in the order of each partition."""
-    entries = (
-        decode_entry(record.key or b"", record.value) for record in world.broker.topic(changelog_topic(world.app_id))
-    )
-    return [job for _, job in entries if job is not None]
+    found = (job_in(record.key, record.value) for record in world.broker.topic(changelog_topic(world.app_id)))
+    return [job for job in found if job is not None]
 
 
 def failed_rows(world: World) -> list[Job]:

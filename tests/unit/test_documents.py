@@ -32,7 +32,8 @@ from streams.jobs_cli import NOT_FOUND_EXIT_CODE
 from streams.kafka import topic_rules
 from streams.kafka.topics import CONFIG_EXIT_CODE
 from streams.names import (
-    CHANGELOG_MARKS,
+    CHANGELOG_OPENED_KEY,
+    CHANGELOG_TABLE_KEY,
     DLQ_OF,
     OUTCOME_TOPICS,
     SOURCE_TOPICS,
@@ -143,7 +144,7 @@ def test_every_topic_is_documented_with_its_direction() -> None:
     declared |= dict.fromkeys((*OUTCOME_TOPICS, Topic.AMENDED, *DLQ_OF.values()), "out")
     assert documented == declared | {changelog_topic(DEFAULT_APP_ID): "own"}
     (own,) = (row for row in RECORDS.table("topic") if row[1] == "own")
-    assert {mark.decode() for mark in CHANGELOG_MARKS} <= set(codes(own[3]))
+    assert {mark.decode() for mark in (CHANGELOG_OPENED_KEY, CHANGELOG_TABLE_KEY)} <= set(codes(own[3]))
 
 
 def test_every_topic_name_in_a_document_is_one() -> None:

@@ -9,7 +9,16 @@ import pytest
 
 from streams.core.job import FailureReason, Job, OrderResult, OrderStatus, PutOff, Source, Status
 from streams.names import CHANGELOG_OPENED_KEY, CHANGELOG_TABLE_KEY
-from streams.wire.rows import ROW_VERSION, TABLE_MARK, decode_entry, encode_row, row_key
+from streams.wire.rows import (
+    ROW_VERSION,
+    TABLE_MARK,
+    JobEntry,
+    OwnerEntry,
+    TableMark,
+    decode_entry,
+    encode_row,
+    row_key,
+)
 
 FOLDER = Path(__file__).parents[1] / "rows"
 
@@ -156,8 +165,8 @@ def test_a_row_that_a_release_has_written_is_read_by_every_later_one(version: in
     folder = FOLDER / f"v{version}"
     key, value = (folder / f"{name}.key.json").read_bytes(), (folder / f"{name}.json").read_bytes()
     job = JOBS[version][name]
-    assert decode_entry(key, value) == (job.key, job)
-    assert decode_entry(key, None) == (job.key, None)
+    assert decode_entry(key, value) == JobEntry(job.key, job)
+    assert decode_entry(key, None) == JobEntry(job.key, None)
 
 
 def test_another_encoding_is_another_version() -> None:
@@ -191,4 +200,4 @@ def test_the_marks_of_a_changelog_stay_what_they_are() -> None:
     """A release that does not know the mark of a table takes the table for lost."""
     assert (CHANGELOG_TABLE_KEY, TABLE_MARK) == (b"table", b"{}")
     assert CHANGELOG_OPENED_KEY == b"opened"
-    assert decode_entry(b"table", b"{}") == decode_entry(b"opened", None) == (None, None)
+    assert (decode_entry(b"table", b"{}"), decode_entry(b"opened", None)) == (TableMark(), OwnerEntry(None))

@@ -105,7 +105,7 @@ class StoredLog:
         self._batches = batches
         self.committed: list[NewRecord] = []
 
-    async def open(self) -> AsyncGenerator[ChangelogBatch, None]:
+    async def open(self, _owner: bytes | None = None) -> AsyncGenerator[ChangelogBatch, None]:
         return self._read()
 
     async def _read(self) -> AsyncGenerator[ChangelogBatch, None]:

@@ -12,7 +12,8 @@ from streams.core.events import Admitted
 from streams.core.transition import transition
 from streams.engine.calls import event_of
 from streams.engine.claims import Claim
-from streams.engine.ledger import _Delivered, _Draft
+from streams.engine.draft import Draft
+from streams.engine.ledger import _Delivered
 from streams.engine.ports import Rejected
 from streams.names import DeadLetterReason
 from streams.operate.submit import InvalidSubmissionError, parse_submission
@@ -75,7 +76,7 @@ def test_a_good_submission_shows_no_secret_from_its_record_to_its_outcome() -> N
     outcome = outcome_record(failed, HOME, "app")
     letter = dead_letter(source, DeadLetterReason.CONFLICT, "the ids are taken", 10**6)
     delivered = _Delivered(source, lambda: None)
-    draft = _Draft(records=[letter, outcome], changed={failed.key: failed}, claims=[claim])
+    draft = Draft(records=[letter, outcome], changed={failed.key: failed}, claims=[claim])
     check(source, intake, pending, claimed, *effects, claim, request, failed, *ended)
     check(outcome, letter, delivered, draft, parse_submission(encoded()), read_submission(encoded()))
     check(encode_row(failed), decode_row(encode_row(failed)), outcome.value, outcome.headers)

@@ -40,6 +40,10 @@ class Batches:
     def __init__(self) -> None:
         self.has_batches_at_robot = False
         self.told: list[tuple[datetime, datetime]] = []
+        self.missed: list[datetime | None] = []
+
+    def miss_robot(self, since: datetime | None) -> None:
+        self.missed.append(since)
 
     def lose_batches(self, accepted_before: datetime, restarted_at: datetime) -> None:
         self.told.append((accepted_before, restarted_at))

@@ -1,0 +1,38 @@
+"""`robot.job.control`: somebody stops a job, or holds or releases a workspace; kept for years, as what people did."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from schemas._base import Id, Instant, Record
+
+REASON_MAX_LENGTH = 500
+"""Characters: it goes into outcomes."""
+
+
+class Control(Record):
+    """What somebody asks for. Each is applied once, by its controlId."""
+
+    controlId: Id
+    action: Literal["hold", "release", "cancel", "give_up", "resubmit", "redrive"]
+    """The last two say what was done: workers do nothing for them."""
+    workspaceId: Id | None = None
+    """Null in a hold or release of everything, which is a record in each partition."""
+    jobId: Id | None = None
+    """The job that is cancelled, given up or resubmitted; null in a hold or release."""
+    actor: Id
+    """Who asks for it."""
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=REASON_MAX_LENGTH)]
+    """Why, for people."""
+    requestedAt: Instant
+    detail: Annotated[str, Field(max_length=REASON_MAX_LENGTH)] | None = None
+    """What was done: the new job's id, or that of the letter."""
+
+    @model_validator(mode="after")
+    def _names_what_it_is_about(self) -> Self:
+        if self.action in ("hold", "release"):
+            if self.jobId is not None:
+                raise ValueError("a hold or release is of a workspace or of everything, and of no single job")
+        elif self.action != "redrive" and (self.workspaceId is None or self.jobId is None):
+            raise ValueError("which job of which workspace is not said")
+        return self
