@@ -11,7 +11,8 @@ from typing import Annotated
 
 import typer
 
-from streams.jobs_cli import jobs_cli
+from streams.commands.holds import holds_cli
+from streams.commands.jobs import jobs_cli
 from streams.settings import BridgeSettings, SettingsError, WorkerSettings, effective
 from streams.terminal import ToDev, fail, kafka_settings, run_on_kafka, settings_of, tell, warn_of_unknown_variables
 from streams.version import DISTRIBUTION, version
@@ -22,6 +23,7 @@ cli = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 topics_cli = typer.Typer(no_args_is_help=True, help="Create, check or adopt the topics.")
 cli.add_typer(topics_cli, name="topics")
 cli.add_typer(jobs_cli, name="jobs")
+cli.add_typer(holds_cli, name="holds")
 
 
 def main() -> None:
@@ -184,7 +186,7 @@ def dev(
     from streams.dev.batches import Fate
     from streams.dev.sandbox import fates_of, run_sandbox
     from streams.dev.stack import RobotOptions
-    from streams.dev.table import make_console
+    from streams.operate.console import make_console
 
     every = {
         Fate.REFUSE: refuse_every,
@@ -207,7 +209,7 @@ def dev(
 def demo() -> None:
     """Show every fate of a job on a real Kafka, in half a minute, and check that no promise was broken."""
     from streams.dev.demo import run_demo
-    from streams.dev.table import make_console
+    from streams.operate.console import make_console
 
     with _services():
         raise typer.Exit(run_demo(make_console()))

@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from typer.testing import CliRunner
 
 from schemas import JobCompleted, JobFailed
-from streams import jobs_cli
+from streams import terminal
 from streams.cli import cli
 from streams.core.job import Job, JobKey, OrderStatus, Source
 from streams.dev.robot import Fate
@@ -243,7 +243,7 @@ async def test_who_sits_at_a_terminal_is_asked_and_may_say_no(
     nobody = await asyncio.to_thread(command.invoke, cli, arguments)
     assert (nobody.exit_code, nobody.stdout) == (2, "")
     assert nobody.stderr == "robot-orchestrator: nobody is there to be asked: say --yes, or --dry-run\n"
-    monkeypatch.setattr(jobs_cli, "somebody_is_there", lambda: True)
+    monkeypatch.setattr(terminal, "somebody_is_there", lambda: True)
     no = await asyncio.to_thread(command.invoke, cli, arguments, input="n\n")
     assert no.exit_code == 1
     assert "Send 1 order again? [y/N]" in no.stderr
@@ -268,7 +268,7 @@ async def test_what_was_reported_while_somebody_was_asked_is_looked_at(
         row = write_row(working, key, replace(found.job, orders=shipped))
         asyncio.run_coroutine_threadsafe(row, loop).result()
 
-    monkeypatch.setattr(jobs_cli, "somebody_is_there", lambda: True)
+    monkeypatch.setattr(terminal, "somebody_is_there", lambda: True)
     monkeypatch.setattr(typer, "confirm", report_and_say_yes)
     late = await asyncio.to_thread(command.invoke, cli, arguments)
     assert (late.exit_code, await submitted_ends(working)) == (1, before)
