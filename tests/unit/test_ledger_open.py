@@ -35,4 +35,4 @@ def test_a_ledger_asks_for_the_group_s_offsets_until_it_is_told() -> None:
     loop.run_until_complete(ledger.open(NOW))
     loop.close()
     assert reader.refusals == 0
-    assert [ledger.processed(topic) for topic in SOURCE_TOPICS] == [0, 0, 0]
+    assert [ledger.processed(topic) for topic in SOURCE_TOPICS] == [0, 0, 0, 0]

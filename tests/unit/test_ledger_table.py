@@ -21,7 +21,7 @@ from streams.engine.ports import ChangelogBatch
 from streams.names import CHANGELOG_OPENED_KEY, CHANGELOG_TABLE_KEY, SOURCE_TOPICS, Topic, changelog_topic
 from streams.wire.placement import partition_of
 from streams.wire.records import NewRecord, TopicPartition
-from streams.wire.rows import UnreadableRowError, encode_row, row_key
+from streams.wire.rows import Owner, OwnerEntry, UnreadableRowError, decode_entry, encode_row, row_key
 from tests.core.builders import ACCEPTED, ACCEPTED_DEADLINE, COMPLETED, DEADLINES, PENDING
 from tests.support.engine import APP
 from tests.unit.builders import encoded
@@ -191,7 +191,20 @@ async def test_an_owner_with_nothing_to_write_shows_once_an_hour_that_it_is_ther
     await partition.work()
     await partition.work()
     (record,) = partition.broker.topic(changelog_topic(APP))[written:]
-    assert (record.key, record.value) == (CHANGELOG_OPENED_KEY, None)
+    assert record.key == CHANGELOG_OPENED_KEY
+
+
+async def test_who_has_a_partition_and_whether_that_worker_misses_the_robot_is_in_the_changelog() -> None:
+    partition = await opened()
+    opened_at = partition.now
+    partition.now += MOMENT
+    for since in (partition.now, None):
+        partition.ledger.robot_away_since = since
+        assert partition.ledger.has_work(partition.now)
+        await partition.work()
+        assert not partition.ledger.has_work(partition.now)
+        last = partition.broker.topic(changelog_topic(APP))[-1]
+        assert decode_entry(last.key or b"", last.value) == OwnerEntry(Owner("worker-1", opened_at, since))
 
 
 async def test_a_table_with_rows_and_without_a_mark_is_of_an_older_release_and_gets_one() -> None:
