@@ -219,15 +219,6 @@ async def test_health_tells_the_status_the_seconds_since_the_start_and_the_time(
     assert (await health())[0] < after
 
 
-async def test_the_uptime_counts_from_the_start_and_not_from_before() -> None:
-    robot = SimulatedRobot()
-    await asyncio.sleep(0.5)
-    started_at = time.monotonic()
-    async with robot, httpx.AsyncClient(trust_env=False) as client:
-        uptime = (await client.get(robot.url + HEALTH_PATH)).json()["uptime"]
-        assert 0 <= uptime <= time.monotonic() - started_at
-
-
 async def test_a_body_of_five_megabytes_is_taken_and_a_larger_one_is_not(setup: Setup) -> None:
     largest = json.dumps(batch()).encode().ljust(MAX_BODY_BYTES)
     assert (await setup.post(largest)).status_code == 200

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
@@ -138,34 +138,33 @@ def test_a_missing_setting_ends_the_program_with_one_line(command: tuple[str, ..
     assert len(ended.stderr.strip().splitlines()) == 1
 
 
-@pytest.fixture
-def alone(tmp_path: Path) -> Iterator[Callable[..., WorkerProcess]]:
-    """Start a worker by a command, with some variables beside the required ones, where no broker is."""
-    workers = []
-
-    def start(command: tuple[str, ...], **variables: str) -> WorkerProcess:
-        workers.append(WorkerProcess(worker_variables(**variables), tmp_path / "worker.log", command))
-        return workers[-1]
-
-    yield start
-    for worker in workers:
-        worker.close()
-
-
 @pytest.mark.parametrize("command", COMMANDS)
 async def test_a_worker_begins_with_its_version_and_the_settings_that_are_not_the_defaults(
-    alone: Callable[..., WorkerProcess], command: tuple[str, ...]
+    tmp_path: Path, command: tuple[str, ...]
 ) -> None:
-    worker = alone(
-        command,
+    """And names those that are misspelt."""
+    variables = worker_variables(
         ROBOT_ORCHESTRATOR_ROBOT_TIMEOUT_SECONDS="20",
         ROBOT_ORCHESTRATOR_JOBS_PER_WORKSPACE="1",
         KAFKA_SECURITY_PROTOCOL="SASL_PLAINTEXT",
         KAFKA_SASL_MECHANISM="PLAIN",
         KAFKA_SASL_USERNAME="user",
         KAFKA_SASL_PASSWORD="br0ker-pass",  # made up
+        ROBOT_ORCHESTRATOR_DRAIN_SECOND="1",
+        ROBOT_ORCHESTRATOR_QUOTA="2",
     )
-    await worker.wait_told("waiting_for_broker")
+    worker = WorkerProcess(variables, tmp_path / "worker.log", command)
+    try:
+        # There is none.
+        await worker.wait_told("waiting_for_broker")
+    finally:
+        worker.close()
+    (warning,) = worker.told("settings_warning")
+    assert warning["level"] == "warning"
+    assert warning["problem"] == (
+        "ROBOT_ORCHESTRATOR_DRAIN_SECOND is unknown and ignored (nearest: ROBOT_ORCHESTRATOR_DRAIN_SECONDS); "
+        "ROBOT_ORCHESTRATOR_QUOTA is unknown and ignored"
+    )
     first = worker.log_lines()[0]
     assert (first["event"], first["version"]) == ("worker_started", metadata.version("robot-orchestrator"))
     assert first["settings"] == {
@@ -183,19 +182,6 @@ async def test_a_worker_begins_with_its_version_and_the_settings_that_are_not_th
     }
     assert "br0ker-pass" not in worker.log_path.read_text()
     assert CALLBACK_SECRET not in worker.log_path.read_text()
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-async def test_a_misspelt_variable_is_one_warning_of_a_worker(
-    alone: Callable[..., WorkerProcess], command: tuple[str, ...]
-) -> None:
-    worker = alone(command, ROBOT_ORCHESTRATOR_DRAIN_SECOND="1", ROBOT_ORCHESTRATOR_QUOTA="2")
-    (line,) = await worker.wait_told("settings_warning")
-    assert line["level"] == "warning"
-    assert line["problem"] == (
-        "ROBOT_ORCHESTRATOR_DRAIN_SECOND is unknown and ignored (nearest: ROBOT_ORCHESTRATOR_DRAIN_SECONDS); "
-        "ROBOT_ORCHESTRATOR_QUOTA is unknown and ignored"
-    )
 
 
 async def test_the_plain_faust_command_starts_the_same_app(scene: Scene) -> None:
