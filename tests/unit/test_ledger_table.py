@@ -82,19 +82,6 @@ async def test_a_step_that_is_cancelled_while_it_reads_a_payload_leaves_its_slot
     assert partition.slots.in_flight == 0
 
 
-async def test_slots_are_not_kept_for_a_partition_that_cannot_read_its_payloads() -> None:
-    partition = await opened(payload_bytes=0, slots=1)
-    partition.submit("job")
-    assert not partition.ledger.rounds
-    partition.readable = False
-    assert not await partition.ledger.step(partition.clock)
-    assert not partition.ledger.rounds
-    assert partition.ledger.has_work(partition.now), "it is tried again"
-    partition.readable = True
-    await partition.work()
-    assert partition.called == ["job"]
-
-
 # The table
 
 
