@@ -20,8 +20,11 @@ from streams.wire.rows import (
     Owner,
     OwnerEntry,
     decode_entry,
+    decode_row,
     is_job,
+    is_no_job,
     keys_of,
+    row_key,
 )
 
 

@@ -95,7 +95,8 @@ def interpret(record: SourceRecord, partitions: int, deadlines: Deadlines, now: 
     if isinstance(ids, Rejection):
         return Refuse(ids)
     key = _key_of(ids)
-    placed_by = ids.workspaceId if key is not None or source.without_job else None
+    of_workspace = source.without_job and ids.jobId is None
+    placed_by = ids.workspaceId if key is not None or of_workspace else None
     target = partition_of(placed_by, partitions) if _is_id(placed_by) else record.partition
     if source.ages and deadlines.from_the_future(record.timestamp, now):
         # No row and no outcome: with such a timestamp nobody could tell later that it had one.
