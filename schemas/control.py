@@ -2,7 +2,8 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
+from pydantic.config import JsonDict
 
 from schemas._base import Id, Instant, Record
 
@@ -10,8 +11,30 @@ REASON_MAX_LENGTH = 500
 """Characters: it goes into outcomes."""
 
 
+_OF_A_WORKSPACE = ("hold", "release")
+_OF_A_JOB = ("cancel", "give_up", "resubmit")
+# The same as the validator below.
+_WHAT_IS_NAMED: JsonDict = {
+    "allOf": [
+        {
+            "if": {"properties": {"action": {"enum": [*_OF_A_WORKSPACE]}}},
+            "then": {"properties": {"jobId": {"type": "null"}}},
+        },
+        {
+            "if": {"properties": {"action": {"enum": [*_OF_A_JOB]}}},
+            "then": {
+                "required": ["workspaceId", "jobId"],
+                "properties": {"workspaceId": {"type": "string"}, "jobId": {"type": "string"}},
+            },
+        },
+    ]
+}
+
+
 class Control(Record):
     """What somebody asks for. Each is applied once, by its controlId."""
+
+    model_config = ConfigDict(json_schema_extra=_WHAT_IS_NAMED)
 
     controlId: Id
     action: Literal["hold", "release", "cancel", "give_up", "resubmit", "redrive"]
@@ -30,9 +53,8 @@ class Control(Record):
 
     @model_validator(mode="after")
     def _names_what_it_is_about(self) -> Self:
-        if self.action in ("hold", "release"):
-            if self.jobId is not None:
-                raise ValueError("a hold or release is of a workspace or of everything, and of no single job")
-        elif self.action != "redrive" and (self.workspaceId is None or self.jobId is None):
+        if self.action in _OF_A_WORKSPACE and self.jobId is not None:
+            raise ValueError("a hold or release is of a workspace or of everything, and of no single job")
+        if self.action in _OF_A_JOB and (self.workspaceId is None or self.jobId is None):
             raise ValueError("which job of which workspace is not said")
         return self

@@ -11,7 +11,8 @@ from typing import Annotated
 
 import typer
 
-from streams.jobs_cli import jobs_cli
+from streams.commands.holds import holds_cli
+from streams.commands.jobs import jobs_cli
 from streams.settings import (
     BridgeSettings,
     ConsoleSettings,
@@ -29,6 +30,7 @@ cli = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 topics_cli = typer.Typer(no_args_is_help=True, help="Create, check or adopt the topics.")
 cli.add_typer(topics_cli, name="topics")
 cli.add_typer(jobs_cli, name="jobs")
+cli.add_typer(holds_cli, name="holds")
 
 
 def main() -> None:
@@ -212,7 +214,7 @@ def dev(
     from streams.dev.batches import Fate
     from streams.dev.sandbox import fates_of, run_sandbox
     from streams.dev.stack import RobotOptions
-    from streams.dev.table import make_console
+    from streams.operate.console import make_console
 
     every = {
         Fate.REFUSE: refuse_every,
@@ -235,7 +237,7 @@ def dev(
 def demo() -> None:
     """Show every fate of a job on a real Kafka, in half a minute, and check that no promise was broken."""
     from streams.dev.demo import run_demo
-    from streams.dev.table import make_console
+    from streams.operate.console import make_console
 
     with _services():
         raise typer.Exit(run_demo(make_console()))

@@ -223,7 +223,7 @@ class KafkaSettings(BaseSettings):
 
 
 class RuleSettings(KafkaSettings):
-    """By what the workers decide when a job is called, and when it has failed. Durations are seconds."""
+    """What decides when a job is called and until when it has time. Durations are seconds, as their names say."""
 
     timeout_per_order_seconds: SecondsPerOrder = Field(30.0, validation_alias=_own("TIMEOUT_PER_ORDER_SECONDS"))
     timeout_base_seconds: Seconds = Field(300.0, validation_alias=_own("TIMEOUT_BASE_SECONDS"))
@@ -259,7 +259,7 @@ class RobotSideSettings(ServiceSettings):
 
 
 class WorkerSettings(RobotSideSettings, RuleSettings):
-    """What a worker needs. Durations are seconds, as their names say."""
+    """What a worker needs."""
 
     robot_url: BaseUrl = Field(validation_alias=_variable("ROBOT_COORDINADORA_URL"))
     app_url: BaseUrl = Field(validation_alias=_variable("NEXT_PUBLIC_APP_URL"))

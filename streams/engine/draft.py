@@ -34,4 +34,5 @@ class Draft:
             NewRecord(changelog, partition, decision_key(key), None if decision is None else encode_decision(decision))
             for key, decision in self.decisions.items()
         ]
-        return [*self.records, *amendments, *rows, *gone, *decided]
+        # Who reads them in their order sees a release before the claims that it lets be made.
+        return [*self.records, *decided, *amendments, *rows, *gone]

@@ -110,6 +110,28 @@ async def check_group(admin: AIOKafkaAdminClient, group: str) -> None:
         raise AccessError((Operation.READ, f"group {group}"))
 
 
+@dataclass(frozen=True, slots=True)
+class DescribedGroup:
+    """A consumer group: its state in Kafka's words, and the client id of each member."""
+
+    state: str
+    members: frozenset[str]
+
+
+async def describe_group(admin: AIOKafkaAdminClient, group: str) -> DescribedGroup | None:
+    """Return a group as it is now, None if this user may not ask."""
+    try:
+        coordinator = await admin.find_coordinator(group)
+        ((code, _, state, _, _, members, _),) = (await admin._send_request(_DescribeGroup(group), coordinator)).groups
+    except GroupAuthorizationFailedError:
+        return None
+    if for_code(code) is GroupAuthorizationFailedError:
+        return None
+    if code:
+        raise for_code(code)(group)
+    return DescribedGroup(state, frozenset(client_id for _, client_id, *_ in members))
+
+
 async def connection_problem(settings: KafkaSettings) -> str:
     """Return why the bootstrap servers cannot be talked to.
 

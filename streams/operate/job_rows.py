@@ -69,17 +69,29 @@ class RecordReader:
         return values
 
     async def scan(
-        self, topic: str, numbers: Collection[int], take: Callable[[Any], None], progress: Progress = no_progress
-    ) -> None:
-        """Give all records of some partitions, up to their high watermarks, to `take` as aiokafka has them."""
-        ends = await self._ends(topic)
+        self,
+        topic: str,
+        numbers: Collection[int],
+        take: Callable[[Any], None],
+        progress: Progress = no_progress,
+        starts: Mapping[int, int] | None = None,
+    ) -> dict[int, int]:
+        """Give all records of some partitions, up to their high watermarks, to `take` as aiokafka has them.
+
+        Without `starts` from their beginning. Return where the next scan goes on.
+        """
+        ends = await self.ends(topic)
         places = [KafkaTopicPartition(topic, number) for number in numbers]
         self._consumer.assign(places)
-        starts: Mapping[KafkaTopicPartition, int] = await self._consumer.beginning_offsets(places)
-        for place, start in starts.items():
+        positions: dict[KafkaTopicPartition, int] = dict(
+            await self._consumer.beginning_offsets(places)
+            if starts is None
+            else {place: starts[place.partition] for place in places}
+        )
+        for place, start in positions.items():
             self._consumer.seek(place, start)
-        positions, stillness = dict(starts), _Stillness()
-        whole = sum(max(0, ends[place.partition] - starts[place]) for place in places)
+        stillness = _Stillness()
+        whole = sum(max(0, ends[place.partition] - at) for place, at in positions.items())
         while unread := {place: at for place, at in positions.items() if at < ends[place.partition]}:
             stillness.look(unread)
             progress(whole - sum(ends[place.partition] - at for place, at in unread.items()), whole)
@@ -90,10 +102,11 @@ class RecordReader:
             for place in unread:
                 # Markers and aborted records move it without a message.
                 positions[place] = await self._consumer.position(place)
+        return {place.partition: at for place, at in positions.items()}
 
     async def record(self, source: Source) -> SourceRecord | None:
         """Return a record, None if it is there no more."""
-        if source.offset >= (await self._ends(source.topic))[source.partition]:
+        if source.offset >= (await self.ends(source.topic))[source.partition]:
             return None
         place = KafkaTopicPartition(source.topic, source.partition)
         self._consumer.assign([place])
@@ -106,7 +119,8 @@ class RecordReader:
                     return source_record(message, message.timestamp)
         return None
 
-    async def _ends(self, topic: str) -> dict[int, int]:
+    async def ends(self, topic: str) -> dict[int, int]:
+        """Return the high watermark of every partition."""
         try:
             async with asyncio.timeout(READ_SECONDS):
                 return await until_readable(partial(self._watermarks.read, topic, self.partitions))

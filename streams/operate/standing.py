@@ -1,6 +1,6 @@
 """Where a job stands, in words: its state, what it waits for, and whether it may be sent again. Pure."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -8,8 +8,9 @@ from itertools import product
 
 from schemas import Order
 from streams.core.admission import robot_free_at
+from streams.core.controls import Decision
 from streams.core.deadlines import Deadlines
-from streams.core.job import Job, OrderStatus, Status
+from streams.core.job import FailureReason, Job, OrderStatus, Status
 from streams.operate.resubmission import (
     SURELY_NOT_SHIPPED,
     Choice,
@@ -20,6 +21,7 @@ from streams.operate.resubmission import (
     known_orders,
     plan_resubmission,
 )
+from streams.wire.rows import Owner
 
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 # In the place of item ids that a row does not have.
@@ -58,27 +60,18 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Owner:
-    """The worker that opened a partition last, None where it did not say, and since when it misses the robot."""
-
-    worker_id: str | None = None
-    opened_at: datetime | None = None
-    robot_away_since: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Around:
     """What has a say in when a job is called, beside its own row.
 
-    `workspace` has all rows of its workspace, its own among them. `holds` are those in force in its partition.
-    `workers` are the ids of those in the group, None where nobody has asked. `deadlines` and `jobs_per_workspace` are
-    those of the workers.
+    `workspace` has all rows of its workspace, its own among them. `holds` are those in force in its partition. `owner`
+    is None where it did not say who it is. `workers` are the ids of those in the group, None where nobody has asked.
+    `deadlines` and `jobs_per_workspace` are those of the workers.
     """
 
     deadlines: Deadlines
     workspace: Collection[Job]
     holds: Collection[Hold] = ()
-    owner: Owner = Owner()
+    owner: Owner | None = None
     workers: Collection[str] | None = None
     jobs_per_workspace: int = 1
 
@@ -111,6 +104,20 @@ class SendAgain:
     choice: Choice | None = None
 
 
+def holds_in_force(decisions: Iterable[Decision]) -> list[Hold]:
+    """Return the holds among some decisions that nobody has released."""
+    return [
+        Hold(
+            workspace_id=decision.control.workspace_id,
+            actor=decision.control.actor,
+            reason=decision.control.reason,
+            since=decision.decided_at,
+        )
+        for decision in decisions
+        if decision.in_force
+    ]
+
+
 def clock(instant: datetime, now: datetime) -> str:
     """Return an instant for people, in UTC; with the day if that is another one than today."""
     at, today = instant.astimezone(UTC), now.astimezone(UTC).date()
@@ -119,6 +126,13 @@ def clock(instant: datetime, now: datetime) -> str:
 
 def state_in_words(job: Job, now: datetime) -> str:
     """Return what has become of a job."""
+    if job.stop is not None:
+        done = "cancelled" if job.reason is FailureReason.CANCELLED else "given up"
+        return f"{done} by {job.stop.actor} at {clock(job.stop.at, now)} ({job.stop.reason}): {_state(job, now)}"
+    return _state(job, now)
+
+
+def _state(job: Job, now: datetime) -> str:
     match job.status:
         case Status.PENDING if job.put_off is not None:
             times = "once" if job.put_off.times == 1 else f"{job.put_off.times} times"
@@ -182,7 +196,7 @@ def _worker(job: Job, around: Around) -> Iterator[Wait]:
         return
     if not around.workers:
         yield Wait(kind=WaitKind.WORKER, words="a worker: none is running")
-    elif around.owner.worker_id is not None and around.owner.worker_id not in around.workers:
+    elif around.owner is not None and around.owner.worker_id not in around.workers:
         yield Wait(kind=WaitKind.WORKER, words=f"a worker: {around.owner.worker_id} had its partition, and is gone")
     elif job.claimed_by is not None and job.accepted_at is None and job.claimed_by not in around.workers:
         words = f"nobody: {job.claimed_by}, which was to call it, is gone; a completion or its deadline decides it"
@@ -190,7 +204,7 @@ def _worker(job: Job, around: Around) -> Iterator[Wait]:
 
 
 def _robot_away(around: Around, now: datetime) -> Iterator[Wait]:
-    since = around.owner.robot_away_since
+    since = None if around.owner is None else around.owner.robot_away_since
     if since is not None:
         words = f"the robot, which has not been there since {clock(since, now)}"
         yield Wait(kind=WaitKind.ROBOT_AWAY, words=words, since=since)
@@ -255,10 +269,11 @@ def _holds_up(holder: Job, until: datetime | None, now: datetime) -> str:
 
 def _robot(job: Job, now: datetime) -> Wait:
     """Return what a job waits for whose call may have left."""
-    until = job.deadline
+    until = job.decide_at
     late = "" if until is None else f", until {clock(until, now)} at the latest"
     if until is not None and until <= now:
-        late = f"; its deadline of {clock(until, now)} has passed, and it is decided when all reports are read"
+        over = f"its deadline of {clock(until, now)} has passed" if job.stop is None else "it is given up"
+        late = f"; {over}, and it is decided when all reports are read"
     if job.accepted_at is None:
         words = f"the robot's answer to its call{late}"
         return Wait(kind=WaitKind.ANSWER, words=words, since=job.claimed_at, until=until)

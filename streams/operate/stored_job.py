@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 from streams.core.job import Job, JobKey
 from streams.names import Topic, changelog_topic
 from streams.operate.job_rows import record_reader
+from streams.operate.table_view import read_row
 from streams.settings import KafkaSettings
-from streams.wire.placement import partition_of
-from streams.wire.rows import decode_row, row_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +24,8 @@ async def find_job(settings: KafkaSettings, key: JobKey) -> StoredJob | None:
     """
     changelog = changelog_topic(settings.app_id)
     async with record_reader(settings, changelog, Topic.SUBMITTED) as reader:
-        partition, own = partition_of(key.workspace_id, reader.partitions), row_key(key)
-        row = (await reader.last_values(changelog, [partition], own.__eq__))[partition].get(own)
-        if row is None:
+        job = await read_row(settings, reader, key)
+        if job is None:
             return None
-        job = decode_row(row)
         record = await reader.record(job.source)
         return StoredJob(job, None if record is None else record.value)

@@ -159,7 +159,7 @@ class Journal:
             "robot_status": job.robot_status,
             "robot_may_have_received": job.robot_may_have_received,
         }
-        if isinstance(event, DeadlinePassed) and job.deadline is not None:
+        if isinstance(event, DeadlinePassed) and job.deadline is not None and job.stop is None:
             self.metrics.deadline_delay.observe((now - job.deadline).total_seconds())
             self.warning(LogEvent.JOB_TIMED_OUT, **ids, deadline=utc_text(job.deadline))
         self.warning(LogEvent.JOB_FAILED, **ids, **details)

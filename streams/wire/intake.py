@@ -95,7 +95,8 @@ def interpret(record: SourceRecord, partitions: int, deadlines: Deadlines, now: 
     if isinstance(ids, Rejection):
         return Refuse(ids)
     key = _key_of(ids)
-    placed_by = ids.workspaceId if key is not None or source.without_job else None
+    of_workspace = source.without_job and ids.jobId is None
+    placed_by = ids.workspaceId if key is not None or of_workspace else None
     target = partition_of(placed_by, partitions) if _is_id(placed_by) else record.partition
     if source.ages and deadlines.from_the_future(record.timestamp, now):
         # No row and no outcome: with such a timestamp nobody could tell later that it had one.
@@ -114,10 +115,15 @@ def jobs_named(record: SourceRecord) -> set[JobKey]:
     source = _SOURCES[Topic(record.topic)]
     if record.value is None or len(record.value) > source.max_bytes:
         return set()
-    ids, meaning = _read_ids(record.value), source.read(record, record.value, None)
-    key = None if isinstance(ids, Rejection) else _key_of(ids)
+    key, meaning = key_in(record.value), source.read(record, record.value, None)
     keys = (key, meaning.event.key if isinstance(meaning, Apply) else None)
     return {key for key in keys if key is not None}
+
+
+def key_in(value: bytes | None) -> JobKey | None:
+    """Return the job that a payload names, None if it names none that could be."""
+    ids = None if value is None else _read_ids(value)
+    return _key_of(ids) if isinstance(ids, _Ids) else None
 
 
 def read_submission(value: bytes) -> SubmissionPayload:

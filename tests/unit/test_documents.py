@@ -28,7 +28,6 @@ from streams.engine.ledger import STEP_MAX_BYTES, STEP_MAX_ITEMS
 from streams.engine.ports import Answer, Rejected
 from streams.engine.rules import PAYLOAD_CACHE_BYTES, WatchdogLimits
 from streams.faust_hardening.app import CRASH_EXIT_CODE
-from streams.jobs_cli import NOT_FOUND_EXIT_CODE
 from streams.kafka import topic_rules
 from streams.kafka.topics import CONFIG_EXIT_CODE
 from streams.names import (
@@ -46,6 +45,7 @@ from streams.names import (
 from streams.settings import DRAIN_MARGIN_SECONDS, FIELDS, SECRETS_DIR_VARIABLE, WorkerSettings, variable_of
 from streams.telemetry.journal import SKEW_WARNING_SECONDS
 from streams.telemetry.metrics import BridgeMetrics, Metrics
+from streams.terminal import NOT_FOUND_EXIT_CODE, UNDECIDED_EXIT_CODE
 from streams.version import version
 from streams.wire.intake import COMPLETION_MAX_BYTES, SUBMISSION_MAX_BYTES
 from streams.wire.outcomes import outcome_record
@@ -166,7 +166,7 @@ def test_which_answers_say_that_the_robot_has_begun_nothing_is_documented() -> N
     )
     assert found is not None
     but, *also = map(int, found.groups())
-    for status in range(300, 600):
+    for status in range(300, 1000):
         event = event_of(JobKey("w", "j"), Rejected(status, ""), NOW)
         begun = not ((400 <= status < 500 and status != but) or status in also)
         assert (event.robot_may_have_received, status) == (begun, status)  # type: ignore[union-attr] # a failed call
@@ -237,9 +237,9 @@ def test_every_metric_that_a_document_names_is_one() -> None:
 
 def test_every_exit_code_is_documented() -> None:
     """Those of the command line are written where it ends, as numbers."""
-    ends = {0, 1, NOT_FOUND_EXIT_CODE, CONFIG_EXIT_CODE, CRASH_EXIT_CODE}
-    for name in ("cli", "jobs_cli"):
-        for node in ast.walk(ast.parse((ROOT / f"streams/{name}.py").read_text(encoding="utf-8"))):
+    ends = {0, 1, NOT_FOUND_EXIT_CODE, UNDECIDED_EXIT_CODE, CONFIG_EXIT_CODE, CRASH_EXIT_CODE}
+    for path in (ROOT / "streams/cli.py", *(ROOT / "streams/commands").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and ast.unparse(node.func) in ("typer.Exit", "fail"):
                 ends |= {arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, int)}
     assert [int(row[0]) for row in OPERATING.table("code")] == sorted(ends)

@@ -87,6 +87,8 @@ def test_what_is_said_about_a_broken_submission_quotes_nothing_of_it(value: byte
     intake = interpret(record(value, partition=HOME), PARTITIONS, DEADLINES, NOW)
     assert isinstance(intake, Refuse | RefuseAndFail)
     check(intake, intake.rejection)
+    assert len(intake.rejection.message) <= 300
+    assert "\n" not in intake.rejection.message
     with pytest.raises(ValidationError) as invalid:
         JobSubmitted.model_validate_json(value)
     check(invalid.value, explain(invalid.value), *traceback.format_exception_only(invalid.value))

@@ -8,22 +8,24 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from streams.core.job import FailureReason, Job, PutOff, Source
+from streams.core.controls import Action, Control, Decision
+from streams.core.job import FailureReason, Job, PutOff, Source, Stop
 from streams.operate.resubmission import Choice, Group, Plan, Refusal, plan_resubmission
 from streams.operate.standing import (
     Around,
     Hold,
-    Owner,
     SendAgain,
     Verdict,
     Wait,
     WaitKind,
     clock,
+    holds_in_force,
     orders_of_row,
     send_again,
     state_in_words,
     waiting_for,
 )
+from streams.wire.rows import Owner
 from tests.core.builders import (
     ACCEPTED,
     ACCEPTED_AT,
@@ -67,6 +69,7 @@ BUSY = PutOff(
     robot_status=409,
 )
 DEADLINE_PASSED = NOW + timedelta(hours=1)
+STOP = Stop("control-1", "alice", "wrong prices", SUBMITTED_AT)
 HOLD = Hold(workspace_id=PENDING.workspace_id, actor="alice", reason="wrong prices", since=SUBMITTED_AT)
 
 
@@ -86,6 +89,14 @@ HOLD = Hold(workspace_id=PENDING.workspace_id, actor="alice", reason="wrong pric
         (replace(COMPLETED, error_count=0), "completed: 1 shipped, 0 failed, which does not add up"),
         (FAILED, "failed (robot_rejected): the robot may have it, 0 of 2 orders reported"),
         (NEVER_HAD, "failed (robot_unreachable): the robot does not have it"),
+        (
+            replace(NEVER_HAD, reason=FailureReason.CANCELLED, stop=STOP),
+            "cancelled by alice at 12:00:00 UTC (wrong prices): failed (cancelled): the robot does not have it",
+        ),
+        (
+            replace(ACCEPTED, orders=(), stop=STOP),
+            "given up by alice at 12:00:00 UTC (wrong prices): at the robot",
+        ),
     ],
 )
 def test_a_state_in_words(job: Job, words: str) -> None:
@@ -161,6 +172,22 @@ def test_what_is_past_its_deadline_does_not_promise_one() -> None:
     assert late is not None
     assert waits(S2, [S1, S2], now=late)[0].words == "first behind S1, whose deadline of 12:06:12 UTC has passed"
     assert waits(S1, now=late)[0].words.endswith("has passed, and it is decided when all reports are read")
+    stopped = waits(replace(S1, orders=(), stop=STOP))
+    assert stopped[0].words == "its completion; it is given up, and it is decided when all reports are read"
+
+
+def test_only_holds_that_nobody_has_released_are_in_force() -> None:
+    control = Control(
+        control_id="control-1",
+        action=Action.HOLD,
+        workspace_id=HOLD.workspace_id,
+        job_id=None,
+        actor=HOLD.actor,
+        reason=HOLD.reason,
+        requested_at=SUBMITTED_AT,
+    )
+    held = Decision(control, HOLD.since, in_force=True)
+    assert holds_in_force([held, replace(held, in_force=False)]) == [HOLD]
 
 
 @pytest.mark.parametrize(
@@ -173,7 +200,7 @@ def test_with_more_places_a_job_of_the_workspace_waits_for_nobody_of_it(places: 
 def test_what_a_person_can_do_something_about_is_said_first() -> None:
     everything = replace(HOLD, workspace_id=None, actor="bob")
     elsewhere = replace(HOLD, workspace_id="workspace-2")
-    owner = Owner(worker_id="worker-1", robot_away_since=SUBMITTED_AT)
+    owner = Owner("worker-1", SUBMITTED_AT, robot_away_since=SUBMITTED_AT)
     first = replace(S2, put_off=BUSY)
     found = waits(S3, [S1, first, S3], holds=[HOLD, everything, elsewhere], owner=owner, workers=["worker-2"])
     assert [wait.words for wait in found] == [
