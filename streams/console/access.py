@@ -54,6 +54,14 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def _os_user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        # A container's user may have no name.
+        return "unknown"
+
+
 class Gate:
     """Decides about requests. What it signs holds until the process ends."""
 
@@ -75,7 +83,7 @@ class Gate:
     def person(self, request: HTTPConnection) -> Person | Refused:
         """Return who asks, or why that is not known."""
         if self._settings.console_is_open:
-            return Person(getpass.getuser()) if self._is_for_us(request) else Refused.HOST
+            return Person(_os_user()) if self._is_for_us(request) else Refused.HOST
         if (name := self._named_by_proxy(request)) is not None:
             return Person(name)
         kind, _, given = request.headers.get("authorization", "").partition(" ")

@@ -1,17 +1,16 @@
 """What a record that the console follows says, as it is kept. Pure; of a dead letter's value nothing but ids is."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
-from pydantic import ValidationError
 
-from schemas import DeadLetterHeaders
 from streams.core.controls import Control, Decision
 from streams.core.deadlines import Deadlines
 from streams.core.job import Job, JobKey
 from streams.names import DLQ_OF, OUTCOME_TOPICS, Topic
-from streams.wire.intake import Decide, interpret, jobs_named
+from streams.operate.letters import letter_of
+from streams.wire.intake import Decide, interpret
 from streams.wire.records import SourceRecord
 from streams.wire.rows import DecisionEntry, JobEntry, Owner, OwnerEntry, decode_entry
 
@@ -104,12 +103,11 @@ class _Ids(msgspec.Struct):
 
 
 _ids = msgspec.json.Decoder(_Ids)
-_SOURCE_OF = {letters.value: source.value for source, letters in DLQ_OF.items()}
 
 
 def entry_of(record: SourceRecord, partitions: int, deadlines: Deadlines, now: datetime) -> Entry | None:
     """Return what is kept of a record, None if nothing is. Raises UnreadableRowError for a newer release's row."""
-    if record.topic in _SOURCE_OF:
+    if record.topic in DLQ_OF.values():
         return _letter(record)
     if record.topic == Topic.CONTROL:
         meaning = interpret(record, partitions, deadlines, now)
@@ -146,24 +144,17 @@ def _told(record: SourceRecord) -> Told | None:
 
 
 def _letter(record: SourceRecord) -> Letter:
-    named = jobs_named(replace(record, topic=_SOURCE_OF[record.topic]))
-    try:
-        headers = DeadLetterHeaders.from_headers(record.headers)
-    except ValidationError:
-        # Somebody else has written it: it is named by its own place.
-        letter_id = f"{record.topic}-{record.partition}-{record.offset}"
-        reason, message, redrives = UNKNOWN_REASON, "", 0
-    else:
-        letter_id, reason, message = headers.letter_id, headers.reason, headers.message
-        redrives = headers.redrive_count
+    letter = letter_of(record)
+    place = f"{record.topic}-{record.partition}-{record.offset}"
     return Letter(
         topic=record.topic,
         partition=record.partition,
         offset=record.offset,
-        letter_id=letter_id,
-        reason=reason,
-        message=message,
-        redrives=redrives,
-        key=min(named, default=None),
+        # One that somebody else has written is named by its own place.
+        letter_id=place if letter is None else letter.letter_id,
+        reason=UNKNOWN_REASON if letter is None else letter.headers.reason,
+        message="" if letter is None else letter.headers.message,
+        redrives=0 if letter is None else letter.headers.redrive_count,
+        key=None if letter is None else letter.job,
         written_at=record.timestamp,
     )

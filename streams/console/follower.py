@@ -16,9 +16,8 @@ from streams.console.changes import Changes
 from streams.console.entries import FOLLOWED_TOPICS, Entry, entry_of
 from streams.console.store import Store
 from streams.engine.ports import UnreadableError
-from streams.kafka.access import AccessError, Operation, connection_problem, describe_topics
+from streams.kafka.access import AccessError, Operation, connection_problem, describe_group, describe_topics
 from streams.kafka.admin import admin_client
-from streams.kafka.group import member_ids
 from streams.kafka.identity import identity_of
 from streams.kafka.messages import source_record
 from streams.kafka.reader import KafkaReader
@@ -43,10 +42,13 @@ STALE = timedelta(hours=12)
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """What was asked of Kafka last: the workers in the group, and how many records of each source wait for them."""
+    """What was asked of Kafka last: the workers in the group, and how many records of each source wait for them.
+
+    The workers are None where this user may not ask.
+    """
 
     looked_at: datetime
-    workers: tuple[str, ...]
+    workers: frozenset[str] | None
     lag: Mapping[str, int]
 
 
@@ -193,13 +195,13 @@ class Follower:
             await asyncio.sleep(LOOK_SECONDS if problem is None else RETRY_SECONDS)
 
     async def _ask(self, admin: AIOKafkaAdminClient, reader: KafkaReader) -> Cluster:
-        workers = await member_ids(admin, self._settings.app_id)
+        group = await describe_group(admin, self._settings.app_id)
         lag = {}
         for topic in SOURCE_TOPICS:
             committed = await reader.committed_offsets(topic)
             ends = await reader.end_offsets(topic)
             lag[topic.value] = sum(max(0, end - committed[number]) for number, end in ends.items())
-        return Cluster(datetime.now(UTC), tuple(workers), lag)
+        return Cluster(datetime.now(UTC), None if group is None else group.members, lag)
 
     async def _forget_expired(self, consumer: AIOKafkaConsumer) -> None:
         """Forget what has expired in Kafka; the changelog alone tells what of it is gone."""

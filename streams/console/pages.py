@@ -1,5 +1,6 @@
 """The pages: HTML from templates, in which nothing of a record is ever markup."""
 
+import json
 import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -14,9 +15,12 @@ from streams.console.access import FORM_COOKIE, NAME_MAX_LENGTH, SESSION_COOKIE,
 from streams.console.api import DUE_SHOWN, list_jobs
 from streams.console.guard import LOGIN
 from streams.console.page import Console
+from streams.console.payloads import UnreadableError, shown_value
 from streams.console.reader import Filter
-from streams.console.views import control_view, job_detail, letter_counts, letter_view, summary
-from streams.core.job import FailureReason, JobKey, Status
+from streams.console.views import NO_STEP, control_view, job_detail, letter_counts, letter_view, summary
+from streams.core.job import FailureReason, JobKey, Source, Status
+from streams.operate.console import printable
+from streams.operate.letters import STEPS
 from streams.operate.standing import clock
 from streams.version import version
 
@@ -28,11 +32,6 @@ FORM_MAX_BYTES = 16_000
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
-def printable(text: str) -> str:
-    """Return a text with escapes for what cannot be seen, or turns around what stands beside it."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
-
-
 def age(instant: datetime, now: datetime) -> str:
     """Return how far an instant is from now, in the largest unit."""
     seconds = (now - instant).total_seconds()
@@ -41,9 +40,14 @@ def age(instant: datetime, now: datetime) -> str:
     return f"{amount} ago" if seconds >= 0 else f"in {amount}"
 
 
+def printable_lines(text: str) -> str:
+    """Return a text of several lines, each as `printable` has it."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def link(path: str, **values: object) -> str:
     """Return an address on this server; ids go where they may have any character."""
-    given = {name: str(value) for name, value in values.items() if value not in (None, "", False)}
+    given = {name: str(value) for name, value in values.items() if value is not None and value is not False}
     return f"{path}?{urlencode(given)}" if given else path
 
 
@@ -59,7 +63,7 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.filters["printable"] = printable
+        self._templates.filters |= {"printable": printable, "printable_lines": printable_lines}
         self._templates.globals |= {"link": link, "age": age, "clock": clock, "version": version()}
         self._templates.globals |= {"statuses": list(Status), "reasons": list(FailureReason)}
 
@@ -72,6 +76,7 @@ class Pages:
             here=request.url.path,
             person=person,
             has_login=console.gate.has_login,
+            may_act=console.allow_actions,
             status=status,
             kafka=console.kafka(),
             change=console.changes.number,
@@ -158,6 +163,28 @@ def page_routes(console: Console, pages: Pages) -> APIRouter:
             letters = [] if topic is None or reason is None else reader.letters(topic, reason, PAGE_LETTERS)
         shown = list(map(letter_view, letters))
         return pages.page(request, "letters.html", counts=counts, letters=shown, topic=topic, reason=reason)
+
+    @router.get("/letter")
+    async def show_letter(request: Request, topic: str, partition: int, offset: int) -> Response:
+        with console.store.reading() as reader:
+            letter = reader.letter(topic, partition, offset)
+            redrives = [] if letter is None else reader.redrives_of(letter.letter_id)
+        if letter is None:
+            raise HTTPException(404, "no such letter is known: it may have expired")
+        value, problem = None, None
+        try:
+            value = await shown_value(console.settings, Source(topic, partition, offset))
+        except UnreadableError as error:
+            problem = str(error)
+        return pages.page(
+            request,
+            "letter.html",
+            letter=letter_view(letter),
+            step=STEPS.get(letter.reason, NO_STEP),
+            value=json.dumps(value, indent=2, ensure_ascii=False),
+            problem=problem,
+            redrives=list(map(control_view, redrives)),
+        )
 
     @router.get("/people")
     def show_people(request: Request) -> Response:

@@ -5,7 +5,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.types import ASGIApp
 
+from streams.console.actions import action_routes
 from streams.console.api import api_routes
 from streams.console.guard import API, STATIC, Guard, problem
 from streams.console.page import Console
@@ -18,7 +20,7 @@ CAUGHT_UP = "what there was in Kafka at the start is in the file"
 FOLLOWS = "Kafka can be read"
 
 
-def build_app(console: Console) -> FastAPI:
+def build_app(console: Console) -> ASGIApp:
     """Return the application."""
     app = FastAPI(
         title="robot-orchestrator console",
@@ -27,14 +29,16 @@ def build_app(console: Console) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    app.add_middleware(Guard, gate=console.gate)
     pages = Pages(console)
     for routes in (api_routes(console), page_routes(console, pages), login_routes(console, pages)):
         app.include_router(routes)
+    if console.allow_actions:
+        app.include_router(action_routes(console, pages))
     app.mount(STATIC, StaticFiles(packages=[("streams.console", "static")]))
     _add_probes(app, console)
     _add_errors(app, pages)
-    return app
+    # Around all of it, so that an error has the headers too.
+    return Guard(app, console.gate)
 
 
 def _add_probes(app: FastAPI, console: Console) -> None:

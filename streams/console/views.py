@@ -11,7 +11,9 @@ from streams.console.reader import Audited, Listed, Outcome, Reader
 from streams.core.controls import Action
 from streams.core.deadlines import Deadlines
 from streams.core.job import Job, JobKey, OrderStatus, Status
-from streams.names import DeadLetterReason, Topic
+from streams.names import Topic
+from streams.operate.giving import REFUSALS
+from streams.operate.letters import STEPS
 from streams.operate.standing import Around, holds_in_force, orders_of_row, send_again, state_in_words, waiting_for
 from streams.wire.rows import Owner
 
@@ -78,7 +80,7 @@ class ControlView(View):
     requestedAt: datetime
     decidedAt: datetime | None
     refused: str | None
-    """Why it was refused; null where it was applied, or not decided yet."""
+    """Why it was refused, in words; null where it was applied, or not decided yet."""
     inForce: bool
     """Whether it is a hold that nobody has released."""
 
@@ -207,21 +209,8 @@ class Moment:
     jobs_per_workspace: int
 
 
-# What can be done about a letter, by its reason.
-STEPS: Mapping[str, str] = {
-    DeadLetterReason.MALFORMED: "mend the producer, and publish the record again",
-    DeadLetterReason.INVALID: "mend what the letter says, and submit the orders under a new job id",
-    DeadLetterReason.TOO_LARGE: "split the batch, and submit the parts under new job ids",
-    DeadLetterReason.FUTURE_TIMESTAMP: "set the producer's clock, and publish the record again",
-    DeadLetterReason.SUBMISSION_EXPIRED: "look at the courier's portal for the job; only then send it again",
-    DeadLetterReason.CONFLICT: "ask the producer which of the two is right: one job id has two contents",
-    DeadLetterReason.UNKNOWN_JOB: "look who reports: no such job is known",
-    DeadLetterReason.NOT_DISPATCHED: "look who reports: the robot has not had the job",
-    DeadLetterReason.LATE_COMPLETION: "look who reports: the robot cannot have had the job",
-    DeadLetterReason.UNKNOWN_ITEM: "look who reports: the job does not have the order",
-    DeadLetterReason.DUPLICATE_MISMATCH: "compare the two reports with the courier's portal",
-}
-NO_STEP = "look at the record: nobody but a worker should write there"
+# About a letter that somebody else has written, or a newer release.
+NO_STEP = "look at the record, and who has written it: it has no reason that this release knows"
 
 
 def job_view(job: Job, now: datetime) -> JobView:
@@ -343,7 +332,7 @@ def control_view(audited: Audited) -> ControlView:
         detail=control.detail,
         requestedAt=control.requested_at,
         decidedAt=None if decision is None else decision.decided_at,
-        refused=None if decision is None or decision.refused is None else decision.refused.value,
+        refused=None if decision is None or decision.refused is None else REFUSALS[decision.refused],
         inForce=decision is not None and decision.in_force,
     )
 

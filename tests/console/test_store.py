@@ -4,7 +4,7 @@ import random
 import sqlite3
 import stat
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -178,7 +178,8 @@ def test_a_decision_may_come_before_what_it_decides(store: Store) -> None:
     """They lie in different topics, which are read side by side."""
     hold = control(Action.HOLD, 1)
     decided, asked = Decided(Decision(hold, NOW, in_force=True), 0), Asked(hold, 0)
-    for entries in ([decided, asked], [asked, decided], [asked]):
+    orders: list[list[Any]] = [[decided, asked], [asked, decided], [asked]]
+    for entries in orders:
         store.apply(entries, {})
         with store.reading() as reader:
             (audited,) = reader.holds()
@@ -186,7 +187,7 @@ def test_a_decision_may_come_before_what_it_decides(store: Store) -> None:
             assert reader.controls(9) == [audited]
 
 
-QUESTIONS = {
+QUESTIONS: dict[str, Callable[[Reader], Any]] = {
     "jobs": lambda reader: [
         reader.jobs(Filter(status=status, reason=reason, workspace_id=workspace, oldest=oldest), after, 50)
         for status in (None, Status.FAILED)

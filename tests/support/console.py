@@ -61,7 +61,9 @@ class Followed:
 
     problem: str | None = None
     behind: int | None = 0
-    cluster: Cluster | None = field(default_factory=lambda: Cluster(NOW, ("worker-1",), {Topic.SUBMITTED.value: 7}))
+    cluster: Cluster | None = field(
+        default_factory=lambda: Cluster(NOW, frozenset({"worker-1"}), {Topic.SUBMITTED.value: 7})
+    )
 
 
 @dataclass
