@@ -114,12 +114,12 @@ class Gate:
 
     def _sealed(self, text: str) -> str:
         raw = text.encode()
-        return f"{base64.urlsafe_b64encode(raw).decode()}.{self._mac(b'session', raw)}"
+        return f"{base64.urlsafe_b64encode(raw).decode().rstrip('=')}.{self._mac(b'session', raw)}"
 
     def _opened(self, cookie: str) -> str | None:
         encoded, _, mac = cookie.partition(".")
         try:
-            raw = base64.urlsafe_b64decode(encoded)
+            raw = base64.urlsafe_b64decode(encoded + "==")
         except ValueError:
             return None
         if not hmac.compare_digest(mac.encode(), self._mac(b"session", raw).encode()):
