@@ -162,6 +162,13 @@ def test_a_failed_batch_that_may_be_running_frees_its_workspace_a_pause_after_it
     assert robot_free_at(timed_out, DEADLINES) == ACCEPTED_DEADLINE + 5 * SECOND
 
 
+def test_a_failed_batch_of_which_the_end_was_told_late_frees_its_workspace_a_pause_after_that() -> None:
+    told = replace(FAILED, success_count=2, error_count=0, amended_at=NOW)
+    assert robot_free_at(told, DEADLINES) == NOW + 5 * SECOND
+    one_order_of_two = replace(FAILED, amended_at=NOW)
+    assert robot_free_at(one_order_of_two, DEADLINES) == CLAIM_DEADLINE + 5 * SECOND
+
+
 def test_a_failed_batch_without_a_deadline_frees_its_workspace_a_pause_after_its_end() -> None:
     assert robot_free_at(replace(FAILED, deadline=None), DEADLINES) == ENDED_AT + 5 * SECOND
 
