@@ -70,6 +70,10 @@ def deliveries_not_awaited(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(SimulatedBroker, "produce", produce)
 
 
+async def nothing(*_args: Any) -> None:
+    """Do nothing, in the place of what looks or waits."""
+
+
 async def nothing_found(*_args: Any) -> dict[JobKey, int]:
     """Return what a look at other partitions finds when there is nothing."""
     return {}
@@ -77,12 +81,8 @@ async def nothing_found(*_args: Any) -> dict[JobKey, int]:
 
 def no_read_barrier(patch: pytest.MonkeyPatch) -> None:
     """A deadline is decided without looking at the completions that are in the log."""
-
-    async def nothing(*_args: Any) -> None:
-        return
-
-    patch.setattr(ReadBarrier, "find_elsewhere", nothing_found)
-    patch.setattr(ReadBarrier, "check_applied", nothing)
+    no_wait_for_forwarding(patch)
+    own_partition_not_waited_for(patch)
 
 
 def no_wait_for_forwarding(patch: pytest.MonkeyPatch) -> None:
@@ -92,10 +92,6 @@ def no_wait_for_forwarding(patch: pytest.MonkeyPatch) -> None:
 
 def own_partition_not_waited_for(patch: pytest.MonkeyPatch) -> None:
     """A deadline is decided without waiting for the completions that lie in the job's own partition."""
-
-    async def nothing(*_args: Any) -> None:
-        return
-
     patch.setattr(ReadBarrier, "check_applied", nothing)
 
 
@@ -167,10 +163,6 @@ def no_hole_check(patch: pytest.MonkeyPatch) -> None:
 
 def no_watchdog(patch: pytest.MonkeyPatch) -> None:
     """Records that were dropped on their way are not missed when nothing comes after them."""
-
-    async def nothing(*_args: Any) -> None:
-        return
-
     patch.setattr(Watchdog, "look", nothing)
 
 
