@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -104,7 +103,7 @@ def step(letter: Letter) -> str:
 
 
 def redrive_of(
-    letter: Letter, job: Job | None, now: datetime, *, noted: str | None, after_upgrade: bool
+    letter: Letter, job: Job | None, *, noted: str | None, after_upgrade: bool
 ) -> Redrivable | NotRedrivable:
     """Return whether a letter may be sent in again: only where something else can come of it.
 
