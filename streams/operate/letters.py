@@ -119,7 +119,7 @@ def redrive_of(
     if reason in (DeadLetterReason.UNKNOWN_JOB, DeadLetterReason.NOT_DISPATCHED):
         return _report(job)
     if letter.headers.topic == Topic.SUBMITTED and job is not None:
-        return NotRedrivable(f"its job is there by now, and is {job.status}: as a second one it would change nothing")
+        return NotRedrivable(f"its ids are taken by a job that is {job.status}: new orders need a new job id")
     if reason in (DeadLetterReason.INVALID, DeadLetterReason.TOO_LARGE) and not after_upgrade:
         return NotRedrivable("the same would come of it, but after an upgrade that takes it (--after-upgrade)")
     if letter.headers.topic != Topic.SUBMITTED:
