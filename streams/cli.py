@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from streams.commands.check import check
 from streams.commands.dlq import dlq_cli
 from streams.commands.holds import holds_cli
 from streams.commands.jobs import jobs_cli
@@ -32,6 +33,7 @@ cli.add_typer(topics_cli, name="topics")
 cli.add_typer(jobs_cli, name="jobs")
 cli.add_typer(holds_cli, name="holds")
 cli.add_typer(dlq_cli, name="dlq")
+cli.command()(check)
 
 
 def main() -> None:
@@ -256,7 +258,7 @@ def create(
 
 
 @topics_cli.command("check")
-def check(to_dev: ToDev = False) -> None:
+def check_topics_of_cluster(to_dev: ToDev = False) -> None:
     """Check that all topics are there with one partition count, and with the settings that the promises need."""
     from streams.kafka.topics import check_topics, describe
 
