@@ -4,14 +4,13 @@ import uuid
 from collections import defaultdict
 from collections.abc import Collection
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from streams.commands.given import end_as_decided, give_or_end
 from streams.core.controls import Action, Control
 from streams.operate.console import make_console, printable
-from streams.operate.standing import Hold, clock
 from streams.settings import KafkaSettings
 from streams.terminal import (
     Actor,
@@ -28,6 +27,9 @@ from streams.terminal import (
     run_on_kafka,
 )
 
+if TYPE_CHECKING:
+    from streams.operate.standing import Hold
+
 holds_cli = typer.Typer(no_args_is_help=True, help="Hold workspaces, or everything: who is held is not called.")
 Workspace = Annotated[str | None, typer.Argument(metavar="WORKSPACE", help="Its workspace id.")]
 Everything = Annotated[bool, typer.Option("--all", help="Everything, in place of a workspace.")]
@@ -36,6 +38,8 @@ Everything = Annotated[bool, typer.Option("--all", help="Everything, in place of
 @holds_cli.command("list")
 def list_holds(as_json: AsJson = False, to_dev: ToDev = False) -> None:
     """List the holds in force; with --json one object a line."""
+    from streams.operate.standing import clock
+
     settings = kafka_settings(to_dev)
     by_partition = run_on_kafka(settings, _holds(settings))
     # A hold of everything is one in each partition, each with its own time.
@@ -57,7 +61,7 @@ def list_holds(as_json: AsJson = False, to_dev: ToDev = False) -> None:
         typer.echo("nothing is held")
 
 
-async def _holds(settings: KafkaSettings) -> dict[int, Collection[Hold]]:
+async def _holds(settings: KafkaSettings) -> "dict[int, Collection[Hold]]":
     from streams.names import changelog_topic
     from streams.operate.job_rows import record_reader
     from streams.operate.table_view import read_holds

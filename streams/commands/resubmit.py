@@ -12,6 +12,7 @@ from streams.operate.resubmission import Choice, Group, KnownOrder, Standing
 from streams.settings import KafkaSettings
 from streams.terminal import (
     NOT_FOUND_EXIT_CODE,
+    Actor,
     AsJson,
     DryRun,
     ToDev,
@@ -40,6 +41,7 @@ _IN_WORDS = {
 def resubmit(
     job: Annotated[str, typer.Argument(metavar="JOB", help="Its job id.")],
     workspace: Annotated[str, typer.Option(metavar="ID", help="Its workspace id.")],
+    actor: Actor,
     orders: Annotated[
         Group | None, typer.Option(help="Those reported as failed (if nothing is said), or not at all, or both.")
     ] = None,
@@ -51,6 +53,7 @@ def resubmit(
     may_have_shipped: Annotated[
         bool, typer.Option("--may-have-shipped", help="Also what the robot may have sent already.")
     ] = False,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; it is kept for years.")] = "tried again",
     dry_run: DryRun = False,
     as_json: AsJson = False,
     yes: Yes = False,
@@ -60,7 +63,8 @@ def resubmit(
 
     Exit codes: 0 done, 1 refused or not sent, 2 wrong usage, 3 no such job.
     """
-    from streams.operate.resubmit import send
+    from streams.operate.giving import NotGivenError
+    from streams.operate.resubmit import note, send
     from streams.operate.submit import SubmitError
 
     check_that_somebody_can_be_asked(dry_run=dry_run, yes=yes)
@@ -84,8 +88,10 @@ def resubmit(
             if _prepared(settings, JobKey(workspace, job), choice).plan != prepared.plan:
                 fail("something was reported of the job meanwhile: look again")
         try:
+            # Nothing is sent of which nobody could say who has done it.
+            run_on_kafka(settings, note(settings, prepared, actor, reason))
             send(settings, prepared)
-        except SubmitError as error:
+        except (NotGivenError, SubmitError) as error:
             fail(error)
     typer.echo(json_line(_as_object(prepared, sent=not dry_run)) if as_json else _ending(prepared, sent=not dry_run))
 

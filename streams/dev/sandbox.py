@@ -53,7 +53,7 @@ def run_sandbox(
         announce = running.enter_context(only_dev(folder))
         with shown_steps(console) as tell:
             variables = {"ROBOT_CALLBACK_SECRET": CALLBACK_SECRET, "ROBOT_ORCHESTRATOR_APP_ID": own_app_id(folder)}
-            plan = Plan(robot, workers, variables)
+            plan = Plan(robot, workers, variables, console=True)
             stack = Stack(folder, plan, tell, bootstrap_servers=bootstrap_servers, port=port)
             if bootstrap_servers:
                 asyncio.run(check_nobody_else_works_there(stack.settings()))
@@ -82,7 +82,8 @@ async def _show(console: Console, stack: Stack) -> None:
 
 
 def _welcome(console: Console, stack: Stack) -> None:
-    lines = [
+    lines = [("console", stack.console.url)] if stack.console else []
+    lines += [
         ("Kafka", stack.bootstrap_servers),
         ("robot", f"{stack.robot.url}, which notes its POSTs in {stack.posts_file}"),
     ]

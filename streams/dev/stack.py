@@ -1,4 +1,4 @@
-"""The services of a whole environment on one machine: Kafka, its topics, the simulated robot, a bridge and workers.
+"""The services of a whole environment on one machine: Kafka, topics, simulated robot, bridge, console and workers.
 
 Each is a child process with a log file of its own, and ends with this process. Only what was started here is
 ended here, by its process id.
@@ -21,13 +21,15 @@ from streams.dev.batches import Fate
 from streams.dev.child import spawn
 from streams.dev.kafka import EmbeddedKafka
 from streams.dev.kafka_jars import kafka_jars
-from streams.dev.loopback import HOST, free_port
+from streams.dev.loopback import HOST, free_port, is_free
 from streams.dev.robot import HEALTH_PATH
 from streams.kafka.topics import create_topics
-from streams.settings import WorkerSettings, load_settings
+from streams.settings import ConsoleSettings, WorkerSettings, load_settings
 from streams.wire.callback import CALLBACK_PATH, JOB_ID, WORKSPACE_ID
 
 PARTITIONS = 4
+# Where a person looks for it first.
+CONSOLE_PORT = ConsoleSettings.model_fields["console_port"].default
 READY_SECONDS = 60.0
 POLL_SECONDS = 0.05
 LOG_TAIL_LINES = 8
@@ -155,11 +157,15 @@ class RobotOptions:
 
 @dataclass(frozen=True)
 class Plan:
-    """What an environment has beside its Kafka; `variables` are settings of the workers."""
+    """What an environment has beside its Kafka; `variables` are settings of the workers.
+
+    `console`: with a console, at its own port or, where that is taken, at any.
+    """
 
     robot: RobotOptions
     workers: int
     variables: Environment
+    console: bool = False
 
 
 class Stack:
@@ -190,6 +196,7 @@ class Stack:
         self.bootstrap_servers = self._broker.bootstrap_servers if self._broker else bootstrap_servers or ""
         self.robot = self._robot(plan.robot)
         self.bridge = self._bridge(plan.variables)
+        self.console = self._console(plan.variables) if plan.console else None
         self.workers: list[Service] = []
         # What a worker must have set to belong here.
         self.variables = dict(plan.variables) | {
@@ -219,7 +226,8 @@ class Stack:
     @property
     def services(self) -> list[Service]:
         """What runs beside Kafka."""
-        return [self.robot, self.bridge, *self.workers]
+        console = [] if self.console is None else [self.console]
+        return [self.robot, self.bridge, *console, *self.workers]
 
     def add_worker(self) -> Service:
         """Start one more worker without waiting for it."""
@@ -244,8 +252,9 @@ class Stack:
     def stop(self) -> None:
         """End everything that was started here."""
         self.stop_workers()
-        self.robot.stop()
-        self.bridge.stop()
+        for service in (self.robot, self.bridge, self.console):
+            if service is not None:
+                service.stop()
         if self._broker is not None:
             self._broker.stop()
 
@@ -254,11 +263,11 @@ class Stack:
             kafka_jars(progress=self._tell)
             self._tell("starting Kafka")
             self._broker.start()
-        self._tell("creating topics, starting the robot, the bridge and the workers")
+        self._tell("creating topics, starting the robot, the bridge, the console and the workers")
         replication_factor = 1 if self._broker else -1  # as many as are of use on the cluster
         asyncio.run(create_topics(self.settings(), PARTITIONS, replication_factor))
-        self.robot.start()
-        self.bridge.start()
+        for service in self.services:
+            service.start()
         for _ in range(self._wanted_workers):
             self.add_worker()
         for service in self.services:
@@ -278,3 +287,14 @@ class Stack:
             "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap_servers,
         }
         return Service("bridge", ("streams.cli", "bridge"), port, "/readyz", self.logs / "bridge.log", own)
+
+    def _console(self, variables: Environment) -> Service:
+        port = CONSOLE_PORT if is_free(CONSOLE_PORT) else free_port()
+        own = dict(variables) | {
+            "ROBOT_ORCHESTRATOR_CONSOLE_PORT": str(port),
+            "ROBOT_ORCHESTRATOR_CONSOLE_FILE": str(self.folder / "console.sqlite3"),
+            "ROBOT_ORCHESTRATOR_LOG_FORMAT": "json",
+            "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap_servers,
+        }
+        command = ("streams.cli", "console", "--allow-actions")
+        return Service("console", command, port, "/readyz", self.logs / "console.log", own)

@@ -41,9 +41,10 @@ class Operation(IntEnum):
 
 
 class AccessError(Exception):
-    """An ACL is missing; the text is one line that names the operation and the resource."""
+    """ACLs are missing; the text is one line that names each operation and its resource, as `lacks` has them."""
 
     def __init__(self, *lacks: tuple[Operation, str]) -> None:
+        self.lacks = lacks
         listed = ", ".join(f"{operation.name} on {resource}" for operation, resource in lacks)
         super().__init__(f"missing ACLs: {listed}")
 

@@ -37,7 +37,7 @@ def job_fields(job: Job) -> dict[str, Any]:
             "robotStatus": put_off.robot_status,
             "givesUpAt": put_off.gives_up_at,
         },
-        "source": job.source._asdict(),
+        "source": dict(zip(("topic", "partition", "offset"), job.source, strict=True)),
     }
 
 

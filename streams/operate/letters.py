@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -104,7 +103,7 @@ def step(letter: Letter) -> str:
 
 
 def redrive_of(
-    letter: Letter, job: Job | None, now: datetime, *, noted: str | None, after_upgrade: bool
+    letter: Letter, job: Job | None, *, noted: str | None, after_upgrade: bool
 ) -> Redrivable | NotRedrivable:
     """Return whether a letter may be sent in again: only where something else can come of it.
 
@@ -120,7 +119,7 @@ def redrive_of(
     if reason in (DeadLetterReason.UNKNOWN_JOB, DeadLetterReason.NOT_DISPATCHED):
         return _report(job)
     if letter.headers.topic == Topic.SUBMITTED and job is not None:
-        return NotRedrivable(f"its job is there by now, and is {job.status}: as a second one it would change nothing")
+        return NotRedrivable(f"its ids are taken by a job that is {job.status}: new orders need a new job id")
     if reason in (DeadLetterReason.INVALID, DeadLetterReason.TOO_LARGE) and not after_upgrade:
         return NotRedrivable("the same would come of it, but after an upgrade that takes it (--after-upgrade)")
     if letter.headers.topic != Topic.SUBMITTED:

@@ -10,15 +10,15 @@ import msgspec
 from pydantic import ValidationError
 
 from schemas.batch_completed import BatchCompleted as CompletionPayload
-from schemas.control import Control as ControlPayload
 from schemas.job_submitted import ID_MAX_LENGTH
 from schemas.job_submitted import JobSubmitted as SubmissionPayload
 from schemas.order_reported import OrderReported as ReportPayload
-from streams.core.controls import Action, Control
+from streams.core.controls import Control
 from streams.core.deadlines import Deadlines
 from streams.core.events import BatchCompleted, InvalidSubmission, JobSubmitted, OrderReported
 from streams.core.job import JobKey, OrderResult, OrderStatus, Source
 from streams.names import DeadLetterReason, Topic
+from streams.wire.control import decode_control
 from streams.wire.placement import partition_of
 from streams.wire.records import SourceRecord
 
@@ -205,21 +205,9 @@ def _read_report(_record: SourceRecord, value: bytes, _key: JobKey | None) -> Me
 
 def _read_control(_record: SourceRecord, value: bytes, _key: JobKey | None) -> Meaning:
     try:
-        payload = ControlPayload.model_validate_json(value)
+        return Decide(decode_control(value))
     except ValidationError as error:
         return Refuse(Rejection(DeadLetterReason.INVALID, _describe(error)))
-    return Decide(
-        Control(
-            control_id=payload.controlId,
-            action=Action(payload.action),
-            workspace_id=payload.workspaceId,
-            job_id=payload.jobId,
-            actor=payload.actor,
-            reason=payload.reason,
-            requested_at=payload.requestedAt,
-            detail=payload.detail,
-        )
-    )
 
 
 def _refuse_report(_record: SourceRecord, _key: JobKey | None, rejection: Rejection) -> Meaning:
