@@ -28,8 +28,6 @@ from streams.settings import ConsoleSettings, WorkerSettings, load_settings
 from streams.wire.callback import CALLBACK_PATH, JOB_ID, WORKSPACE_ID
 
 PARTITIONS = 4
-# Where a person looks for it first.
-CONSOLE_PORT = ConsoleSettings.model_fields["console_port"].default
 READY_SECONDS = 60.0
 POLL_SECONDS = 0.05
 LOG_TAIL_LINES = 8
@@ -263,7 +261,7 @@ class Stack:
             kafka_jars(progress=self._tell)
             self._tell("starting Kafka")
             self._broker.start()
-        self._tell("creating topics, starting the robot, the bridge, the console and the workers")
+        self._tell("creating topics, starting the robot, the bridge and the workers")
         replication_factor = 1 if self._broker else -1  # as many as are of use on the cluster
         asyncio.run(create_topics(self.settings(), PARTITIONS, replication_factor))
         for service in self.services:
@@ -289,8 +287,11 @@ class Stack:
         return Service("bridge", ("streams.cli", "bridge"), port, "/readyz", self.logs / "bridge.log", own)
 
     def _console(self, variables: Environment) -> Service:
-        port = CONSOLE_PORT if is_free(CONSOLE_PORT) else free_port()
+        with environment(variables):
+            wanted = load_settings(ConsoleSettings).console_port
+        port = wanted if is_free(wanted) else free_port()
         own = dict(variables) | {
+            "ROBOT_ORCHESTRATOR_CONSOLE_HOST": HOST,
             "ROBOT_ORCHESTRATOR_CONSOLE_PORT": str(port),
             "ROBOT_ORCHESTRATOR_CONSOLE_FILE": str(self.folder / "console.sqlite3"),
             "ROBOT_ORCHESTRATOR_LOG_FORMAT": "json",

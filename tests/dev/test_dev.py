@@ -15,6 +15,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer
 
@@ -61,7 +62,9 @@ class CommandLine:
     def __init__(self, folder: Path, **exported: str) -> None:
         self.folder = folder
         self.data = folder / "robot-orchestrator" / "dev-data"
-        self.exported = {"XDG_CACHE_HOME": str(folder), **exported}
+        # Another test may have a dev of its own at the same time.
+        port = str(free_port())
+        self.exported = {"XDG_CACHE_HOME": str(folder), "ROBOT_ORCHESTRATOR_CONSOLE_PORT": port, **exported}
         jars = kafka_jars()
         self.data.parent.mkdir(parents=True, exist_ok=True)
         if not (link := self.data.parent / jars.name).exists():
@@ -179,13 +182,15 @@ def test_dev_leaves_the_cluster_of_the_environment_alone(
     assert user.run("topics", "create", "--replication-factor", "1", "--partitions", "4")[0] == 0
     worker = WorkerProcess(exported, tmp_path / "worker.log")
     try:
-        with user.dev():
+        with user.dev() as (_, said):
+            (console,) = re.findall(r"^  console +(http://\S+)$", said, re.MULTILINE)
             asyncio.run(worker.wait_ready())
             assert asyncio.run(members_of(live, "robot-orchestrator")) == 1
             assert user.run("submit", "-", text=lines_of("live", LIVE_JOBS))[0] == 0
             assert user.run("submit", "--dev", "-", text=lines_of("dev", 1)) == (0, "dev-0\n", "")
             wait_for(lambda: len(history_of(live).outcomes()) == LIVE_JOBS)
             wait_for(lambda: user.posts() == ["dev-0"])
+            wait_for(lambda: "dev-0" in httpx.get(f"{console}/jobs", trust_env=False).text)
         assert len(history_of(live).of(Topic.FAILED)) == LIVE_JOBS
     finally:
         worker.close()
