@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from tests.benchmarks.application import Cluster, existing_partitions
+from tests.benchmarks.console import console
 from tests.benchmarks.memory import memory
 from tests.benchmarks.report import Row, describe_machine, print_table
 from tests.benchmarks.takeover import takeover
@@ -27,8 +28,13 @@ class Benchmark(StrEnum):
     BURST = "burst"
     PACED = "paced"
     MEMORY = "memory"
+    CONSOLE = "console"
     TICK = "tick"
     TAKEOVER = "takeover"
+
+
+# Jobs that wait, or are looked at, cost the same however many partitions they lie in.
+ONCE = {Benchmark.MEMORY, Benchmark.CONSOLE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +44,12 @@ class Sizes:
     burst_jobs: int
     paced_seconds: float
     waiting_jobs: int
+    console_jobs: int
     takeovers: int
 
 
-FULL = Sizes(burst_jobs=2_000, paced_seconds=20, waiting_jobs=5_000, takeovers=5)
-QUICK = Sizes(burst_jobs=400, paced_seconds=5, waiting_jobs=1_000, takeovers=1)
+FULL = Sizes(burst_jobs=2_000, paced_seconds=20, waiting_jobs=5_000, console_jobs=1_000_000, takeovers=5)
+QUICK = Sizes(burst_jobs=400, paced_seconds=5, waiting_jobs=1_000, console_jobs=50_000, takeovers=1)
 
 
 def main() -> None:
@@ -59,7 +66,7 @@ def main() -> None:
     rows: dict[Benchmark, list[Row]] = {benchmark: [] for benchmark in Benchmark}
     if wanted - {Benchmark.TICK, Benchmark.TAKEOVER}:
         # A topic's partition count is for good, so each count gets a broker of its own.
-        for partitions in PARTITIONS[:1] if source() is Source.GIVEN or wanted == {Benchmark.MEMORY} else PARTITIONS:
+        for partitions in PARTITIONS[:1] if source() is Source.GIVEN or wanted <= ONCE else PARTITIONS:
             with tempfile.TemporaryDirectory() as folder, running_kafka(Path(folder)) as kafka:
                 measured = measure(kafka.bootstrap_servers, partitions, Path(folder), wanted, sizes)
                 for benchmark, found in asyncio.run(measured).items():
@@ -83,9 +90,12 @@ async def measure(
         rows[Benchmark.BURST] = await burst(cluster, sizes.burst_jobs)
     if Benchmark.PACED in wanted:
         rows[Benchmark.PACED] = await paced(cluster, sizes.paced_seconds)
-    # Waiting jobs cost the same however many partitions they lie in.
-    if Benchmark.MEMORY in wanted and partitions == PARTITIONS[0]:
+    if partitions != PARTITIONS[0]:
+        return rows
+    if Benchmark.MEMORY in wanted:
         rows[Benchmark.MEMORY] = await memory(cluster, sizes.waiting_jobs)
+    if Benchmark.CONSOLE in wanted:
+        rows[Benchmark.CONSOLE] = await console(cluster, sizes.console_jobs)
     return rows
 
 
