@@ -89,7 +89,7 @@ class Job:
     The `deadline` of a pending job is when it has been put off for too long. `orders` is empty where the batch is not
     followed order by order. `amended_at` is when something of a job that had ended was last learned. With
     `robot_restarted_at` the robot was started again after it had accepted the batch, and has lost it; reports of it may
-    be on their way.
+    be on their way. `traceparent` is the trace that it is part of (W3C Trace Context).
     """
 
     workspace_id: str
@@ -116,6 +116,7 @@ class Job:
     resubmission_of: str | None = None
     resubmitted_as: str | None = None
     robot_restarted_at: datetime | None = None
+    traceparent: str | None = None
 
     def __post_init__(self) -> None:
         put_off = () if self.put_off is None else (self.put_off.since, self.put_off.until, self.put_off.gives_up_at)

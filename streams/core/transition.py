@@ -93,6 +93,7 @@ def _submit(event: JobSubmitted, _now: datetime) -> Result:
             fingerprint=event.fingerprint,
             order_count=event.order_count,
             resubmission_of=event.resubmission_of,
+            traceparent=event.traceparent,
         )
     )
 
@@ -108,6 +109,7 @@ def _fail_invalid(event: InvalidSubmission, now: datetime) -> Result:
         ended_at=now,
         reason=FailureReason.INVALID_SUBMISSION,
         error=event.error,
+        traceparent=event.traceparent,
     )
     return Result(row, (PublishOutcome(),))
 

@@ -61,6 +61,7 @@ class _Row(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     resubmission_of: str | None = None
     resubmitted_as: str | None = None
     robot_restarted_at: datetime | None = None
+    traceparent: str | None = None
 
 
 class _Version(msgspec.Struct):

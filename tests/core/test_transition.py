@@ -687,5 +687,6 @@ def test_a_row_has_no_field_for_a_credential_or_what_an_order_holds() -> None:
         "resubmission_of",
         "resubmitted_as",
         "robot_restarted_at",
+        "traceparent",
     }
     assert OrderResult._fields == ("item_id", "status", "tracking_number", "error_type", "error_message")

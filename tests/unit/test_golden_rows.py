@@ -130,6 +130,7 @@ JOBS: Mapping[int, Mapping[str, Job]] = {
         "timeout_amended": replace(TIMEOUT, success_count=2, error_count=0, amended_at=at(9, 1, 5)),
         "resubmitted": replace(REJECTED, resubmitted_as="1f8b2a6c-job"),
         "resubmission": replace(PENDING, job_id="1f8b2a6c-job", resubmission_of="0f8b2a6c-job"),
+        "traced": replace(PENDING, traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
         "letters": replace(
             REJECTED,
             workspace_id='MEDELLÍN/"7"\\\n\x00\u2028',
