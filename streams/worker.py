@@ -26,6 +26,7 @@ from streams.settings import SettingsError, WorkerSettings, changed, unknown_var
 from streams.telemetry.journal import Journal
 from streams.telemetry.metrics import Metrics
 from streams.telemetry.probes import Probes
+from streams.telemetry.tracing import running_tracing
 from streams.version import version
 from streams.wire.records import TopicPartition
 from streams.wire.robot_request import Callback
@@ -62,6 +63,7 @@ async def running_worker(
         stack.callback(journal.info, LogEvent.WORKER_STOPPED)
         probes = Probes(settings.probe_host, settings.probe_port, journal.metrics)
         await _watch_process(probes, driver, stack)
+        tracing = await stack.enter_async_context(running_tracing(settings, journal))
         report = await _topics(settings, journal)
         clock = Clock()
         readers = [KafkaReader(settings.kafka_client_options(), settings.app_id, report.partitions) for _ in range(2)]
@@ -76,6 +78,7 @@ async def running_worker(
             barrier_reader=readers[1],
             robot=await stack.enter_async_context(connected_robot(settings)),
             now=clock.now,
+            tracing=tracing,
         )
         worker = Worker(_rules(settings, report, watchdog), adapt(ports), driver, journal)
         stack.push_async_callback(worker.close)

@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import islice
@@ -51,6 +51,7 @@ from streams.telemetry.facts import (
     SubmissionIgnored,
 )
 from streams.telemetry.journal import Journal
+from streams.telemetry.tracing import NO_SPANS, Span, Tracing
 from streams.wire.dead_letters import dead_letter, record_size
 from streams.wire.intake import (
     Apply,
@@ -66,6 +67,7 @@ from streams.wire.outcomes import amendment_record, outcome_record
 from streams.wire.placement import partition_of
 from streams.wire.records import NewRecord, SourceRecord, TopicPartition
 from streams.wire.rows import TABLE_MARK, TableError, decode_entry, encode_row, row_key
+from streams.wire.trace_context import in_trace
 
 # One transaction's share of a backlog: enough that its fixed cost disappears, small enough to stay under a second.
 STEP_MAX_ITEMS = 500
@@ -101,6 +103,9 @@ _NOT_RESUBMITTED = {
     IgnoreReason.ALREADY_RESUBMITTED: "resubmissionOf: the job was resubmitted as another one",
 }
 
+# What a record says.
+RecordEvent = JobSubmitted | InvalidSubmission | BatchCompleted | OrderReported
+
 
 class LostTableError(TableError):
     """The group has worked on the partition, and its table is not there."""
@@ -120,6 +125,7 @@ class Shared:
     payloads: PayloadCache
     hand_over: Callable[[Claim], None]
     journal: Journal
+    tracing: Tracing = NO_SPANS
 
 
 @dataclass(slots=True)
@@ -140,6 +146,7 @@ class _Draft:
     amended: dict[JobKey, Job] = field(default_factory=dict)
     claims: list[Claim] = field(default_factory=list)
     facts: list[Fact] = field(default_factory=list)
+    spans: list[Span] = field(default_factory=list)
 
 
 class Ledger:
@@ -154,6 +161,7 @@ class Ledger:
         self._submissions = Submissions(shared.reader, shared.payloads, rules.callback)
         self._hand_over = shared.hand_over
         self._journal = shared.journal
+        self._tracing = shared.tracing
         self._changelog = changelog_topic(rules.app_id)
         self._table = JobTable(rules.deadlines, rules.jobs_per_workspace, shared.slots.round_after)
         self._queue: deque[_Delivered | Event] = deque()
@@ -343,7 +351,7 @@ class Ledger:
         self._stands_back = not readable
         self._forget(now, draft)
         for job in draft.amended.values():
-            draft.records.append(amendment_record(job, self.partition, self._rules.app_id))
+            self._publish(amendment_record(job, self.partition, self._rules.app_id), job, draft)
         for key, job in draft.changed.items():
             draft.records.append(NewRecord(self._changelog, self.partition, row_key(key), encode_row(job)))
         for key in draft.forgotten:
@@ -428,7 +436,7 @@ class Ledger:
 
     def _apply_record(
         self,
-        event: JobSubmitted | InvalidSubmission | BatchCompleted | OrderReported,
+        event: RecordEvent,
         rejection: Rejection | None,
         record: SourceRecord,
         now: datetime,
@@ -446,8 +454,10 @@ class Ledger:
                     event, rejection = refusal
                 elif record.value is not None:
                     self._submissions.offer(event.key, record.value)
+        event, span = self._begin_span(event, record)
         ignored = self._apply(event, now, draft).ignored
         if ignored is None:
+            draft.spans.append(span)
             return rejection
         if isinstance(event, OrderReported):
             draft.facts.append(ReportIgnored(event.key, ignored))
@@ -460,6 +470,20 @@ class Ledger:
             return None
         return rejection or _LETTER_OF.get(ignored)
 
+    def _begin_span(self, event: RecordEvent, record: SourceRecord) -> tuple[RecordEvent, Span]:
+        """Begin to take in a record, in the trace of its job. A new job's row is part of the span that begins here."""
+        if isinstance(event, BatchCompleted | OrderReported):
+            job = self._table.get(event.key)
+            return event, self._tracing.process(record, event.key, None if job is None else job.traceparent)
+        span = self._tracing.process(record, event.key, event.traceparent)
+        return replace(event, traceparent=span.traceparent), span
+
+    def _publish(self, record: NewRecord, job: Job, draft: _Draft) -> None:
+        """Draft what others are told of a job, as a part of its trace."""
+        span = self._tracing.send(record, job)
+        draft.spans.append(span)
+        draft.records.append(in_trace(record, span.traceparent))
+
     def _resubmit(
         self, event: JobSubmitted, now: datetime, draft: _Draft
     ) -> tuple[InvalidSubmission, Rejection] | None:
@@ -471,7 +495,7 @@ class Ledger:
         why = None if ignored is None else _NOT_RESUBMITTED.get(ignored)
         if why is None:
             return None
-        invalid = InvalidSubmission(event.key, event.submitted_at, event.source, why)
+        invalid = InvalidSubmission(event.key, event.submitted_at, event.source, why, event.traceparent)
         return invalid, Rejection(DeadLetterReason.INVALID, why)
 
     def _apply(self, event: Event, now: datetime, draft: _Draft) -> Change:
@@ -482,7 +506,7 @@ class Ledger:
             if row.status is not Status.PENDING:
                 self._submissions.drop_payload(event.key)
             if PublishOutcome() in change.effects:
-                draft.records.append(outcome_record(row, self.partition, self._rules.app_id))
+                self._publish(outcome_record(row, self.partition, self._rules.app_id), row, draft)
             if PublishAmendment() in change.effects:
                 draft.amended[event.key] = row
             draft.facts.append(RowChanged(event, change.before, row, now))
@@ -574,5 +598,7 @@ class Ledger:
         self._submissions.drop_secrets_unless(self._is_at_robot)
         for claim in draft.claims:
             self._hand_over(claim)
+        for span in draft.spans:
+            span.end()
         for fact in draft.facts:
             self._journal.tell(fact)
