@@ -63,7 +63,7 @@ async def running_worker(
         stack.callback(journal.info, LogEvent.WORKER_STOPPED)
         probes = Probes(settings.probe_host, settings.probe_port, journal.metrics)
         await _watch_process(probes, driver, stack)
-        tracing = await stack.enter_async_context(running_tracing(settings, journal))
+        tracing = await stack.enter_async_context(running_tracing(settings.robot_endpoint, journal))
         report = await _topics(settings, journal)
         clock = Clock()
         readers = [KafkaReader(settings.kafka_client_options(), settings.app_id, report.partitions) for _ in range(2)]

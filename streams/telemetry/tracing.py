@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 
 from streams.core.job import Job, JobKey
 from streams.names import LogEvent
-from streams.settings import SettingsError, WorkerSettings
+from streams.settings import SettingsError
 from streams.telemetry.journal import Journal
 from streams.wire.records import NewRecord, SourceRecord
 
@@ -56,13 +56,13 @@ NO_SPANS = Tracing()
 
 
 @contextlib.asynccontextmanager
-async def running_tracing(settings: WorkerSettings, journal: Journal) -> AsyncIterator[Tracing]:
+async def running_tracing(robot_endpoint: str, journal: Journal) -> AsyncIterator[Tracing]:
     """Yield what begins spans, which are exported if OpenTelemetry's variables ask for it.
 
     What is wrong with these is a warning: a job needs no trace, and other programs may share them.
     """
     try:
-        tracing = _tracing_of(os.environ, settings.robot_endpoint)
+        tracing = _tracing_of(os.environ, robot_endpoint)
     except SettingsError as error:
         journal.warning(LogEvent.SETTINGS_WARNING, problem=f"no traces: {error}")
         tracing = NO_SPANS
