@@ -174,10 +174,11 @@ def test_a_trace_that_its_producer_does_not_sample_is_passed_on_and_not_recorded
 def test_what_was_not_committed_is_not_recorded() -> None:
     """Of a submission that is read again there is one span, that of the worker that took it in."""
     scene = Scene()
-    scene.world.broker.refusals = 1
 
     async def play() -> None:
         scene.world.start_worker()
+        await scene.world.until(lambda: scene.world.workers[0].worker.partitions.ready)
+        scene.world.broker.refusals = 1
         scene.write(Topic.SUBMITTED, submission(KEY, 1), TRACE_OF_PRODUCER)
         await scene.world.until(lambda: scene.world.workers[0].gone)
         assert scene.exporter.get_finished_spans() == ()
