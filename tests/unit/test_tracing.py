@@ -12,6 +12,9 @@ ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
 GRPC = {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
 
 
+ROBOT = "http://robot.example/api/crear-pedidos-batch"
+
+
 @pytest.mark.parametrize(
     ("variables", "recorded", "problem"),
     [
@@ -38,8 +41,19 @@ async def test_traces_are_recorded_only_where_they_are_asked_for(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     with capture_logs() as lines:
-        async with running_tracing("http://robot.example/api/crear-pedidos-batch", Journal(Metrics())) as tracing:
+        async with running_tracing(ROBOT, Journal(Metrics())) as tracing:
             assert isinstance(tracing, OtelTracing) is recorded
             assert (tracing is NO_SPANS) is not recorded
     assert [line["event"] for line in lines] == ([] if problem is None else ["settings_warning"])
     assert all(line["problem"].startswith(f"no traces: {problem}") for line in lines)
+
+
+async def test_the_login_at_a_receiver_is_not_written_down_where_it_is_malformed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, value in ENDPOINT.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "the-login-at-the-receiver")
+    async with running_tracing(ROBOT, Journal(Metrics())) as tracing:
+        assert isinstance(tracing, OtelTracing)
+    assert "the-login" not in caplog.text
