@@ -21,6 +21,10 @@ from streams.wire.trace_context import traceparent_of
 
 Attributes = dict[str, str | int]
 
+# Attributes that are no convention's.
+JOB_ID, WORKSPACE_ID = "robot.job.id", "robot.workspace.id"
+JOB_STATUS, JOB_REASON = "robot.job.status", "robot.job.reason"
+
 _W3C = TraceContextTextMapPropagator()
 
 
@@ -71,9 +75,9 @@ class OtelTracing(Tracing):
 
     def send(self, record: NewRecord, job: Job) -> Span:
         """Begin to write a record that tells others of a job."""
-        attributes = _messaging("send", record) | _ids(job.key) | {"robot.job.status": job.status.value}
+        attributes = _messaging("send", record) | _ids(job.key) | {JOB_STATUS: job.status.value}
         if job.reason is not None:
-            attributes["robot.job.reason"] = job.reason.value
+            attributes[JOB_REASON] = job.reason.value
         return self._begin(f"send {record.topic}", SpanKind.PRODUCER, job.traceparent, attributes)
 
     def close(self) -> None:
@@ -114,4 +118,4 @@ def _messaging(operation: str, record: SourceRecord | NewRecord) -> Attributes:
 
 
 def _ids(key: JobKey) -> Attributes:
-    return {"robot.job.id": key.job_id, "robot.workspace.id": key.workspace_id}
+    return {JOB_ID: key.job_id, WORKSPACE_ID: key.workspace_id}
