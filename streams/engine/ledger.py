@@ -471,7 +471,7 @@ class Ledger:
         return rejection or _LETTER_OF.get(ignored)
 
     def _begin_span(self, event: RecordEvent, record: SourceRecord) -> tuple[RecordEvent, Span]:
-        """Begin to take in a record, in the trace of its job. A new job's row is part of the span that begins here."""
+        """Begin to take in a record, in the trace of its job; what follows for a new job is a part of this span."""
         if isinstance(event, BatchCompleted | OrderReported):
             job = self._table.get(event.key)
             return event, self._tracing.process(record, event.key, None if job is None else job.traceparent)

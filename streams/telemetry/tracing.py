@@ -37,7 +37,7 @@ class Tracing:
     """Begins spans, each as a part of a trace, or of a new one without. Here none is recorded, and none is new."""
 
     def process(self, record: SourceRecord, key: JobKey, traceparent: str | None) -> Span:
-        """Begin to take in a record of a job. That of another trace than the record's own is linked with it."""
+        """Begin to take in a record of a job; if that one's trace is not the record's own, the two are linked."""
         return Span(traceparent)
 
     def call(self, job: Job) -> Span:
