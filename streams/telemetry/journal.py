@@ -6,6 +6,7 @@ from typing import Any
 import structlog
 from prometheus_client import Counter
 
+from streams.core.controls import Decision
 from streams.core.effects import IgnoreReason
 from streams.core.events import (
     Admitted,
@@ -23,6 +24,7 @@ from streams.core.job import Job, JobKey, OrderStatus, PutOff, Status
 from streams.names import LogEvent
 from streams.telemetry.facts import (
     CompletionIgnored,
+    ControlDecided,
     DeadLettered,
     Fact,
     RecordForwarded,
@@ -69,6 +71,9 @@ class Journal:
                 self.info(LogEvent.COMPLETION_IGNORED, **self._ignored(self.metrics.completions, key, reason))
             case ReportIgnored(key, reason):
                 self.info(LogEvent.REPORT_IGNORED, **self._ignored(self.metrics.reports, key, reason))
+            case ControlDecided(decision, repeated):
+                if not repeated:
+                    self._control_decided(decision)
             case DeadLettered(record, rejection):
                 self._dead_lettered(record, rejection)
             case RecordForwarded(record, target):
@@ -154,7 +159,7 @@ class Journal:
             "robot_status": job.robot_status,
             "robot_may_have_received": job.robot_may_have_received,
         }
-        if isinstance(event, DeadlinePassed) and job.deadline is not None:
+        if isinstance(event, DeadlinePassed) and job.deadline is not None and job.stop is None:
             self.metrics.deadline_delay.observe((now - job.deadline).total_seconds())
             self.warning(LogEvent.JOB_TIMED_OUT, **ids, deadline=utc_text(job.deadline))
         self.warning(LogEvent.JOB_FAILED, **ids, **details)
@@ -164,6 +169,17 @@ class Journal:
         """Count a record that has changed nothing; return what its line says."""
         counter.labels(reason.value).inc()
         return {"job_id": key.job_id, "workspace_id": key.workspace_id, "reason": reason.value}
+
+    def _control_decided(self, decision: Decision) -> None:
+        control, refused = decision.control, decision.refused
+        self.metrics.controls.labels(control.action.value, "applied" if refused is None else "refused").inc()
+        about = {"workspace_id": control.workspace_id, "job_id": control.job_id, "detail": control.detail}
+        said = {"actor": control.actor, "said": control.reason, "control_id": control.control_id}
+        told = {"action": control.action.value, **{name: value for name, value in about.items() if value}, **said}
+        if refused is None:
+            self.info(LogEvent.CONTROL_APPLIED, **told)
+        else:
+            self.warning(LogEvent.CONTROL_REFUSED, **told, reason=refused.value)
 
     def _submission_expired(self, key: JobKey) -> None:
         self.metrics.submissions.labels("expired").inc()

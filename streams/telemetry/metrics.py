@@ -38,6 +38,7 @@ class Metrics(Registry):
         self.completions = self._counter("completions", "Completions read, by what became of them", "result")
         self.reports = self._counter("reports", "Reports of orders read, by what became of them", "result")
         self.amendments = self._counter("amendments", "Outcomes of which more became known", "outcome")
+        self.controls = self._counter("controls", "What people asked for, by what became of it", "action", "result")
         self.outcomes = self._counter("outcomes", "Outcomes published", "outcome", "reason")
         self.counts_mismatches = self._counter("counts_mismatches", "Completions whose counts do not add up")
         self.dead_letters = self._counter("dead_letters", "Dead letters written", "topic", "reason")

@@ -307,18 +307,6 @@ async def test_a_report_whose_robot_has_gone_is_published_all_the_same(
 # The end
 
 
-async def test_a_report_that_is_held_at_the_stop_is_answered(publisher: FakePublisher) -> None:
-    publisher.go_away()
-    async with served(publisher) as bridge:
-        posted = asyncio.create_task(bridge.post(report()))
-        held = "robot_orchestrator_bridge_requests_held"
-        await until(lambda: bridge.metrics.registry.get_sample_value(held) == 1)
-        bridge.server.should_exit = True
-        await until(lambda: not listens(bridge))
-        publisher.come_back()
-        assert (await posted).status_code == 200
-
-
 async def test_a_report_on_a_connection_that_was_there_before_the_stop_is_answered(
     publisher: FakePublisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from streams.core import transition as core
 from streams.core.deadlines import Deadlines
-from streams.core.events import CallFailed, JobSubmitted, OrderReported
+from streams.core.events import CallFailed, Cancelled, DeadlinePassed, GivenUp, JobSubmitted, OrderReported
 from streams.core.job import Job, JobKey, OrderResult, Status
 from streams.core.table import JobTable
 from streams.core.transition import State
@@ -70,6 +70,10 @@ def deliveries_not_awaited(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(SimulatedBroker, "produce", produce)
 
 
+async def nothing(*_args: Any) -> None:
+    """Do nothing, in the place of what looks or waits."""
+
+
 async def nothing_found(*_args: Any) -> dict[JobKey, int]:
     """Return what a look at other partitions finds when there is nothing."""
     return {}
@@ -77,12 +81,8 @@ async def nothing_found(*_args: Any) -> dict[JobKey, int]:
 
 def no_read_barrier(patch: pytest.MonkeyPatch) -> None:
     """A deadline is decided without looking at the completions that are in the log."""
-
-    async def nothing(*_args: Any) -> None:
-        return
-
-    patch.setattr(ReadBarrier, "find_elsewhere", nothing_found)
-    patch.setattr(ReadBarrier, "check_applied", nothing)
+    no_wait_for_forwarding(patch)
+    own_partition_not_waited_for(patch)
 
 
 def no_wait_for_forwarding(patch: pytest.MonkeyPatch) -> None:
@@ -92,10 +92,6 @@ def no_wait_for_forwarding(patch: pytest.MonkeyPatch) -> None:
 
 def own_partition_not_waited_for(patch: pytest.MonkeyPatch) -> None:
     """A deadline is decided without waiting for the completions that lie in the job's own partition."""
-
-    async def nothing(*_args: Any) -> None:
-        return
-
     patch.setattr(ReadBarrier, "check_applied", nothing)
 
 
@@ -167,10 +163,6 @@ def no_hole_check(patch: pytest.MonkeyPatch) -> None:
 
 def no_watchdog(patch: pytest.MonkeyPatch) -> None:
     """Records that were dropped on their way are not missed when nothing comes after them."""
-
-    async def nothing(*_args: Any) -> None:
-        return
-
     patch.setattr(Watchdog, "look", nothing)
 
 
@@ -269,31 +261,58 @@ def reports_credited_to_another_job(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("streams.engine.ledger.interpret", interpret)
 
 
-# Each with what it must lead to, all of it, somewhere.
-MUTATIONS: tuple[tuple[Mutation, set[str]], ...] = (
-    (without_the_fence, {Kind.SEVERAL_OUTCOMES, Kind.POSTED_TWICE}),
-    (effects_before_the_commit, {Kind.POSTED_TWICE, Kind.NO_OUTCOME, Kind.UNACCOUNTED}),
-    (deliveries_not_awaited, {Kind.NO_OUTCOME, Kind.UNACCOUNTED}),
-    (no_read_barrier, {Kind.COMPLETION_IGNORED}),
-    (no_wait_for_forwarding, {Kind.COMPLETION_IGNORED}),
-    (own_partition_not_waited_for, {Kind.COMPLETION_IGNORED}),
-    (names_not_looked_at, {Kind.COMPLETION_IGNORED}),
-    (broken_calls_skip_the_barrier, {REPORT_IGNORED}),
-    (ends_read_as_committed, {Kind.COMPLETION_IGNORED}),
-    (no_duplicate_check, {Kind.POSTED_TWICE, Kind.SEVERAL_OUTCOMES}),
-    (no_age_limit, {Kind.POSTED_TWICE, Kind.SEVERAL_OUTCOMES}),
-    (no_pause_of_the_workspace, {INTRUSION}),
-    (no_forwarding, {Kind.POSTED_TWICE, Kind.SEVERAL_OUTCOMES, Kind.COMPLETION_IGNORED}),
-    (no_hole_check, {Kind.NO_OUTCOME, Kind.UNACCOUNTED}),
-    (no_watchdog, {Kind.NO_OUTCOME, Kind.UNACCOUNTED}),
-    (put_off_after_any_refusal, {Kind.POSTED_TWICE}),
-    (put_off_after_a_broken_call, {Kind.POSTED_TWICE}),
-    (put_off_by_whoever_opens_the_partition, {Kind.POSTED_TWICE}),
-    (no_back_off, {BURNT}),
-    (no_patience, {BURNT}),
-    (reports_skip_the_barrier, {Kind.REPORTS_IGNORED}),
-    (reports_lost_in_the_row, {Kind.REPORTS_IGNORED, Kind.UNACCOUNTED}),
-    (nothing_amended, {Kind.UNACCOUNTED}),
-    (words_not_scrubbed, {Kind.SECRET}),
-    (reports_credited_to_another_job, {Kind.REPORTS_IGNORED}),
+def decisions_lost_with_their_owner(patch: pytest.MonkeyPatch) -> None:
+    """A new owner knows neither what is held nor what was decided."""
+    patch.setattr(JobTable, "load_decision", lambda *_args: None)
+
+
+def given_up_at_once(patch: pytest.MonkeyPatch) -> None:
+    """A job that is given up ends without a look at what is in the log."""
+    cells: dict[Any, Any] = core.TABLE
+
+    def cell(job: Any, event: Any, now: datetime, deadlines: Deadlines) -> Any:
+        row, *_ = cells[State.CALLED, GivenUp](job, event, now, deadlines)
+        return cells[State.ACCEPTED, DeadlinePassed](row, DeadlinePassed(event.key), now, deadlines)
+
+    patch.setitem(cells, (State.ACCEPTED, GivenUp), cell)
+
+
+def cancelled_at_the_robot(patch: pytest.MonkeyPatch) -> None:
+    """A job is cancelled although its call may have left."""
+    cells: dict[Any, Any] = core.TABLE
+    for state in (State.CALLED, State.ACCEPTED):
+        patch.setitem(cells, (state, Cancelled), cells[State.PENDING, Cancelled])
+
+
+# Each with what it must lead to, all of it, somewhere, and the seeds with which it did when somebody last looked.
+# Those come first, only to save time.
+MUTATIONS: tuple[tuple[Mutation, set[str], tuple[int, ...]], ...] = (
+    (without_the_fence, {Kind.SEVERAL_OUTCOMES, Kind.POSTED_TWICE}, (72,)),
+    (effects_before_the_commit, {Kind.POSTED_TWICE, Kind.NO_OUTCOME, Kind.UNACCOUNTED}, (2, 10)),
+    (deliveries_not_awaited, {Kind.NO_OUTCOME, Kind.UNACCOUNTED}, (1, 14)),
+    (no_read_barrier, {Kind.COMPLETION_IGNORED}, (7,)),
+    (no_wait_for_forwarding, {Kind.COMPLETION_IGNORED}, (28,)),
+    (own_partition_not_waited_for, {Kind.COMPLETION_IGNORED}, (3,)),
+    (names_not_looked_at, {Kind.COMPLETION_IGNORED}, (11,)),
+    (broken_calls_skip_the_barrier, {REPORT_IGNORED}, (12,)),
+    (ends_read_as_committed, {Kind.COMPLETION_IGNORED}, (0,)),
+    (no_duplicate_check, {Kind.POSTED_TWICE, Kind.SEVERAL_OUTCOMES}, (2,)),
+    (no_age_limit, {Kind.POSTED_TWICE, Kind.SEVERAL_OUTCOMES}, (31, 49)),
+    (no_pause_of_the_workspace, {INTRUSION}, (8,)),
+    (no_forwarding, {Kind.POSTED_TWICE, Kind.SEVERAL_OUTCOMES, Kind.COMPLETION_IGNORED}, (0, 5, 14)),
+    (no_hole_check, {Kind.NO_OUTCOME, Kind.UNACCOUNTED}, (35, 99)),
+    (no_watchdog, {Kind.NO_OUTCOME, Kind.UNACCOUNTED}, (33,)),
+    (put_off_after_any_refusal, {Kind.POSTED_TWICE}, (2,)),
+    (put_off_after_a_broken_call, {Kind.POSTED_TWICE}, (2,)),
+    (put_off_by_whoever_opens_the_partition, {Kind.POSTED_TWICE}, (29,)),
+    (no_back_off, {BURNT}, (8,)),
+    (no_patience, {BURNT}, (3,)),
+    (reports_skip_the_barrier, {Kind.REPORTS_IGNORED}, (50,)),
+    (reports_lost_in_the_row, {Kind.REPORTS_IGNORED, Kind.UNACCOUNTED}, (18, 50)),
+    (nothing_amended, {Kind.UNACCOUNTED}, (2,)),
+    (words_not_scrubbed, {Kind.SECRET}, (1,)),
+    (decisions_lost_with_their_owner, {Kind.CLAIMED_IN_A_HOLD, Kind.DECIDED_AGAIN}, (6, 12)),
+    (given_up_at_once, {Kind.COMPLETION_IGNORED}, (90,)),
+    (cancelled_at_the_robot, {Kind.POST_DENIED}, (18,)),
+    (reports_credited_to_another_job, {Kind.REPORTS_IGNORED}, (1,)),
 )

@@ -7,26 +7,15 @@ from datetime import timedelta
 import pytest
 
 from streams.core.job import FailureReason, Job, JobKey, Status
-from streams.dev.history import Post
-from streams.engine.ports import Accepted, Answer
 from streams.engine.robot_watch import UPTIME_SECONDS
 from streams.names import Topic
-from streams.wire.robot_request import RobotRequest
-from tests.simulation.worker import Host
-from tests.simulation.world import Plan, SimulatedRobot, World, completion, false_alarms, rows, submission
+from tests.simulation.robots import SilentRobot
+from tests.simulation.world import Plan, World, false_alarms, rows, submission
 
 KEY = JobKey("workspace-0", "job-0")
 DEADLINE_SECONDS = 600.0
 # What a worker's start, a session and a load take, with room to spare.
 TAKEOVER_SECONDS = 30.0
-
-
-class SilentRobot(SimulatedRobot):
-    """Takes every batch and reports none."""
-
-    async def receive(self, request: RobotRequest, _host: Host) -> Answer:
-        self.posts.append(Post(JobKey(request.workspace_id, request.job_id), self.world.now()))
-        return Accepted()
 
 
 class Scene:
@@ -92,19 +81,6 @@ def test_the_next_owner_of_a_partition_finds_what_was_lost_before_its_time() -> 
 
     scene.world.play(main())
     assert false_alarms(scene.world) == []
-
-
-def test_a_report_that_was_on_its_way_completes_the_job() -> None:
-    scene = Scene()
-
-    async def main() -> None:
-        await scene.lose()
-        scene.world.publish(Topic.BATCH_COMPLETED, KEY, completion(KEY, 1, 0))
-        row = await scene.end(lambda job: job.ended)
-        assert row.status is Status.COMPLETED
-        assert row.robot_restarted_at is not None
-
-    scene.world.play(main())
 
 
 @pytest.mark.parametrize("later", [0.0, 1.5])

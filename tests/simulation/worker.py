@@ -119,7 +119,7 @@ class SimulatedWorker:
             now=world.now,
             tracing=world.tracing,
         )
-        driver = Driver(hand_over=self._call, is_member=lambda: True, crash=self._crash)
+        driver = Driver(worker_id=name, hand_over=self._call, is_member=lambda: True, crash=self._crash)
         self.worker = Worker(rules, ports, driver, QuietJournal(Metrics()))
         self._generation = -1
         self._fetchers: list[asyncio.Task[None]] = []
