@@ -241,6 +241,7 @@ def job_detail(reader: Reader, key: JobKey, moment: Moment) -> JobDetail | None:
         return None
     job, partition = found
     controls = reader.controls_of(key, SHOWN)
+    topic, own, offset = job.source
     again = send_again(job, orders_of_row(job), moment.now) if job.ended else None
     return JobDetail.model_validate(
         {
@@ -257,7 +258,7 @@ def job_detail(reader: Reader, key: JobKey, moment: Moment) -> JobDetail | None:
             "errorCount": job.error_count,
             "resubmissionOf": job.resubmission_of,
             "resubmittedAs": job.resubmitted_as,
-            "source": SourceView(**job.source._asdict()),
+            "source": SourceView(topic=topic, partition=own, offset=offset),
             "orders": [
                 OrderView(
                     itemId=order.item_id,

@@ -1,7 +1,5 @@
 """The console as production runs it, on a real Kafka: what it keeps, what it survives, and what people do with it."""
 
-import asyncio
-import json
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -18,10 +16,8 @@ from streams.dev.robot import RobotBehaviour
 from streams.names import Topic
 from tests.support.browser import browser_page
 from tests.support.builders import PASSWORD, SECRETS, USERNAME, submission
-from tests.support.console import ConsoleProcess
+from tests.support.console import ConsoleProcess, said
 from tests.support.scene import Scene
-
-WAIT_SECONDS = 60.0
 
 
 @asynccontextmanager
@@ -34,16 +30,6 @@ async def console_of(scene: Scene, command: tuple[str, ...] = (), **variables: s
         yield console
     finally:
         console.close()
-
-
-async def said(console: ConsoleProcess, path: str, holds: Callable[[Any], bool]) -> Any:
-    """Return what the API says at a path as soon as it is as wanted."""
-    async with asyncio.timeout(WAIT_SECONDS):
-        while True:
-            _, text = await console.get(f"/api{path}")
-            if holds(answer := json.loads(text)):
-                return answer
-            await asyncio.sleep(0.1)
 
 
 def has(job_id: str) -> Callable[[Any], bool]:

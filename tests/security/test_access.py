@@ -17,7 +17,7 @@ from streams.dev.robot import Fate
 from streams.kafka.access import AccessError, Operation
 from streams.kafka.reader import KafkaReader
 from streams.kafka.topics import check_topics
-from streams.names import Topic, changelog_topic
+from streams.names import SOURCE_TOPICS, Topic, changelog_topic
 from streams.settings import KafkaSettings
 from streams.wire.records import TopicPartition
 from tests.security.documented_acls import documented_acls
@@ -25,6 +25,7 @@ from tests.security.programs import CREATE_TOPICS, run
 from tests.support.bridge import HEADERS, TIMEOUT, BridgeProcess, create_topic, report
 from tests.support.builders import PASSWORD as PORTAL_PASSWORD
 from tests.support.builders import submission
+from tests.support.console import ConsoleProcess, said
 from tests.support.scene import PARTITIONS, Scene
 from tests.support.secure_kafka import PASSWORD, Acl, Resource, SecureKafka
 from tests.support.worker import WorkerProcess
@@ -35,6 +36,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 USER = {
     "worker": "worker",
     "bridge": "bridge",
+    "console": "console",
+    "console --allow-actions": "console-actions",
     "submit": "submit",
     "topics check": "topics-check",
     "topics create": "topics-create",
@@ -69,6 +72,16 @@ class Secured:
         if ready:
             await bridge.wait_ready()
         return bridge
+
+    def console(self, program: str) -> ConsoleProcess:
+        """Start a console as its user."""
+        folder = self.scene.folder / f"console-{uuid.uuid4().hex}"
+        folder.mkdir()
+        own = {"ROBOT_ORCHESTRATOR_APP_ID": self.scene.app_id}
+        command = ("-m", "streams.cli", *program.split())
+        console = ConsoleProcess({**self.kafka.login(USER[program]), **own}, folder, command)
+        self.scene.workers.append(console)
+        return console
 
     def run(
         self, program: str, stdin: str = "", options: str = "", **variables: str
@@ -207,6 +220,49 @@ async def test_a_right_to_write_that_is_taken_away_meanwhile_costs_no_report(sec
         await secured.allow("bridge")
         assert (await posted).status_code == 200
     assert await bridge.stop() == 0
+
+
+async def test_a_console_reads_with_the_least_acls(secured: Secured) -> None:
+    job_id = await secured.scene.submit(submission())
+    worker, console = await secured.worker(), secured.console("console")
+    await said(console, "/jobs", lambda found: any(one["jobId"] == job_id for one in found["jobs"]))
+    summary = await said(console, "/summary", lambda found: found["kafka"]["lookedAt"])
+    assert set(summary["kafka"]["lag"]) == set(SOURCE_TOPICS)
+    assert summary["kafka"]["problem"] is None
+    assert [one["alive"] for one in summary["workers"]] == [True]
+    assert await console.stop() == 0
+    assert await worker.stop() == 0
+
+
+CONSOLE_TOPICS = [acl for acl in documented_acls("console") if acl.resource is Resource.TOPIC]
+
+
+@pytest.mark.parametrize("acl", [CONSOLE_TOPICS[0], CONSOLE_TOPICS[-1]], ids=label)
+async def test_without_one_of_its_acls_a_console_ends_with_a_line_that_names_it(secured: Secured, acl: Acl) -> None:
+    await secured.allow("console", without=acl)
+    console = secured.console("console")
+    code = await console.wait_ended()
+    await secured.allow("console")
+    assert code == 78
+    assert console.log_lines()[-1]["error"] == f"missing ACLs: {label(acl)}".replace(" robot", " on topic robot")
+
+
+async def test_only_a_console_that_may_write_controls_has_something_done(secured: Secured) -> None:
+    also = documented_acls("console", secured.scene.app_id)
+    both = [*also, *documented_acls("console --allow-actions", secured.scene.app_id)]
+    for acls, told in ((also, f"missing ACLs: WRITE on topic {Topic.CONTROL}"), (both, "")):
+        await secured.kafka.allow_only(USER["console --allow-actions"], acls)
+        console = secured.console("console --allow-actions")
+        await console.wait_ready()
+        async with httpx.AsyncClient(timeout=TIMEOUT, trust_env=False) as client:
+            url = f"http://127.0.0.1:{console.probe_port}/act"
+            page = await client.get(url, params={"action": "hold", "workspace": "shop-9"})
+            token = page.text.split('name="form_token" value="')[1].split('"')[0]
+            fields = {"action": "hold", "workspace": "shop-9", "word": "shop-9", "reason": "why not"}
+            answer = await client.post(url, data={**fields, "form_token": token})
+        assert answer.status_code == (409 if told else 303)
+        assert told in answer.text
+        assert await console.stop() == 0
 
 
 @pytest.mark.parametrize("acl", documented_acls("submit"), ids=label)

@@ -2,13 +2,15 @@
 
 import asyncio
 import contextlib
+import json
 import sys
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
+import aiohttp
 import httpx
 
 from streams.console.access import Gate
@@ -30,6 +32,7 @@ from tests.support.worker import WorkerProcess
 PRODUCTION = ("-m", "streams.cli", "console")
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 TIMEOUT = httpx.Timeout(60)
+WAIT_SECONDS = 60.0
 
 
 def console_settings(folder: Path, **variables: str) -> ConsoleSettings:
@@ -122,3 +125,15 @@ class ConsoleProcess(WorkerProcess):
             python,
             port_variable="ROBOT_ORCHESTRATOR_CONSOLE_PORT",
         )
+
+
+async def said(console: ConsoleProcess, path: str, holds: Callable[[Any], bool]) -> Any:
+    """Return what the API says at a path as soon as it is as wanted."""
+    async with asyncio.timeout(WAIT_SECONDS):
+        while True:
+            with contextlib.suppress(aiohttp.ClientError):
+                _, text = await console.get(f"/api{path}")
+                if holds(answer := json.loads(text)):
+                    return answer
+            assert console.running, console.log_tail()
+            await asyncio.sleep(0.1)

@@ -105,7 +105,7 @@ def default_of(name: str) -> str:
         return f"`ROBOT_TIMEOUT_SECONDS` + {DRAIN_MARGIN_SECONDS:g}"
     if field.default is None:
         return "by terminal" if name == "log_format" else ""
-    if isinstance(field.default, str):
+    if isinstance(field.default, str | Path):
         return f"`{field.default}`"
     assert int(field.default) == field.default
     return str(int(field.default))
