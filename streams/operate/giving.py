@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
+from aiokafka.errors import ClusterAuthorizationFailedError, KafkaError, TopicAuthorizationFailedError
 from pydantic import ValidationError
 
 from schemas import explain
@@ -91,6 +91,9 @@ async def control_producer(settings: KafkaSettings) -> AsyncIterator[AIOKafkaPro
     try:
         await producer.start()
         yield producer
+    except ClusterAuthorizationFailedError as error:
+        # Who may write to no topic at all is given no producer id.
+        raise AccessError((Operation.WRITE, f"topic {Topic.CONTROL}")) from error
     finally:
         await producer.stop()
 

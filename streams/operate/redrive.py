@@ -105,7 +105,7 @@ async def choose(settings: KafkaSettings, letter_id: str, *, after_upgrade: bool
     if source not in DLQ_OF:
         raise UnknownLetterError
     topic = DLQ_OF[Topic(source)]
-    async with record_reader(settings, topic, Topic.CONTROL, source, changelog_topic(settings.app_id)) as reader:
+    async with record_reader(settings, topic, Topic.CONTROL, changelog_topic(settings.app_id)) as reader:
         letter = (await read_letters(reader, [topic], range(reader.partitions))).get(letter_id)
         if letter is None:
             raise UnknownLetterError

@@ -31,6 +31,20 @@ from tests.support.worker import WorkerProcess
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+# Of each command of people on call what makes it do its work; `W`, `J` and `L` are a workspace, its job, and a letter.
+ON_CALL = {
+    "jobs list": "--workspace=W",
+    "jobs show": "J --workspace=W",
+    "jobs watch": "J",
+    "jobs cancel": "J --workspace=W --reason=x --yes",
+    "jobs give-up": "J --workspace=W --reason=x --yes",
+    "holds list": "",
+    "holds add": "W --reason=x --yes",
+    "holds remove": "W --yes",
+    "dlq list": "",
+    "dlq show": "L",
+    "dlq redrive": "L --reason=x --yes",
+}
 # In the documented table by the program's name, in Kafka by the user's.
 USER = {
     "worker": "worker",
@@ -40,7 +54,7 @@ USER = {
     "topics create": "topics-create",
     "topics adopt": "topics-adopt",
     "jobs resubmit": "jobs-resubmit",
-}
+} | {program: program.replace(" ", "-") for program in ON_CALL}
 
 
 @dataclass
@@ -185,15 +199,6 @@ async def test_a_worker_that_lacks_an_acl_ends_with_a_line_that_names_it(secured
         assert (code, error) == (78, _lack(secured, acl))
 
 
-async def test_a_report_is_taken_with_the_least_acls(secured: Secured) -> None:
-    await create_topic(secured.kafka.bootstrap_servers)
-    bridge = await secured.bridge()
-    async with httpx.AsyncClient(timeout=TIMEOUT, trust_env=False) as client:
-        answer = await client.post(bridge.callback("shop-5", "job-17"), json=report(), headers=HEADERS)
-    assert answer.status_code == 200
-    assert await bridge.stop() == 0
-
-
 async def test_a_bridge_that_may_not_write_ends_with_a_line_that_names_the_acl(secured: Secured) -> None:
     await create_topic(secured.kafka.bootstrap_servers)
     await secured.allow("bridge", without=Acl(Resource.TOPIC, Topic.ORDER_REPORTED, Operation.WRITE))
@@ -207,13 +212,12 @@ async def test_a_bridge_that_may_not_write_ends_with_a_line_that_names_the_acl(s
 async def test_a_right_to_write_that_is_taken_away_meanwhile_costs_no_report(secured: Secured) -> None:
     await create_topic(secured.kafka.bootstrap_servers)
     bridge = await secured.bridge()
+    # So far these were enough.
     await secured.allow("bridge", without=Acl(Resource.TOPIC, Topic.ORDER_REPORTED, Operation.WRITE))
     async with httpx.AsyncClient(timeout=TIMEOUT, trust_env=False) as client:
         post = client.post(bridge.callback("shop-5", "job-17"), json=report(), headers=HEADERS)
         posted = asyncio.create_task(post)
-        async with asyncio.timeout(60):
-            while not any(line["event"] == "producer_replaced" for line in bridge.log_lines()):
-                await asyncio.sleep(0.05)
+        await bridge.wait_told("producer_replaced")
         await secured.allow("bridge")
         assert (await posted).status_code == 200
     assert await bridge.stop() == 0
@@ -248,6 +252,44 @@ async def test_a_job_is_resubmitted_with_the_least_acls_and_with_no_less(secured
     assert isinstance(outcome, JobCompleted)
     assert outcome.resubmissionOf == payload["jobId"]
     assert await worker.stop() == 0
+
+
+async def test_people_on_call_need_the_least_acls_and_no_less(secured: Secured) -> None:
+    scene, job = secured.scene, submission()
+    # Who may do everything: here it is the commands that may not.
+    worker = await scene.worker()
+    where = await scene.publish(Topic.BATCH_COMPLETED, completion(job), job["workspaceId"])
+    await scene.dead_letter(Topic.BATCH_COMPLETED, where)
+    await scene.submit(job, Fate.LOSE)
+    await scene.row(job["jobId"], lambda row: row.accepted_at is not None)
+    names = {"W": job["workspaceId"], "J": job["jobId"], "L": f"{where.topic}-{where.partition}-{where.offset}"}
+    others = {*DLQ_OF, *DLQ_OF.values()} - {Topic.BATCH_COMPLETED, Topic.DLQ_BATCH_COMPLETED, Topic.CONTROL}
+    for program, template in ON_CALL.items():
+        options = re.sub(r"\b[WJL]\b", lambda found: names[found[0]], template)
+        for acl in documented_acls(program):
+            # Of a letter its own topics are looked at.
+            if acl.name not in others or program == "dlq list":
+                await secured.allow(program, without=acl)
+                refused = await _invoked(secured, f"{program} {options}")
+                assert refused.exit_code == 78, (program, acl, refused.output)
+                assert refused.stderr.splitlines()[-1] == f"robot-orchestrator: {_lack(secured, acl)}"
+        await secured.allow(program)
+        ended = await _invoked(secured, f"{program} {options}")
+        if program == "jobs cancel":
+            assert (ended.exit_code, "nobody can take it back" in ended.stderr) == (1, True)
+        else:
+            # The job that is watched has been given up by then.
+            assert ended.exit_code == (1 if program == "jobs watch" else 0), (program, ended.output)
+        assert PORTAL_PASSWORD not in ended.output
+    assert await worker.stop() == 0
+
+
+async def _invoked(secured: Secured, command: str) -> Result:
+    """Give a command as its user, in this process."""
+    program = next(program for program in ON_CALL if command.startswith(program))
+    app_id = {"ROBOT_ORCHESTRATOR_APP_ID": secured.scene.app_id}
+    runner = CliRunner(env={**secured.kafka.login(USER[program]), **app_id})
+    return await asyncio.to_thread(runner.invoke, cli, command.split())
 
 
 CHECKED = [
