@@ -352,7 +352,11 @@ def watch(
 
 async def _watch(settings: RuleSettings, job_id: str | None, workspace_id: str | None) -> list[Job]:
     """Show jobs until the one that is watched has ended; return it."""
+    from streams.names import changelog_topic
+    from streams.operate.job_rows import readable_partitions
     from streams.operate.live_table import live_jobs
+
+    await readable_partitions(settings, [changelog_topic(settings.app_id)])
 
     def shown(job: Job) -> bool:
         return job_id in (None, job.job_id) and workspace_id in (None, job.workspace_id)

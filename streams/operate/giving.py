@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
+from aiokafka.errors import ClusterAuthorizationFailedError, KafkaError, TopicAuthorizationFailedError
 from pydantic import ValidationError
 
 from schemas import explain
@@ -84,19 +84,22 @@ async def leave_note(settings: KafkaSettings, control: Control) -> None:
 
 @asynccontextmanager
 async def control_producer(settings: KafkaSettings) -> AsyncIterator[AIOKafkaProducer]:
-    """Yield a producer that repeats nothing, whatever it has to try again."""
+    """Yield a producer for the control topic that repeats nothing, whatever it tries again. Raises AccessError."""
     producer = AIOKafkaProducer(
         **settings.kafka_client_options(), acks="all", enable_idempotence=True, request_timeout_ms=REQUEST_TIMEOUT_MS
     )
     try:
         await producer.start()
         yield producer
+    except (TopicAuthorizationFailedError, ClusterAuthorizationFailedError) as error:
+        # Who may write to no topic at all is given no producer id.
+        raise AccessError((Operation.WRITE, f"topic {Topic.CONTROL}")) from error
     finally:
         await producer.stop()
 
 
 async def publish_control(producer: AIOKafkaProducer, control: Control, partition: int) -> None:
-    """Publish a control to a partition. Raises NotGivenError, AccessError."""
+    """Publish a control to a partition, with a `control_producer`. Raises NotGivenError."""
     try:
         value = encode_control(control)
     except ValidationError as error:
@@ -104,8 +107,8 @@ async def publish_control(producer: AIOKafkaProducer, control: Control, partitio
     key = None if control.workspace_id is None else control.workspace_id.encode()
     try:
         await producer.send_and_wait(Topic.CONTROL, value, key=key, partition=partition)
-    except TopicAuthorizationFailedError as error:
-        raise AccessError((Operation.WRITE, f"topic {Topic.CONTROL}")) from error
+    except TopicAuthorizationFailedError:
+        raise
     except KafkaError as error:
         raise NotGivenError(
             f"{Topic.CONTROL} may or may not have taken it ({str(error) or type(error).__name__}): look what became of "

@@ -154,7 +154,7 @@ def _not_read(what: str) -> NotReadError:
 async def record_reader(settings: KafkaSettings, *topics: str) -> AsyncIterator[RecordReader]:
     """Yield what reads these topics, if this user may read them all. Raises AccessError, TopicsError, a KafkaError."""
     options = settings.kafka_client_options()
-    partitions = await _partitions(settings, topics)
+    partitions = await readable_partitions(settings, topics)
     watermarks = HighWatermarks(options)
     consumer = AIOKafkaConsumer(
         **options,
@@ -173,8 +173,11 @@ async def record_reader(settings: KafkaSettings, *topics: str) -> AsyncIterator[
         await watermarks.stop()
 
 
-async def _partitions(settings: KafkaSettings, topics: Collection[str]) -> int:
-    """Return how many partitions the topics have, if this user may read them."""
+async def readable_partitions(settings: KafkaSettings, topics: Collection[str]) -> int:
+    """Return how many partitions the topics have, if this user may read them all.
+
+    Raises AccessError, TopicsError, a KafkaError.
+    """
     async with admin_client(**settings.kafka_client_options()) as admin:
         found = await describe_topics(admin, list(topics))
     lacks = [(Operation.READ, f"topic {name}") for name, topic in found.items() if not topic.allows(Operation.READ)]

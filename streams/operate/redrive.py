@@ -38,7 +38,7 @@ from streams.settings import KafkaSettings
 from streams.wire.control import decode_control, encode_control
 from streams.wire.intake import SUBMISSION_MAX_BYTES
 from streams.wire.placement import partition_of
-from streams.wire.records import SourceRecord
+from streams.wire.records import NewRecord, SourceRecord
 from streams.wire.rows import decode_row, row_key
 
 # The broker ends the transaction of a command that was killed after this.
@@ -105,7 +105,7 @@ async def choose(settings: KafkaSettings, letter_id: str, *, after_upgrade: bool
     if source not in DLQ_OF:
         raise UnknownLetterError
     topic = DLQ_OF[Topic(source)]
-    async with record_reader(settings, topic, Topic.CONTROL, source, changelog_topic(settings.app_id)) as reader:
+    async with record_reader(settings, topic, Topic.CONTROL, changelog_topic(settings.app_id)) as reader:
         letter = (await read_letters(reader, [topic], range(reader.partitions))).get(letter_id)
         if letter is None:
             raise UnknownLetterError
@@ -189,22 +189,17 @@ async def _transactions(settings: KafkaSettings) -> AsyncIterator[AIOKafkaProduc
 
 
 async def _write(producer: AIOKafkaProducer, record: SourceRecord, letter: Letter, note: Control) -> None:
+    key = None if note.workspace_id is None else note.workspace_id.encode()
+    number = record.partition
+    # Without a time of their own they have that of now.
+    records = [
+        NewRecord(record.topic, number, record.key, record.value, redriven_headers(letter)),
+        NewRecord(Topic.CONTROL, number, key, encode_control(note)),
+    ]
     try:
         async with producer.transaction():
-            # Without a time of its own it has that of now.
-            await producer.send_and_wait(
-                record.topic,
-                record.value,
-                key=record.key,
-                partition=record.partition,
-                headers=list(redriven_headers(letter)),
-            )
-            key = None if note.workspace_id is None else note.workspace_id.encode()
-            await producer.send_and_wait(Topic.CONTROL, encode_control(note), key=key, partition=record.partition)
-    except TopicAuthorizationFailedError as error:
-        raise AccessError(
-            (Operation.WRITE, f"topic {record.topic}"), (Operation.WRITE, f"topic {Topic.CONTROL}")
-        ) from error
+            for one in records:
+                await _send(producer, one)
     except ProducerFenced as error:
         raise NotRedrivenError("somebody else redrives at this moment: give the same command again") from error
     except KafkaError as error:
@@ -212,3 +207,12 @@ async def _write(producer: AIOKafkaProducer, record: SourceRecord, letter: Lette
             f"it may or may not be redriven ({str(error) or type(error).__name__}): give the same command again, "
             "which is refused if it was"
         ) from error
+
+
+async def _send(producer: AIOKafkaProducer, record: NewRecord) -> None:
+    try:
+        await producer.send_and_wait(
+            record.topic, record.value, key=record.key, partition=record.partition, headers=list(record.headers)
+        )
+    except TopicAuthorizationFailedError as error:
+        raise AccessError((Operation.WRITE, f"topic {record.topic}")) from error

@@ -5,6 +5,8 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
+from aiokafka.errors import KafkaError
+
 from streams.core.deadlines import Deadlines
 from streams.core.job import Job, JobKey
 from streams.kafka.access import describe_group
@@ -131,8 +133,13 @@ def _all(_key: bytes) -> bool:
 
 
 async def _workers(settings: KafkaSettings) -> frozenset[str] | None:
-    async with admin_client(**settings.kafka_client_options()) as admin:
-        group = await describe_group(admin, settings.app_id)
+    try:
+        async with admin_client(**settings.kafka_client_options()) as admin:
+            group = await describe_group(admin, settings.app_id)
+    except KafkaError:
+        # As while its coordinator moves: what the table says is worth showing all the same.
+        return None
     # One of before 0.4 has Faust's name for itself, and does not say which worker it is.
-    known = group is not None and not any(member.startswith("faust") for member in group.members)
-    return group.members if group is not None and known else None
+    if group is None or any(member.startswith("faust") for member in group.members):
+        return None
+    return group.members

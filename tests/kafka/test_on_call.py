@@ -314,3 +314,24 @@ async def test_a_job_is_watched_until_it_has_ended(scene: Scene) -> None:
     await scene.submit(done)
     await scene.submit(refused, Fate.REFUSE)
     assert [ended.returncode for ended in await asyncio.gather(*watched)] == [0, 1]
+
+
+async def test_all_is_checked_and_what_is_not_ok_says_what_mends_it(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await scene.outcome(await scene.submit(submission()))
+    code, out, err = await give("check --json")
+    found = [json.loads(line) for line in out.splitlines()]
+    assert code == 0, out + err
+    assert {line["what"] for line in found} == {
+        *("connection", "topics", "ACLs", "group", "clock", "robot", "settings")
+    }
+    assert all(line["ok"] and line["mend"] is None for line in found)
+    monkeypatch.setenv("ROBOT_COORDINADORA_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("ROBOT_ORCHESTRATOR_APP_ID", "another")
+    code, out, _ = await give("check")
+    assert code == 1
+    lines = out.splitlines()
+    assert "!!  robot: nobody answers at http://127.0.0.1:9/api/health" in lines
+    (missing,) = {line for line in lines if line.startswith("!!  topics: missing topics: another-jobs-changelog")}
+    assert "robot-orchestrator topics create makes them" in missing

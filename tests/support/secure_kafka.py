@@ -33,6 +33,7 @@ USERS = (
     "topics-create",
     "topics-adopt",
     "jobs-resubmit",
+    "on-call",
     "console",
     "console-actions",
 )

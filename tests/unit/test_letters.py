@@ -19,7 +19,7 @@ from streams.operate.letters import (
     shown_payload,
 )
 from streams.wire.dead_letters import dead_letter
-from streams.wire.records import SourceRecord
+from streams.wire.records import Headers, SourceRecord
 from tests.core.builders import ACCEPTED, COMPLETED, FAILED, NOW, PENDING
 from tests.support.builders import PASSWORD, USERNAME, submission
 
@@ -30,11 +30,11 @@ ANEW = {DeadLetterReason.SUBMISSION_EXPIRED, DeadLetterReason.FUTURE_TIMESTAMP}
 
 
 def letter(
-    reason: str, topic: Topic = Topic.SUBMITTED, value: Any = None, max_bytes: int = 10**7, **headers: bytes
+    reason: str, topic: Topic = Topic.SUBMITTED, value: Any = None, max_bytes: int = 10**7, headers: Headers = ()
 ) -> Letter:
     """Return the letter of a record, as it would be read from its topic."""
     raw = value if isinstance(value, bytes) else json.dumps(submission() if value is None else value).encode()
-    record = SourceRecord(topic, 2, 7, NOW, b"shop-5", raw, tuple(headers.items()))
+    record = SourceRecord(topic, 2, 7, NOW, b"shop-5", raw, headers)
     written = dead_letter(record, DeadLetterReason(reason), "what is wrong", max_bytes)
     read = letter_of(SourceRecord(written.topic, 2, 0, NOW, written.key, written.value, written.headers))
     assert read is not None
@@ -79,9 +79,9 @@ def test_a_reason_of_a_newer_release_is_left_alone() -> None:
 
 
 def test_a_redriven_record_has_its_own_headers_and_one_more_redrive() -> None:
-    once = letter("unknown_job", traceparent=b"00-1")
+    once = letter("unknown_job", headers=(("traceparent", b"00-1"),))
     assert redriven_headers(once) == (("traceparent", b"00-1"), (Header.DLQ_REDRIVE_COUNT.value, b"1"))
-    twice = letter("unknown_job", **{Header.DLQ_REDRIVE_COUNT.value: b"1"})
+    twice = letter("unknown_job", headers=((Header.DLQ_REDRIVE_COUNT.value, b"1"),))
     assert redriven_headers(twice) == ((Header.DLQ_REDRIVE_COUNT.value, b"2"),)
 
 
