@@ -18,7 +18,7 @@ from streams.console.views import (
     LetterView,
     Summary,
     View,
-    control_view,
+    control_views,
     job_detail,
     job_views,
     letter_counts,
@@ -114,15 +114,15 @@ def api_routes(console: Console) -> APIRouter:
 
     @router.get("/holds")
     def get_holds() -> list[ControlView]:
-        """List the holds in force; one of everything has an entry of each partition."""
+        """List the holds in force."""
         with console.store.reading() as reader:
-            return list(map(control_view, reader.holds()))
+            return control_views(reader.holds())
 
     @router.get("/controls")
     def get_controls(limit: Limit = 100) -> list[ControlView]:
         """List what people did, the last first."""
         with console.store.reading() as reader:
-            return list(map(control_view, reader.controls(limit)))
+            return control_views(reader.controls(limit))
 
     @router.get("/events", response_class=StreamingResponse)
     async def get_events(request: Request, after: int | None = None) -> StreamingResponse:

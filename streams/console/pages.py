@@ -17,7 +17,7 @@ from streams.console.guard import LOGIN
 from streams.console.page import Console
 from streams.console.payloads import UnreadableError, shown_value
 from streams.console.reader import Filter
-from streams.console.views import NO_STEP, control_view, job_detail, letter_counts, letter_view, summary
+from streams.console.views import NO_STEP, control_views, job_detail, letter_counts, letter_view, summary
 from streams.core.job import FailureReason, JobKey, Source, Status
 from streams.operate.console import printable
 from streams.operate.letters import STEPS
@@ -183,16 +183,14 @@ def page_routes(console: Console, pages: Pages) -> APIRouter:
             step=STEPS.get(letter.reason, NO_STEP),
             value=json.dumps(value, indent=2, ensure_ascii=False),
             problem=problem,
-            redrives=list(map(control_view, redrives)),
+            redrives=control_views(redrives),
         )
 
     @router.get("/people")
     def show_people(request: Request) -> Response:
         with console.store.reading() as reader:
             holds, controls = reader.holds(), reader.controls(PAGE_CONTROLS)
-        return pages.page(
-            request, "people.html", holds=list(map(control_view, holds)), controls=list(map(control_view, controls))
-        )
+        return pages.page(request, "people.html", holds=control_views(holds), controls=control_views(controls))
 
     return router
 

@@ -71,7 +71,8 @@ class ControlView(View):
 
     controlId: str
     action: Action
-    partition: int
+    partitions: list[int]
+    """Where it was given: one of everything in each, all others in one."""
     workspaceId: str | None
     jobId: str | None
     actor: str
@@ -80,7 +81,7 @@ class ControlView(View):
     requestedAt: datetime
     decidedAt: datetime | None
     refused: str | None
-    """Why it was refused, in words; null where it was applied, or not decided yet."""
+    """Why it was refused, in words; null where it was applied anywhere, or not decided yet."""
     inForce: bool
     """Whether it is a hold that nobody has released."""
 
@@ -270,7 +271,7 @@ def job_detail(reader: Reader, key: JobKey, moment: Moment) -> JobDetail | None:
                 for order in job.orders
             ],
             "history": sorted(_history(job, reader.outcomes_of(key, SHOWN), controls), key=lambda event: event.at),
-            "controls": list(map(control_view, controls)),
+            "controls": control_views(controls),
             "letters": list(map(letter_view, reader.letters_of(key, SHOWN))),
         }
     )
@@ -319,22 +320,31 @@ def _history(job: Job, outcomes: Iterable[Outcome], controls: Iterable[Audited])
         yield EventView(at=one.control.requested_at, what=f"{one.control.actor} asked for {one.control.action}")
 
 
-def control_view(audited: Audited) -> ControlView:
-    """Return what somebody asked for."""
-    control, decision = audited.control, audited.decision
+def control_views(audited: Iterable[Audited]) -> list[ControlView]:
+    """Return what people asked for, in the same order; of everything once, whatever partitions it was given to."""
+    parts: dict[str, list[Audited]] = {}
+    for one in audited:
+        parts.setdefault(one.control.control_id, []).append(one)
+    return list(map(_control_view, parts.values()))
+
+
+def _control_view(parts: Sequence[Audited]) -> ControlView:
+    control = parts[0].control
+    decisions = [one.decision for one in parts if one.decision is not None]
+    refusals = [decision.refused for decision in decisions if decision.refused is not None]
     return ControlView(
         controlId=control.control_id,
         action=control.action,
-        partition=audited.partition,
+        partitions=sorted(one.partition for one in parts),
         workspaceId=control.workspace_id,
         jobId=control.job_id,
         actor=control.actor,
         reason=control.reason,
         detail=control.detail,
         requestedAt=control.requested_at,
-        decidedAt=None if decision is None else decision.decided_at,
-        refused=None if decision is None or decision.refused is None else REFUSALS[decision.refused],
-        inForce=decision is not None and decision.in_force,
+        decidedAt=max(decision.decided_at for decision in decisions) if len(decisions) == len(parts) else None,
+        refused=REFUSALS[refusals[0]] if len(refusals) == len(parts) else None,
+        inForce=any(decision.in_force for decision in decisions),
     )
 
 
@@ -391,7 +401,7 @@ def summary(reader: Reader, kafka: KafkaView, moment: Moment, shown: int) -> Sum
         ],
         oldestWaiting=None if oldest is None else job_detail(reader, oldest.key, moment),
         due=job_views(reader.due(shown), moment.now),
-        holds=list(map(control_view, reader.holds())),
+        holds=control_views(reader.holds()),
         workers=worker_views(reader.owners(), moment.workers),
         letters=letter_counts(reader),
     )

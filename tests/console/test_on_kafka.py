@@ -13,7 +13,7 @@ from schemas import JobFailed
 from streams.dev.kafka import EmbeddedKafka
 from streams.dev.loopback import HOST
 from streams.dev.robot import RobotBehaviour
-from streams.names import Topic
+from streams.names import Topic, changelog_topic
 from tests.support.browser import browser_page
 from tests.support.builders import PASSWORD, SECRETS, USERNAME, submission
 from tests.support.console import ConsoleProcess, said
@@ -160,6 +160,18 @@ async def test_a_person_holds_a_workspace_releases_it_and_cancels_a_job(kafka_bo
             await scene.submit(following)
             await scene.outcome(following["jobId"])
             await said(console, "/jobs?status=completed", has(following["jobId"]))
+            # A page that is open keeps nobody from stopping it.
+            assert await console.stop() == 0
+
+
+async def test_a_row_of_a_newer_release_ends_it_with_the_line_of_a_worker(kafka_bootstrap: str, tmp_path: Path) -> None:
+    async with Scene(kafka_bootstrap, tmp_path) as scene:
+        key = b'["shop-5","job-17"]'
+        await scene.producer.send_and_wait(changelog_topic(scene.app_id), b'{"version":99}', key=key)
+        names = ("KAFKA_BOOTSTRAP_SERVERS", "ROBOT_ORCHESTRATOR_APP_ID")
+        console = ConsoleProcess({name: scene.variables[name] for name in names}, tmp_path)
+        assert await console.wait_ended() == 78
+    assert console.log_lines()[-1]["error"].startswith("a job row has version 99, this release reads 1 to ")
 
 
 @pytest.mark.parametrize(

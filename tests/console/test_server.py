@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from http import HTTPStatus
 from pathlib import Path
@@ -129,6 +130,21 @@ async def test_a_job_has_its_history_orders_letters_and_what_people_did(console:
     assert [one["letterId"] for one in said["letters"]] == ["robot.order.reported-0-4"]
     assert [(one["actor"], one["refused"]) for one in said["controls"]] == [("bob", "it has ended")]
     assert said["sendAgain"]["verdict"] == "no"
+
+
+async def test_a_hold_of_everything_is_one_however_many_partitions_it_is_in(console: Served) -> None:
+    hold = replace(HOLD, control_id="control-3", workspace_id=None)
+    console.take(*(Asked(hold, number) for number in range(3)))
+
+    async def told() -> tuple[object, ...]:
+        (one, *_) = (await console.client.get("/api/controls")).json()
+        return one["controlId"], one["partitions"], one["decidedAt"] is not None, one["refused"], one["inForce"]
+
+    assert await told() == ("control-3", [0, 1, 2], False, None, False)
+    console.take(*(Decided(Decision(hold, NOW, in_force=True), number) for number in (0, 1)))
+    assert await told() == ("control-3", [0, 1, 2], False, None, True)
+    console.take(Decided(Decision(hold, NOW, IgnoreReason.ALREADY_HELD), 2))
+    assert await told() == ("control-3", [0, 1, 2], True, None, True)
 
 
 async def test_filters_choose_jobs_and_a_page_goes_on_where_the_last_one_ended(console: Served) -> None:
