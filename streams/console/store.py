@@ -65,6 +65,7 @@ class Store:
 
     def _opened(self) -> sqlite3.Connection:
         """Return a connection to the file, made anew if it is another program's or another version's, or broken."""
+        self._make_private()
         with contextlib.suppress(sqlite3.DatabaseError):
             connection = self._connect()
             if connection.execute("PRAGMA user_version").fetchone()[0] == FILE_VERSION:
@@ -72,14 +73,20 @@ class Store:
             connection.close()
         for ending in ("", "-wal", "-shm"):
             Path(f"{self._path}{ending}").unlink(missing_ok=True)
+        self._make_private()
         connection = self._connect()
         self._make(connection)
         return connection
 
-    def _connect(self) -> sqlite3.Connection:
-        # SQLite makes its other files with the mode of this one.
+    def _make_private(self) -> None:
+        """Let nobody else read the file, or those that SQLite makes beside it, which get its mode.
+
+        Only while there is no connection: whoever closes a file of SQLite's loses the locks of all that have it.
+        """
         os.close(_private(str(self._path)))
         self._path.chmod(0o600)
+
+    def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
             self._path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
         )
