@@ -376,24 +376,15 @@ async def test_a_hole_that_cannot_be_looked_into_now_leaves_everything_queued_in
     assert partition.acknowledged == [1, 2]
 
 
-async def test_a_step_takes_a_bounded_number_of_records() -> None:
+@pytest.mark.parametrize(("value", "most"), [(b"no json", STEP_MAX_ITEMS), (bytes(STEP_MAX_BYTES // 2), 2)])
+async def test_a_step_takes_a_bounded_number_of_records_and_of_bytes(value: bytes, most: int) -> None:
     partition = await opened()
-    for _ in range(STEP_MAX_ITEMS + 1):
-        partition.write(Topic.SUBMITTED, b"no json")
+    for _ in range(most + 1):
+        partition.write(Topic.SUBMITTED, value)
     await partition.ledger.step(partition.clock)
-    assert len(partition.acknowledged) == STEP_MAX_ITEMS
+    assert len(partition.acknowledged) == most
     await partition.work()
-    assert len(partition.acknowledged) == STEP_MAX_ITEMS + 1
-
-
-async def test_a_step_takes_a_bounded_number_of_bytes() -> None:
-    partition = await opened()
-    for _ in range(3):
-        partition.write(Topic.SUBMITTED, bytes(STEP_MAX_BYTES // 2))
-    await partition.ledger.step(partition.clock)
-    assert len(partition.acknowledged) == 2
-    await partition.work()
-    assert len(partition.acknowledged) == 3
+    assert len(partition.acknowledged) == most + 1
 
 
 async def test_records_from_which_nothing_follows_cost_no_transaction() -> None:

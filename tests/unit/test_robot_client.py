@@ -14,6 +14,7 @@ from streams.robot.client import ANSWER_MAX_BYTES, HttpRobot, connected_robot
 from streams.settings import WorkerSettings
 from streams.version import DISTRIBUTION, version
 from streams.wire.robot_request import RobotRequest
+from tests.support.builders import worker_variables
 
 
 @contextlib.asynccontextmanager
@@ -34,12 +35,7 @@ async def robot_that_answers(raw: bytes) -> AsyncIterator[tuple[HttpRobot, list[
 
 def settings_with(url: str) -> WorkerSettings:
     """Return settings with a robot at a URL."""
-    values = {
-        "ROBOT_COORDINADORA_URL": url,
-        "ROBOT_CALLBACK_SECRET": "made up",
-        "NEXT_PUBLIC_APP_URL": "https://app.example.com",
-    }
-    return WorkerSettings(**cast(Any, values))
+    return WorkerSettings(**cast(Any, worker_variables(robot_url=url)))
 
 
 async def answer_to(raw: bytes, *secrets: str) -> Answer:

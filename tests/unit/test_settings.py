@@ -134,43 +134,28 @@ def test_a_missing_or_empty_variable_is_named(environment: pytest.MonkeyPatch, n
     assert complaint() == f"{name} is not set"
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("ROBOT_COORDINADORA_URL", "robot.example.com"),
-        ("ROBOT_COORDINADORA_URL", "ftp://robot.example.com"),
-        ("ROBOT_COORDINADORA_URL", "http://"),
-        ("NEXT_PUBLIC_APP_URL", "/webhooks"),
-        ("NEXT_PUBLIC_APP_URL", "https://app.example.com:99999"),
-        ("KAFKA_SECURITY_PROTOCOL", "TLS"),
-        ("KAFKA_SASL_MECHANISM", "GSSAPI"),
-        ("ROBOT_ORCHESTRATOR_APP_ID", "two words"),
-        ("ROBOT_ORCHESTRATOR_APP_ID", "x" * 101),
-        ("ROBOT_ORCHESTRATOR_TIMEOUT_PER_ORDER_SECONDS", "-1"),
-        ("ROBOT_ORCHESTRATOR_TIMEOUT_PER_ORDER_SECONDS", "30s"),
-        ("ROBOT_ORCHESTRATOR_TIMEOUT_BASE_SECONDS", "nan"),
-        ("ROBOT_ORCHESTRATOR_TIMEOUT_BASE_SECONDS", "inf"),
-        ("ROBOT_ORCHESTRATOR_ROBOT_TIMEOUT_SECONDS", "0"),
-        ("ROBOT_ORCHESTRATOR_ROBOT_CONCURRENCY", "0"),
-        ("ROBOT_ORCHESTRATOR_ROBOT_CONCURRENCY", "1.5"),
-        ("ROBOT_ORCHESTRATOR_JOBS_PER_WORKSPACE", "-1"),
-        ("ROBOT_ORCHESTRATOR_WORKSPACE_PAUSE_SECONDS", "-0.1"),
-        ("ROBOT_ORCHESTRATOR_SESSION_TIMEOUT_SECONDS", "0"),
-        ("ROBOT_ORCHESTRATOR_SESSION_TIMEOUT_SECONDS", "nan"),
-        ("ROBOT_ORCHESTRATOR_RETENTION_SECONDS", "0"),
-        ("ROBOT_ORCHESTRATOR_RETENTION_SECONDS", "1e10"),
-        ("ROBOT_ORCHESTRATOR_TIMEOUT_PER_ORDER_SECONDS", "1e9"),
-        ("ROBOT_ORCHESTRATOR_TIMEOUT_BASE_SECONDS", "1e9"),
-        ("ROBOT_ORCHESTRATOR_ROBOT_TIMEOUT_SECONDS", "1e9"),
-        ("ROBOT_ORCHESTRATOR_WORKSPACE_PAUSE_SECONDS", "1e9"),
-        ("ROBOT_ORCHESTRATOR_DRAIN_SECONDS", "1e9"),
-        ("ROBOT_ORCHESTRATOR_DRAIN_SECONDS", "-1"),
-        ("ROBOT_ORCHESTRATOR_PROBE_PORT", "65536"),
-        ("ROBOT_ORCHESTRATOR_PROBE_PORT", "http"),
-        ("ROBOT_ORCHESTRATOR_LOG_FORMAT", "xml"),
-        ("ROBOT_ORCHESTRATOR_LOG_LEVEL", "trace"),
-    ],
-)
+MALFORMED = {
+    "ROBOT_COORDINADORA_URL": ("robot.example.com", "ftp://robot.example.com", "http://"),
+    "NEXT_PUBLIC_APP_URL": ("/webhooks", "https://app.example.com:99999"),
+    "KAFKA_SECURITY_PROTOCOL": ("TLS",),
+    "KAFKA_SASL_MECHANISM": ("GSSAPI",),
+    "ROBOT_ORCHESTRATOR_APP_ID": ("two words", "x" * 101),
+    "ROBOT_ORCHESTRATOR_TIMEOUT_PER_ORDER_SECONDS": ("-1", "30s", "1e9"),
+    "ROBOT_ORCHESTRATOR_TIMEOUT_BASE_SECONDS": ("nan", "inf", "1e9"),
+    "ROBOT_ORCHESTRATOR_ROBOT_TIMEOUT_SECONDS": ("0", "1e9"),
+    "ROBOT_ORCHESTRATOR_ROBOT_CONCURRENCY": ("0", "1.5"),
+    "ROBOT_ORCHESTRATOR_JOBS_PER_WORKSPACE": ("-1",),
+    "ROBOT_ORCHESTRATOR_WORKSPACE_PAUSE_SECONDS": ("-0.1", "1e9"),
+    "ROBOT_ORCHESTRATOR_SESSION_TIMEOUT_SECONDS": ("0", "nan"),
+    "ROBOT_ORCHESTRATOR_RETENTION_SECONDS": ("0", "1e10"),
+    "ROBOT_ORCHESTRATOR_DRAIN_SECONDS": ("1e9", "-1"),
+    "ROBOT_ORCHESTRATOR_PROBE_PORT": ("65536", "http"),
+    "ROBOT_ORCHESTRATOR_LOG_FORMAT": ("xml",),
+    "ROBOT_ORCHESTRATOR_LOG_LEVEL": ("trace",),
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in MALFORMED.items() for value in values])
 def test_a_malformed_variable_is_named_in_one_line(environment: pytest.MonkeyPatch, name: str, value: str) -> None:
     environment.setenv(name, value)
     assert complaint().startswith(f"{name}: ")
