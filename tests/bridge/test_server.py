@@ -20,14 +20,13 @@ from streams.dev.loopback import HOST
 from streams.wire.callback import CALLBACK_PATH, callback_url
 from streams.wire.robot_report import REPORT_MAX_BYTES
 from tests.bridge.conftest import FORMER_SECRET
+from tests.contract.test_publisher import until
 from tests.support.bridge import HEADERS, PATH, FakePublisher, Served, bridge_settings, report, served
 from tests.support.builders import CALLBACK_SECRET, NASTY_IDS
 
 
-async def until(condition: Any) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.01)
+def holds_one(bridge: Served) -> bool:
+    return bridge.metrics.registry.get_sample_value("robot_orchestrator_bridge_requests_held") == 1
 
 
 async def test_a_report_is_answered_when_it_is_in_the_log(bridge: Served, publisher: FakePublisher) -> None:
@@ -260,12 +259,11 @@ async def test_hostile_bodies_are_taken_or_refused_and_break_nothing(bridge: Ser
 async def test_while_kafka_is_away_a_report_is_held(bridge: Served, publisher: FakePublisher) -> None:
     publisher.go_away()
     posted = asyncio.create_task(bridge.post(report()))
-    held = "robot_orchestrator_bridge_requests_held"
-    await until(lambda: bridge.metrics.registry.get_sample_value(held) == 1)
+    await until(lambda: holds_one(bridge))
     assert not posted.done()
     publisher.come_back()
     assert (await posted).status_code == 200
-    assert bridge.metrics.registry.get_sample_value(held) == 0
+    assert not holds_one(bridge)
 
 
 async def test_a_report_is_held_up_to_a_bound_and_then_told_to_be_lost() -> None:
@@ -288,8 +286,7 @@ async def test_a_report_whose_robot_has_gone_is_published_all_the_same(
 ) -> None:
     publisher.go_away()
     posted = asyncio.create_task(bridge.post(report()))
-    held = "robot_orchestrator_bridge_requests_held"
-    await until(lambda: bridge.metrics.registry.get_sample_value(held) == 1)
+    await until(lambda: holds_one(bridge))
     posted.cancel()
     await asyncio.gather(posted, return_exceptions=True)
     publisher.come_back()

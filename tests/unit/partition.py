@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from streams.core.events import CallFailed, RobotAccepted
 from streams.core.job import FailureReason, Job, JobKey
@@ -112,6 +113,15 @@ class Partition:
     def submit(self, *job_ids: str) -> list[Entry]:
         """Write submissions and hand them to the ledger."""
         return [self.write(Topic.SUBMITTED, encoded(jobId=job_id)) for job_id in job_ids]
+
+    async def line_up(self, **changes: Any) -> list[Entry]:
+        """Submit a job of each of three workspaces, none of which is called yet."""
+        self.ledger.admitting = False
+        workspaces = ("workspace-1", *NEIGHBOURS)
+        entries = [self.write(Topic.SUBMITTED, encoded(workspaceId=name, **changes)) for name in workspaces]
+        await self.work()
+        self.ledger.admitting = True
+        return entries
 
     def complete(self, job_id: str) -> None:
         """Write a completion and hand it to the ledger."""

@@ -95,11 +95,6 @@ def test_an_order_is_cut_to_three_fields() -> None:
     assert body(value)["orders"] == [order, order]
 
 
-def test_orders_keep_their_order_and_their_number() -> None:
-    orders = [{"itemId": f"i{n}", "orderId": f"o{n}", "pedidoInput": {"n": n}} for n in range(60)]
-    assert body(encoded(orders=orders))["orders"] == orders
-
-
 def test_credentials_are_cut_to_two_fields() -> None:
     credentials = {"username": "ü", "password": 'p"\\\u0000', "token": "t", "otp": 7}
     assert body(encoded(credentials=credentials))["credentials"] == {"username": "ü", "password": 'p"\\\u0000'}
