@@ -10,8 +10,6 @@ from hypothesis import strategies as st
 from streams.core.job import JobKey
 from streams.engine.claims import CallSlots, PayloadCache
 
-OTHER = JobKey("workspace-1", "job-2")
-
 
 class Line:
     """The workspaces of a partition, each with jobs without end; each slot is one of them served."""

@@ -1,12 +1,10 @@
 """What the environment says, and the one line that says what is wrong with it."""
 
-import os
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from streams.core.deadlines import Deadlines
 from streams.settings import (
     FIELDS,
     MAX_SECONDS,
@@ -26,7 +24,8 @@ from streams.settings import (
     variable_of,
 )
 from streams.wire.intake import SUBMISSION_MAX_BYTES
-from tests.core.builders import NOW
+from tests.core.builders import DEADLINES, NOW
+from tests.support.settings import only_these, set_all
 
 CALLBACK_SECRET = "callback-s3cret"  # made up
 SASL_PASSWORD = "br0ker-pass"  # made up
@@ -46,11 +45,7 @@ SASL = {
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Leave of the environment's settings only those without which nothing starts."""
-    for name in list(os.environ):
-        if name.startswith(("ROBOT_", "KAFKA_", "NEXT_PUBLIC_")):
-            monkeypatch.delenv(name)
-    for name, value in REQUIRED.items():
-        monkeypatch.setenv(name, value)
+    only_these(monkeypatch, REQUIRED)
     return monkeypatch
 
 
@@ -70,13 +65,7 @@ def test_three_variables_are_enough() -> None:
     assert settings.robot_endpoint == "http://robot.example.com:8000/api/crear-pedidos-batch"
     assert settings.callback_url == "https://app.example.com/api/webhooks/robot-callback"
     assert settings.callback_secret.get_secret_value() == CALLBACK_SECRET
-    assert settings.deadlines == Deadlines(
-        per_order=timedelta(seconds=30),
-        base=timedelta(minutes=5),
-        call_timeout=timedelta(seconds=60),
-        workspace_pause=timedelta(seconds=5),
-        retention=timedelta(days=7),
-    )
+    assert settings.deadlines == DEADLINES
 
 
 def test_a_bridge_needs_the_secret_and_knows_the_former_one(environment: pytest.MonkeyPatch) -> None:
@@ -176,8 +165,7 @@ def test_several_malformed_variables_are_all_named_in_one_line(environment: pyte
 
 
 def test_every_setting_is_read_from_its_variable(environment: pytest.MonkeyPatch) -> None:
-    for name, value in SASL.items():
-        environment.setenv(name, value)
+    set_all(environment, SASL)
     for name, value in {
         "KAFKA_BOOTSTRAP_SERVERS": "b1:9092,b2:9092",
         "ROBOT_ORCHESTRATOR_TIMEOUT_PER_ORDER_SECONDS": "0",
@@ -214,8 +202,7 @@ def test_names_of_variables_are_taken_as_they_are_written(environment: pytest.Mo
 def test_secrets_may_lie_in_files_named_as_their_variables(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     environment.delenv("ROBOT_CALLBACK_SECRET")
     environment.setenv(SECRETS_DIR_VARIABLE, str(tmp_path))
-    for name, value in SASL.items():
-        environment.setenv(name, value)
+    set_all(environment, SASL)
     environment.delenv("KAFKA_SASL_PASSWORD")
     (tmp_path / "ROBOT_CALLBACK_SECRET").write_text("from-a-file\n", encoding="utf-8")
     (tmp_path / "KAFKA_SASL_PASSWORD").write_text(SASL_PASSWORD, encoding="utf-8")
@@ -240,8 +227,7 @@ def test_no_dotenv_file_is_read(environment: pytest.MonkeyPatch, tmp_path: Path)
 @pytest.mark.parametrize("protocol", ["SASL_SSL", "SASL_PLAINTEXT"])
 @pytest.mark.parametrize("part", ["KAFKA_SASL_MECHANISM", "KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD"])
 def test_sasl_needs_each_of_its_parts(environment: pytest.MonkeyPatch, protocol: str, part: str) -> None:
-    for name, value in SASL.items():
-        environment.setenv(name, value)
+    set_all(environment, SASL)
     environment.setenv("KAFKA_SECURITY_PROTOCOL", protocol)
     environment.delenv(part)
     assert complaint() == f"{part} is not set, but KAFKA_SECURITY_PROTOCOL is {protocol}"
@@ -273,8 +259,7 @@ def test_a_key_without_its_certificate_is_refused(environment: pytest.MonkeyPatc
 
 
 def test_sasl_and_tls_reach_the_kafka_client(environment: pytest.MonkeyPatch) -> None:
-    for name, value in SASL.items():
-        environment.setenv(name, value)
+    set_all(environment, SASL)
     options = load_settings(WorkerSettings).kafka_client_options()
     assert options.pop("ssl_context") is not None
     assert options == {
@@ -310,8 +295,7 @@ def test_tls_files_that_cannot_be_used_are_said_to_be_so(
 
 
 def test_no_secret_shows_in_the_settings_repr_text_or_dump(environment: pytest.MonkeyPatch) -> None:
-    for name, value in SASL.items():
-        environment.setenv(name, value)
+    set_all(environment, SASL)
     settings = load_settings(WorkerSettings)
     for text in (repr(settings), str(settings), settings.model_dump_json(), repr(settings.model_dump())):
         assert CALLBACK_SECRET not in text
