@@ -11,8 +11,6 @@ from typing import Any
 import aiohttp
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from streams.bridge import run, server
@@ -62,7 +60,7 @@ async def test_every_id_survives_the_way(bridge: Served, publisher: FakePublishe
     assert [(one.workspaceId, one.jobId) for one in publisher.log] == sent
 
 
-@pytest.mark.parametrize("rest", ["", "/", "/shop-5", "/shop-5/", "/shop-5/job-17/", "/a/b/c", f"/a/{'x' * 201}"])
+@pytest.mark.parametrize("rest", ["", "/shop-5/job-17/"])
 async def test_a_path_that_names_no_job_is_malformed(bridge: Served, rest: str) -> None:
     answer = await bridge.client.post(bridge.url + CALLBACK_PATH + rest, json=report(), headers=HEADERS)
     assert answer.status_code == 400
@@ -232,25 +230,6 @@ async def test_whatever_is_sent_the_next_report_is_taken(bridge: Served, publish
     writer.close()
     assert (await bridge.post(report())).status_code == 200
     assert len(publisher.log) == 1
-
-
-async def test_hostile_bodies_are_taken_or_refused_and_break_nothing(bridge: Served, publisher: FakePublisher) -> None:
-    url = callback_url(bridge.url + PATH, "shop-5", "job-17")
-    values = st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists, max_leaves=4)
-    fields = st.sampled_from(["itemId", "status", "trackingNumber", "errorType", "errorMessage", "x"])
-    objects = st.dictionaries(fields, values | st.sampled_from(["success", "error"]))
-    sent: list[int] = []
-
-    @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-    @given(st.binary(max_size=2000) | objects.map(lambda value: json.dumps(value).encode()))
-    def post(body: bytes) -> None:
-        status = httpx.post(url, content=body, headers=HEADERS, trust_env=False).status_code
-        assert status in (200, 400)
-        sent.append(status)
-
-    await asyncio.to_thread(post)
-    assert sent.count(200) == len(publisher.log) == bridge.count("accepted")
-    assert sent.count(400) == bridge.count("malformed")
 
 
 # Kafka away

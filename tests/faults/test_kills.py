@@ -142,23 +142,3 @@ async def test_sigterm_lets_the_calls_in_flight_finish(kafka_bootstrap: str, tmp
             # The answer was written down, so whoever takes over knows that the robot has it.
             await scene.row(job_id, lambda row: row.accepted_at is not None)
             assert scene.posts(job_id) == 1
-
-
-async def test_two_workers_share_the_work_and_one_takes_over_what_the_other_leaves(scene: Scene) -> None:
-    first, second = await asyncio.gather(scene.worker(), scene.worker())
-    # Both are ready only with what they own; the first one's share may still be moving.
-    jobs = [await scene.submit(submission()) for _ in range(40)]
-    for job_id in jobs:
-        assert isinstance(await scene.outcome(job_id), JobCompleted)
-    both = await scene.claimants(jobs)
-    assert len(both) == 2
-    await first.kill()
-    more = [await scene.submit(submission()) for _ in range(40)]
-    for job_id in more:
-        assert isinstance(await scene.outcome(job_id), JobCompleted)
-    assert second.running
-    assert len(await scene.claimants(more)) == 1
-    assert await scene.claimants(more) < both
-    for job_id in jobs + more:
-        assert scene.posts(job_id) == 1
-        assert len(await scene.outcomes_of(job_id)) == 1

@@ -8,7 +8,6 @@ import pytest
 
 from tests.mutants.equivalents import known
 from tests.mutants.mutate import mutants_of
-from tests.mutants.selection import lots_for
 
 
 @pytest.mark.parametrize(
@@ -65,13 +64,6 @@ def toy(tmp_path: Path) -> Path:
     (tmp_path / "streams" / "toy.py").write_text(TOY, encoding="utf-8")
     (tmp_path / "tests" / "unit" / "test_toy.py").write_text(TOY_TEST, encoding="utf-8")
     return tmp_path
-
-
-def test_the_tests_of_a_module_are_those_that_import_it_in_the_end(toy: Path) -> None:
-    (toy / "streams" / "user.py").write_text("import streams.toy\n", encoding="utf-8")
-    for name, text in (("other", "from streams import user"), ("none", "import sys")):
-        (toy / "tests" / "unit" / f"test_{name}.py").write_text(f"{text}\n", encoding="utf-8")
-    assert lots_for(toy, "streams/toy.py") == [["tests/unit/test_toy.py"], ["tests/unit/test_other.py"]]
 
 
 def test_what_no_test_notices_is_listed_and_the_tree_stays_as_it_was(toy: Path) -> None:
