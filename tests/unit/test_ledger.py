@@ -439,17 +439,10 @@ async def test_the_jobs_are_counted_by_what_they_are_at() -> None:
     await partition.work(after=PAUSE)
     partition.break_off("failed", may_have_received=False)
     await partition.work()
-    assert +partition.ledger.jobs_by_status == {
-        Status.COMPLETED: 1,
-        Status.FAILED: 1,
-        Status.PROCESSING: 1,
-    }
+    one_of_each = dict.fromkeys((Status.COMPLETED, Status.FAILED, Status.PROCESSING), 1)
+    assert +partition.ledger.jobs_by_status == one_of_each
     await partition.move()
-    assert +partition.ledger.jobs_by_status == {
-        Status.COMPLETED: 1,
-        Status.FAILED: 1,
-        Status.PROCESSING: 1,
-    }
+    assert +partition.ledger.jobs_by_status == one_of_each
 
 
 # Memory

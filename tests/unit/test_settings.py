@@ -11,7 +11,6 @@ from streams.settings import (
     PER_ORDER_MAX_SECONDS,
     SECRETS_DIR_VARIABLE,
     BridgeSettings,
-    KafkaSettings,
     LogFormat,
     SaslMechanism,
     SecurityProtocol,
@@ -101,16 +100,6 @@ def test_a_malformed_variable_of_a_bridge_stops_that_and_no_worker(
         load_settings(BridgeSettings)
     assert "s3cret" not in str(raised.value)
     assert load_settings(WorkerSettings)
-
-
-def test_for_kafka_alone_nothing_need_be_set_and_nothing_of_a_worker_is_minded(environment: pytest.MonkeyPatch) -> None:
-    for name in REQUIRED:
-        environment.delenv(name)
-    environment.setenv("ROBOT_ORCHESTRATOR_PROBE_PORT", "http")
-    assert load_settings(KafkaSettings).app_id == "robot-orchestrator"
-    environment.setenv("KAFKA_SECURITY_PROTOCOL", "SASL_SSL")
-    with pytest.raises(SettingsError, match=r"^KAFKA_SASL_MECHANISM is not set, but .* is SASL_SSL$"):
-        load_settings(KafkaSettings)
 
 
 @pytest.mark.parametrize("name", REQUIRED)
