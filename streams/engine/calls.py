@@ -12,6 +12,7 @@ from streams.engine.ports import Accepted, Answer, Rejected, Unknown, Unreachabl
 from streams.engine.robot_watch import RobotWatch
 from streams.engine.rules import Rules
 from streams.engine.runtime import Runtime
+from streams.telemetry.metrics import DispatchResult
 from streams.wire.robot_request import build_request
 
 # What a robot answers that has not begun: it refuses, or has the batch sent elsewhere. Not so 408, a gateway's
@@ -82,9 +83,10 @@ class Dispatcher:
         if claimed_at is None or not self._rules.deadlines.may_still_be_called(claimed_at, now()):
             error = "The worker stood still between the claim and the call, so the call was not made"
             return CallFailed(job.key, FailureReason.NOT_DISPATCHED, error, robot_may_have_received=False)
-        self._runtime.journal.call_started(job)
+        self._runtime.journal.call_started(job, now())
         started = time.monotonic()
         answer, spared = await self._robot.create_batch(request)
-        self._runtime.journal.call_ended(type(answer).__name__.lower(), time.monotonic() - started)
+        result = DispatchResult(type(answer).__name__.lower())
+        self._runtime.journal.call_ended(result, time.monotonic() - started)
         event = event_of(job.key, answer, now())
         return replace(event, spared=spared) if isinstance(event, CallFailed) else event

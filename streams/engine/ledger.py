@@ -60,6 +60,7 @@ from streams.wire.intake import (
     RefuseAndFail,
     Rejection,
     interpret,
+    job_named,
 )
 from streams.wire.orders import cut_to_share, item_ids
 from streams.wire.outcomes import amendment_record, outcome_record
@@ -289,6 +290,11 @@ class Ledger:
         """How many workspaces have pending jobs."""
         return self._table.workspaces_waiting
 
+    @property
+    def oldest_waiting(self) -> datetime | None:
+        """When the oldest pending job was submitted, to a second, None without any."""
+        return self._table.oldest_waiting
+
     def processed(self, topic: str) -> int:
         """Return the offset before which every record of the source topic is committed here."""
         return self._processed[topic]
@@ -424,7 +430,7 @@ class Ledger:
     def _bury(self, record: SourceRecord, rejection: Rejection, draft: _Draft) -> None:
         max_bytes = self._rules.max_bytes[DLQ_OF[Topic(record.topic)]]
         draft.records.append(dead_letter(record, rejection.reason, rejection.message, max_bytes))
-        draft.facts.append(DeadLettered(record, rejection))
+        draft.facts.append(DeadLettered(record, rejection, job_named(record)))
 
     def _apply_record(
         self,

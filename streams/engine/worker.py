@@ -104,7 +104,7 @@ class Worker:
         self.partitions.tick(now)
         if self._scan.collect(now) and (self._deciding is None or self._deciding.done()):
             self._deciding = self._runtime.supervisor.start(self._scan.decide())
-        self._show_figures()
+        self._show_figures(now)
 
     async def drain(self, within_seconds: float) -> None:
         """Make no more claims, and wait until the calls in flight are back and written down, bounded."""
@@ -130,9 +130,11 @@ class Worker:
     def _has_joined(self) -> bool:
         return self._driver.is_member() and (self.partitions.ready or self.partitions.has_loaded_more())
 
-    def _show_figures(self) -> None:
+    def _show_figures(self, now: datetime) -> None:
         ledgers, metrics = self.partitions.open_ledgers(), self._journal.metrics
         for status in Status:
             metrics.jobs.labels(status.value).set(sum(ledger.jobs_by_status[status] for ledger in ledgers))
         metrics.calls_in_flight.set(self._slots.in_flight)
         metrics.workspaces_waiting.set(sum(ledger.workspaces_waiting for ledger in ledgers))
+        oldest = min((at for ledger in ledgers if (at := ledger.oldest_waiting) is not None), default=now)
+        metrics.oldest_waiting.set(max(0.0, (now - oldest).total_seconds()))

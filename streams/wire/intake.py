@@ -108,6 +108,12 @@ def jobs_named(record: SourceRecord) -> set[JobKey]:
     return {key for key in keys if isinstance(key, JobKey)}
 
 
+def job_named(record: SourceRecord) -> JobKey | None:
+    """Return the job that a record names, whatever else is wrong with it, None where no ids can be read."""
+    key = None if record.value is None else _read_key(record.value)
+    return key if isinstance(key, JobKey) else None
+
+
 def read_submission(value: bytes) -> SubmissionPayload:
     """Return the payload of a submission's bytes. Raises pydantic's ValidationError."""
     return SubmissionPayload.model_validate_json(value)
