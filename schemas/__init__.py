@@ -9,6 +9,7 @@ from typing import Final
 from schemas._base import COUNT_MAX, ID_MAX_LENGTH, Record, explain
 from schemas._outcome import OrderOutcome
 from schemas.batch_completed import BatchCompleted
+from schemas.control import Control
 from schemas.dead_letter import DeadLetterHeaders
 from schemas.job_amended import JobAmended
 from schemas.job_completed import JobCompleted
@@ -21,6 +22,7 @@ VALUE_MODELS: Final[dict[str, type[Record]]] = {
     Topic.SUBMITTED.value: JobSubmitted,
     Topic.BATCH_COMPLETED.value: BatchCompleted,
     Topic.ORDER_REPORTED.value: OrderReported,
+    Topic.CONTROL.value: Control,
     Topic.COMPLETED.value: JobCompleted,
     Topic.FAILED.value: JobFailed,
     Topic.AMENDED.value: JobAmended,
@@ -34,6 +36,7 @@ __all__ = [
     "ORDERS_MAX",
     "VALUE_MODELS",
     "BatchCompleted",
+    "Control",
     "Credentials",
     "DeadLetterHeaders",
     "JobAmended",

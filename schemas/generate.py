@@ -15,7 +15,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from schemas import VALUE_MODELS, DeadLetterHeaders
 
-CONTRACT_VERSION: Final = "1.1.0"
+CONTRACT_VERSION: Final = "1.2.0"
 """Of the contract, not of the program: the major number rises when an old consumer would break."""
 
 HERE: Final = Path(__file__).parent
@@ -74,6 +74,13 @@ _CHANNELS: Final = {
         "What the robot reports of each order, from the callback bridge. Its words stand there as it sent them: an ACL "
         "that admits only those who need them.",
     ),
+    "control": _Channel(
+        "receive",
+        "robot.job.control",
+        "control",
+        "What people ask for: jobs are cancelled or given up, workspaces held or released. It is kept for years and "
+        "says who did what. Without a workspaceId a record is meant for the partition in which it lies.",
+    ),
     "jobCompleted": _Channel(
         "send",
         "robot.job.completed",
@@ -109,6 +116,12 @@ _CHANNELS: Final = {
         "dlq.robot.order.reported",
         "deadLetter",
         f"Reports that could not be used, with the robot's words as it sent them. {_LARGER} {_READ_COMMITTED}",
+    ),
+    "deadControl": _Channel(
+        "send",
+        "dlq.robot.job.control",
+        "deadLetter",
+        f"Controls that could not be used. {_LARGER} {_READ_COMMITTED}",
     ),
 }
 
@@ -174,6 +187,7 @@ def _components() -> Node:
             "jobSubmitted": _source_message("robot.job.submitted"),
             "batchCompleted": _source_message("robot.job.batch_completed"),
             "orderReported": _source_message("robot.order.reported"),
+            "control": _source_message("robot.job.control"),
             "jobCompleted": _outcome_message("robot.job.completed"),
             "jobFailed": _outcome_message("robot.job.failed"),
             "jobAmended": _outcome_message("robot.job.amended"),

@@ -4,10 +4,19 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
+from schemas._base import Id, Record
 from schemas._outcome import Outcome
 from streams.core.job import FailureReason
 
 ERROR_MAX_LENGTH: Final = 2048
+
+
+class StoppedBy(Record):
+    """Who ended a job, by which control, and why."""
+
+    controlId: Id
+    actor: Id
+    reason: str
 
 
 class JobFailed(Outcome):
@@ -22,3 +31,5 @@ class JobFailed(Outcome):
     """True when the robot may have typed orders in, so that submitting them again can ship them twice."""
     robotStatus: Annotated[int, Field(ge=100, le=999)] | None
     """HTTP status of the robot's answer; null when it gave none."""
+    control: StoppedBy | None = None
+    """Of a job that was cancelled or given up; else null."""

@@ -10,12 +10,14 @@ class Topic(StrEnum):
     SUBMITTED = "robot.job.submitted"
     BATCH_COMPLETED = "robot.job.batch_completed"
     ORDER_REPORTED = "robot.order.reported"
+    CONTROL = "robot.job.control"
     COMPLETED = "robot.job.completed"
     FAILED = "robot.job.failed"
     AMENDED = "robot.job.amended"
     DLQ_SUBMITTED = "dlq.robot.job.submitted"
     DLQ_BATCH_COMPLETED = "dlq.robot.job.batch_completed"
     DLQ_ORDER_REPORTED = "dlq.robot.order.reported"
+    DLQ_CONTROL = "dlq.robot.job.control"
 
 
 # Where records come from, each with its dead-letter topic. What else differs between them is in wire/intake.py.
@@ -23,6 +25,7 @@ DLQ_OF = {
     Topic.SUBMITTED: Topic.DLQ_SUBMITTED,
     Topic.BATCH_COMPLETED: Topic.DLQ_BATCH_COMPLETED,
     Topic.ORDER_REPORTED: Topic.DLQ_ORDER_REPORTED,
+    Topic.CONTROL: Topic.DLQ_CONTROL,
 }
 SOURCE_TOPICS = tuple(DLQ_OF)
 # Where it is told what the robot has done: nothing of a job may lie there unread when its deadline is decided.
@@ -43,12 +46,11 @@ def other_changelogs(topics: Iterable[str], app_id: str) -> list[str]:
     return sorted(name for name in topics if name.endswith(CHANGELOG_SUFFIX) and name != changelog_topic(app_id))
 
 
-# The changelog's two keys that are no job's. An owner writes a tombstone of the one when it opens the partition, and
-# when it has written nothing for long. The other has a value from the first opening on: a partition that the group
-# has worked on, and that lacks it, has lost its table.
+# The changelog's two keys that are neither a job's nor a control's. An owner writes the one when it opens the
+# partition, with who it is, and when it has written nothing for long. The other has a value from the first opening on:
+# a partition that the group has worked on, and that lacks it, has lost its table.
 CHANGELOG_OPENED_KEY = b"opened"
 CHANGELOG_TABLE_KEY = b"table"
-CHANGELOG_MARKS = frozenset({CHANGELOG_OPENED_KEY, CHANGELOG_TABLE_KEY})
 
 
 def transactional_id(app_id: str, partition: int) -> str:
@@ -122,6 +124,8 @@ class LogEvent(StrEnum):
     JOB_FAILED = "job_failed"
     JOB_AMENDED = "job_amended"
     JOB_RESUBMITTED = "job_resubmitted"
+    CONTROL_APPLIED = "control_applied"
+    CONTROL_REFUSED = "control_refused"
     COMPLETION_IGNORED = "completion_ignored"
     ORDER_REPORTED = "order_reported"
     REPORT_IGNORED = "report_ignored"

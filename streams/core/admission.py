@@ -57,6 +57,9 @@ class Admission:
         # The round in which a workspace had its last turn, while that is the present one or it waits.
         self._last_round: dict[str, int] = {}
         self._round = 0
+        # The workspaces that are not served until somebody says so; and whether nobody is.
+        self._blocked: set[str] = set()
+        self._all_blocked = False
 
     @property
     def workspaces_waiting(self) -> int:
@@ -84,6 +87,22 @@ class Admission:
         if paused is None or until > paused:
             self._paused[workspace_id] = until
             heapq.heappush(self._pauses, (until, workspace_id))
+            self._refresh(workspace_id)
+
+    def block(self, workspace_id: str | None) -> None:
+        """Serve nobody of a workspace, or nobody at all, until it is unblocked."""
+        if workspace_id is None:
+            self._all_blocked = True
+        else:
+            self._blocked.add(workspace_id)
+            self._refresh(workspace_id)
+
+    def unblock(self, workspace_id: str | None) -> None:
+        """Take back a block; the other kind stays."""
+        if workspace_id is None:
+            self._all_blocked = False
+        else:
+            self._blocked.discard(workspace_id)
             self._refresh(workspace_id)
 
     def hold(self, key: JobKey) -> None:
@@ -120,19 +139,24 @@ class Admission:
     @property
     def rounds(self) -> Mapping[int, int]:
         """How many workspaces of each round have a job that waits and a free place for it."""
-        return {number: len(workspaces) for number, workspaces in self._ready.items()}
+        return {number: len(workspaces) for number, workspaces in self._servable.items()}
+
+    @property
+    def _servable(self) -> Mapping[int, Mapping[str, None]]:
+        return {} if self._all_blocked else self._ready
 
     @property
     def ready(self) -> bool:
         """Whether a job could be taken."""
-        return bool(self._ready)
+        return bool(self._servable)
 
     def next_in_line(self, most: int) -> list[JobKey]:
         """Return up to `most` jobs in the order in which `first` and `take` would let them go.
 
         Of a workspace with several places the second job may have to wait for more workspaces than is told here.
         """
-        workspaces = (workspace_id for number in sorted(self._ready) for workspace_id in self._ready[number])
+        servable = self._servable
+        workspaces = (workspace_id for number in sorted(servable) for workspace_id in servable[number])
         lines = [self._turns(workspace_id) for workspace_id in islice(workspaces, most)]
         found: list[JobKey] = []
         while lines and len(found) < most:
@@ -149,9 +173,10 @@ class Admission:
 
     def first(self) -> JobKey | None:
         """Return the job whose turn it is, fairly over the workspaces, or None; it stays in line."""
-        if not self._ready:
+        servable = self._servable
+        if not servable:
             return None
-        workspace_id = next(iter(self._ready[min(self._ready)]))
+        workspace_id = next(iter(servable[min(servable)]))
         return JobKey(workspace_id, self._waiting[workspace_id][0])
 
     def take(self, key: JobKey) -> None:
@@ -187,7 +212,8 @@ class Admission:
 
     def _refresh(self, workspace_id: str) -> None:
         places_left = self._limit == 0 or len(self._held.get(workspace_id, ())) < self._limit
-        if workspace_id not in self._waiting or workspace_id in self._paused or not places_left:
+        kept = workspace_id in self._paused or workspace_id in self._blocked
+        if workspace_id not in self._waiting or kept or not places_left:
             self._leave_round(workspace_id)
         elif workspace_id not in self._round_of:
             number = self._round_after(self._last_round.get(workspace_id))

@@ -19,6 +19,13 @@ class IgnoreReason(StrEnum):
     AGREES = "agrees"
     NOT_ENDED = "not_ended"
     ALREADY_RESUBMITTED = "already_resubmitted"
+    AT_ROBOT = "at_the_robot"
+    NOT_AT_ROBOT = "not_at_the_robot"
+    ALREADY_ENDED = "already_ended"
+    ALREADY_GIVEN_UP = "already_given_up"
+    ALREADY_HELD = "already_held"
+    NOT_HELD = "not_held"
+    TOO_OLD = "too_old"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from streams.core.job import FailureReason, JobKey, OrderResult, Source
+from streams.core.job import FailureReason, JobKey, OrderResult, Source, Stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +53,11 @@ class PayloadGone:
 
 @dataclass(frozen=True, slots=True)
 class RobotAccepted:
-    """The robot answered the POST with 2xx at `accepted_at`."""
+    """The robot answered the POST, which left at `called_at`, with 2xx at `accepted_at`."""
 
     key: JobKey
     accepted_at: datetime
+    called_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ class CallFailed:
     `may_be_repeated`: the robot refused it before any effect, or it never left; `wait` is what the robot asked for.
     `refusals`: how often in a row the workspace has been refused as busy. `spared`: it does not count against the job's
     patience, because it was known that there is no robot, or that it may be at another batch of the workspace.
+    `called_at`, `answered_at`: when it left, and when that was known.
     """
 
     key: JobKey
@@ -77,6 +79,8 @@ class CallFailed:
     wait: timedelta = timedelta(0)
     refusals: int = 1
     spared: bool = False
+    called_at: datetime | None = None
+    answered_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +117,24 @@ class Resubmitted:
 
 
 @dataclass(frozen=True, slots=True)
+class Cancelled:
+    """Somebody wants a job not to be called."""
+
+    key: JobKey
+    stop: Stop
+
+
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """Somebody waits no longer for a job at the robot, which may still do it."""
+
+    key: JobKey
+    stop: Stop
+
+
+@dataclass(frozen=True, slots=True)
 class DeadlinePassed:
-    """The deadline is behind us, and every completion and report that was in the log before has been applied."""
+    """The deadline is behind us, or the job was given up; what was in the log before of completions is applied."""
 
     key: JobKey
 
@@ -130,5 +150,7 @@ Event = (
     | BatchCompleted
     | OrderReported
     | Resubmitted
+    | Cancelled
+    | GivenUp
     | DeadlinePassed
 )

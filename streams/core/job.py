@@ -33,6 +33,8 @@ class FailureReason(StrEnum):
     INVALID_SUBMISSION = "invalid_submission"
     SUBMISSION_EXPIRED = "submission_expired"
     INTERNAL_ERROR = "internal_error"
+    CANCELLED = "cancelled"
+    GIVEN_UP = "given_up"
 
 
 # What a robot answers that has the workspace at work, or too much to do: it refuses before any effect.
@@ -65,6 +67,15 @@ class Source(NamedTuple):
     offset: int
 
 
+class Stop(NamedTuple):
+    """Who wants a job to end, why, and from when on it does: the id of the control, a person, and their words."""
+
+    control_id: str
+    actor: str
+    reason: str
+    at: datetime
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PutOff:
     """That a job's calls were refused before any effect, or never left, so that it waits for another one.
@@ -89,7 +100,8 @@ class Job:
     The `deadline` of a pending job is when it has been put off for too long. `orders` is empty where the batch is not
     followed order by order. `amended_at` is when something of a job that had ended was last learned. With
     `robot_restarted_at` the robot was started again after it had accepted the batch, and has lost it; reports of it may
-    be on their way.
+    be on their way. `called_at` and `answered_at` are of the last call whose answer is known. With `stop` a job at the
+    robot is given up; where it has ended, by that or by being cancelled, it says by whom.
     """
 
     workspace_id: str
@@ -116,11 +128,15 @@ class Job:
     resubmission_of: str | None = None
     resubmitted_as: str | None = None
     robot_restarted_at: datetime | None = None
+    called_at: datetime | None = None
+    answered_at: datetime | None = None
+    stop: Stop | None = None
 
     def __post_init__(self) -> None:
         put_off = () if self.put_off is None else (self.put_off.since, self.put_off.until, self.put_off.gives_up_at)
         own = (self.submitted_at, self.claimed_at, self.accepted_at, self.deadline, self.ended_at, self.amended_at)
-        for instant in (*own, self.robot_restarted_at, *put_off):
+        call = (self.called_at, self.answered_at, self.robot_restarted_at)
+        for instant in (*own, *call, *put_off, None if self.stop is None else self.stop.at):
             if instant is not None and instant.tzinfo is None:
                 raise ValueError(f"a naive datetime in job {self.job_id}: {instant}")
 
@@ -133,6 +149,11 @@ class Job:
     def ended(self) -> bool:
         """Whether the job has its outcome."""
         return self.status in (Status.COMPLETED, Status.FAILED)
+
+    @property
+    def decide_at(self) -> datetime | None:
+        """From when on the job fails if it has not completed: its deadline, or sooner if it is given up."""
+        return self.deadline if self.stop is None else self.stop.at
 
     @property
     def counts_mismatch(self) -> bool:

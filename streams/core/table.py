@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 from itertools import takewhile
 
 from streams.core.admission import Admission, robot_free_at
+from streams.core.controls import NOTES, Action, Control, Decision
 from streams.core.deadlines import FIRST_BACK_OFF, Deadlines
 from streams.core.effects import CallRobot, Effect, IgnoreReason
-from streams.core.events import CallFailed, Event, RobotAccepted
+from streams.core.events import CallFailed, Cancelled, Event, GivenUp, RobotAccepted
 from streams.core.job import BUSY_STATUSES, Job, JobKey, Status
 from streams.core.transition import transition
 from streams.core.waiting import Waiting
@@ -30,6 +31,17 @@ class Change:
     def row(self) -> Job | None:
         """The row that must be written, None if there is none."""
         return None if self.after is self.before else self.after
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What a control did: the decision, those that must be written, and the change of the job that it is about."""
+
+    decision: Decision
+    written: tuple[Decision, ...] = ()
+    change: Change | None = None
+    # Whether the control had been decided before.
+    repeated: bool = False
 
 
 class JobTable:
@@ -52,6 +64,10 @@ class JobTable:
         self._ended: list[tuple[datetime, JobKey]] = []
         # When the robot accepted what it may be at: a batch that is known to be lost is not among them.
         self._at_robot: dict[JobKey, datetime] = {}
+        self._decisions: dict[str, Decision] = {}
+        # The holds in force, each by its workspace; None for everything.
+        self._holds: dict[str | None, Decision] = {}
+        self._decided: list[tuple[datetime, str]] = []
         self.jobs_by_status: Counter[Status] = Counter()
         self._waiting = Waiting()
 
@@ -64,8 +80,18 @@ class JobTable:
         else:
             self._rows[key] = row
 
+    def load_decision(self, control_id: str, decision: Decision | None) -> None:
+        """Take in what the changelog says of a control; the last word counts. Only before `index`."""
+        if decision is None:
+            self._decisions.pop(control_id, None)
+        else:
+            self._decisions[control_id] = decision
+
     def index(self, now: datetime) -> Iterator[None]:
         """Put the rows that were loaded in order, one a turn of this iterator; it must be run to its end."""
+        for decision in self._decisions.values():
+            self._keep(decision)
+            yield
         for job in self._rows.values():
             self._track(None, job)
             free_at = robot_free_at(job, self._durations)
@@ -92,6 +118,11 @@ class JobTable:
     def rows(self) -> Collection[Job]:
         """Return the rows as they stand."""
         return self._rows.values()
+
+    @property
+    def holds(self) -> Mapping[str | None, Decision]:
+        """The holds in force, each by its workspace; None for everything."""
+        return self._holds
 
     @property
     def workspaces_waiting(self) -> int:
@@ -160,6 +191,62 @@ class JobTable:
             self._leave_robot(after, now)
         return Change(event, before, after, effects, ignored)
 
+    def decide(self, control: Control, now: datetime) -> Ruling:
+        """Apply what somebody asks for, once by its id. Raises ImpossibleTransitionError."""
+        if control.action in NOTES:
+            return Ruling(Decision(control, now))
+        if (known := self._decisions.get(control.control_id)) is not None:
+            return Ruling(known, repeated=True)
+        match control.action:
+            case Action.HOLD:
+                return self._hold(control, now)
+            case Action.RELEASE:
+                return self._release(control, now)
+        return self._stop(control, now)
+
+    def refuse(self, control: Control, reason: IgnoreReason, now: datetime) -> Ruling:
+        """Decide that nothing comes of a control, once by its id."""
+        if (known := self._decisions.get(control.control_id)) is not None:
+            return Ruling(known, repeated=True)
+        return self._write(Decision(control, now, reason))
+
+    def _hold(self, control: Control, now: datetime) -> Ruling:
+        if control.workspace_id in self._holds:
+            return self.refuse(control, IgnoreReason.ALREADY_HELD, now)
+        return self._write(Decision(control, now, in_force=True))
+
+    def _release(self, control: Control, now: datetime) -> Ruling:
+        held = self._holds.get(control.workspace_id)
+        if held is None:
+            return self.refuse(control, IgnoreReason.NOT_HELD, now)
+        return self._write(Decision(control, now), replace(held, in_force=False))
+
+    def _stop(self, control: Control, now: datetime) -> Ruling:
+        if control.job is None:
+            return self.refuse(control, IgnoreReason.UNKNOWN_JOB, now)
+        kind = Cancelled if control.action is Action.CANCEL else GivenUp
+        change = self.apply(kind(control.job, control.stop(now)), now)
+        return replace(self._write(Decision(control, now, change.ignored)), change=change)
+
+    def _write(self, *decisions: Decision) -> Ruling:
+        for decision in decisions:
+            self._decisions[decision.control.control_id] = decision
+            self._keep(decision)
+        return Ruling(decisions[0], decisions)
+
+    def _keep(self, decision: Decision) -> None:
+        """Let a hold, or its end, be felt; note when the decision can be forgotten."""
+        control = decision.control
+        if decision.in_force:
+            self._holds[control.workspace_id] = decision
+            self._admission.block(control.workspace_id)
+            return
+        heapq.heappush(self._decided, (decision.decided_at, control.control_id))
+        held = self._holds.get(control.workspace_id)
+        if held is not None and held.control.control_id == control.control_id:
+            del self._holds[control.workspace_id]
+            self._admission.unblock(control.workspace_id)
+
     def due(self, now: datetime, most: int) -> list[JobKey]:
         """Return jobs whose deadline has come, each once per deadline. Costs nothing for those that wait."""
         # A job that was put off several times, or whose batch was lost, has its deadline there several times.
@@ -169,18 +256,18 @@ class JobTable:
                 break
             deadline, key = heapq.heappop(self._deadlines)
             job = self._rows.get(key)
-            if job is not None and not job.ended and job.deadline == deadline:
+            if job is not None and not job.ended and job.decide_at == deadline:
                 due[key] = None
         return list(due)
 
     def forgettable(self, now: datetime) -> bool:
-        """Whether a job has ended so long ago that its row can go."""
-        return bool(self._ended) and now - self._ended[0][0] > self._durations.retention
+        """Whether a job has ended, or a control been decided, so long ago that its row can go."""
+        return any(times and now - times[0][0] > self._durations.retention for times in (self._ended, self._decided))
 
     def forget(self, now: datetime, most: int) -> list[JobKey]:
         """Take jobs that ended a retention ago out of the table; return them."""
         forgotten: list[JobKey] = []
-        while len(forgotten) < most and self.forgettable(now):
+        while len(forgotten) < most and self._ended and now - self._ended[0][0] > self._durations.retention:
             _, key = heapq.heappop(self._ended)
             job = self._rows.pop(key)
             self.jobs_by_status[job.status] -= 1
@@ -188,6 +275,15 @@ class JobTable:
             self._refusals.pop(key.workspace_id, None)
             self._doubtful_until.pop(key.workspace_id, None)
             forgotten.append(key)
+        return forgotten
+
+    def forget_decisions(self, now: datetime, most: int) -> list[str]:
+        """Take decisions of a retention ago out of the table, but for holds in force; return the controls' ids."""
+        forgotten: list[str] = []
+        while len(forgotten) < most and self._decided and now - self._decided[0][0] > self._durations.retention:
+            _, control_id = heapq.heappop(self._decided)
+            del self._decisions[control_id]
+            forgotten.append(control_id)
         return forgotten
 
     def _track(self, before: Job | None, job: Job) -> None:
@@ -201,10 +297,10 @@ class JobTable:
         self._at_robot.pop(job.key, None)
         if job.status is Status.PROCESSING and job.accepted_at is not None and job.robot_restarted_at is None:
             self._at_robot[job.key] = job.accepted_at
-        if before is not None and (before.deadline, before.ended_at) == (job.deadline, job.ended_at):
+        if before is not None and (before.decide_at, before.ended_at) == (job.decide_at, job.ended_at):
             return
-        if not job.ended and job.deadline is not None:
-            heapq.heappush(self._deadlines, (job.deadline, job.key))
+        if not job.ended and job.decide_at is not None:
+            heapq.heappush(self._deadlines, (job.decide_at, job.key))
         elif job.ended and job.ended_at is not None:
             heapq.heappush(self._ended, (job.ended_at, job.key))
 

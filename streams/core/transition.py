@@ -13,8 +13,10 @@ from streams.core.events import (
     BatchCompleted,
     BatchLost,
     CallFailed,
+    Cancelled,
     DeadlinePassed,
     Event,
+    GivenUp,
     InvalidSubmission,
     JobSubmitted,
     OrderReported,
@@ -22,7 +24,7 @@ from streams.core.events import (
     Resubmitted,
     RobotAccepted,
 )
-from streams.core.job import FailureReason, Job, OrderResult, OrderStatus, PutOff, Status
+from streams.core.job import FailureReason, Job, OrderResult, OrderStatus, PutOff, Status, Stop
 
 BAD_REQUEST = 400
 
@@ -142,7 +144,7 @@ def _claim(job: Job, event: Admitted, now: datetime, deadlines: Deadlines) -> Re
 
 def _accept(job: Job, event: RobotAccepted, _now: datetime, deadlines: Deadlines) -> Result:
     deadline = deadlines.after_acceptance(event.accepted_at, job.order_count or 0)
-    return Result(replace(job, accepted_at=event.accepted_at, deadline=deadline))
+    return Result(replace(job, accepted_at=event.accepted_at, deadline=deadline, called_at=event.called_at))
 
 
 def _lose(job: Job, event: BatchLost, _now: datetime, _deadlines: Deadlines) -> Result:
@@ -157,7 +159,15 @@ def _complete(job: Job, event: BatchCompleted, now: datetime, _deadlines: Deadli
 
 
 def _completed(job: Job, success_count: int, error_count: int, now: datetime) -> Result:
-    row = replace(job, status=Status.COMPLETED, ended_at=now, success_count=success_count, error_count=error_count)
+    row = replace(
+        job,
+        status=Status.COMPLETED,
+        ended_at=now,
+        success_count=success_count,
+        error_count=error_count,
+        # It may have been given up while its completion was on its way.
+        stop=None,
+    )
     return Result(row, (PublishOutcome(),))
 
 
@@ -215,6 +225,10 @@ def _call_failed(job: Job, event: CallFailed, now: datetime, deadlines: Deadline
     gives_up_at = None if job.put_off is None else job.put_off.gives_up_at
     if gives_up_at is None and not event.spared:
         gives_up_at = now + deadlines.patience
+    job = replace(job, called_at=event.called_at, answered_at=event.answered_at)
+    if job.stop is not None:
+        received = event.robot_may_have_received
+        return _fail_given_up(job, job.stop, now, event.robot_status, robot_may_have_received=received)
     if event.may_be_repeated and (event.spared or (gives_up_at is not None and now < gives_up_at)):
         return _put_off(job, event, gives_up_at, now, deadlines)
     return _fail(
@@ -247,6 +261,8 @@ def _put_off(job: Job, event: CallFailed, gives_up_at: datetime | None, now: dat
         robot_may_have_received=False,
         put_off=put_off,
         orders=(),
+        called_at=None,
+        answered_at=None,
     )
     return Result(row)
 
@@ -309,9 +325,37 @@ def _fail_timeout(job: Job, _event: DeadlinePassed, now: datetime, _deadlines: D
 
 def _fail_at_deadline(job: Job, now: datetime, reason: FailureReason, error: str) -> Result:
     """Fail a job only once the row's own deadline has passed: the acceptance may have moved it."""
-    if job.deadline is None or now < job.deadline:
+    if job.decide_at is None or now < job.decide_at:
         return Result(job, ignored=IgnoreReason.DEADLINE_MOVED)
+    if job.stop is not None:
+        return _fail_given_up(job, job.stop, now, robot_may_have_received=True)
     return _fail(job, now, reason, error, robot_may_have_received=True)
+
+
+def _cancel(job: Job, event: Cancelled, now: datetime, _deadlines: Deadlines) -> Result:
+    error = f"Cancelled by {event.stop.actor}: {event.stop.reason}"
+    row = replace(job, stop=event.stop)
+    return _fail(row, now, FailureReason.CANCELLED, error, robot_may_have_received=False)
+
+
+def _give_up(job: Job, event: GivenUp, _now: datetime, _deadlines: Deadlines) -> Result:
+    # It ends as by its deadline: a completion that is in the log by now still counts.
+    if job.stop is not None:
+        return Result(job, ignored=IgnoreReason.ALREADY_GIVEN_UP)
+    return Result(replace(job, stop=event.stop))
+
+
+def _fail_given_up(
+    job: Job, stop: Stop, now: datetime, robot_status: int | None = None, *, robot_may_have_received: bool
+) -> Result:
+    return _fail(
+        job,
+        now,
+        FailureReason.GIVEN_UP,
+        f"Given up by {stop.actor}: {stop.reason}",
+        robot_may_have_received=robot_may_have_received,
+        robot_status=robot_status,
+    )
 
 
 def _completed_again(job: Job, event: BatchCompleted, _now: datetime, _deadlines: Deadlines) -> Result:
@@ -352,8 +396,15 @@ def _known(kind: type[T], value: object) -> T:
 
 
 _KNOWN = (_then(JobSubmitted, _submitted_again), _then(InvalidSubmission, _invalid_again))
-_ENDED = (*_KNOWN, _then(Resubmitted, _resubmit), _then(OrderReported, _report_late))
+_ENDED = (
+    *_KNOWN,
+    _then(Resubmitted, _resubmit),
+    _then(OrderReported, _report_late),
+    _then(Cancelled, _ignored(IgnoreReason.ALREADY_ENDED)),
+    _then(GivenUp, _ignored(IgnoreReason.ALREADY_ENDED)),
+)
 _RUNNING = (*_KNOWN, _then(Resubmitted, _ignored(IgnoreReason.NOT_ENDED)))
+_AT_ROBOT = (*_RUNNING, _then(Cancelled, _ignored(IgnoreReason.AT_ROBOT)), _then(GivenUp, _give_up))
 _COLUMNS: dict[State, tuple[tuple[type[object], Cell], ...]] = {
     State.ABSENT: (
         _first(JobSubmitted, _submit),
@@ -361,6 +412,8 @@ _COLUMNS: dict[State, tuple[tuple[type[object], Cell], ...]] = {
         _first(BatchCompleted, _unknown_job),
         _first(OrderReported, _unknown_job),
         _first(Resubmitted, _unknown_job),
+        _first(Cancelled, _unknown_job),
+        _first(GivenUp, _unknown_job),
     ),
     State.PENDING: (
         *_RUNNING,
@@ -368,10 +421,12 @@ _COLUMNS: dict[State, tuple[tuple[type[object], Cell], ...]] = {
         _then(PayloadGone, _fail_expired),
         _then(BatchCompleted, _ignored(IgnoreReason.NOT_DISPATCHED)),
         _then(OrderReported, _ignored(IgnoreReason.NOT_DISPATCHED)),
+        _then(Cancelled, _cancel),
+        _then(GivenUp, _ignored(IgnoreReason.NOT_AT_ROBOT)),
         _then(DeadlinePassed, _fail_put_off),
     ),
     State.CALLED: (
-        *_RUNNING,
+        *_AT_ROBOT,
         _then(RobotAccepted, _accept),
         _then(CallFailed, _call_failed),
         _then(BatchCompleted, _complete),
@@ -379,7 +434,7 @@ _COLUMNS: dict[State, tuple[tuple[type[object], Cell], ...]] = {
         _then(DeadlinePassed, _fail_unanswered),
     ),
     State.ACCEPTED: (
-        *_RUNNING,
+        *_AT_ROBOT,
         _then(RobotAccepted, _decided),
         _then(CallFailed, _decided),
         _then(BatchLost, _lose),

@@ -13,12 +13,12 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from schemas import ID_MAX_LENGTH
-from streams.core.job import BUSY_STATUSES, Job, JobKey
+from streams.core.job import BUSY_STATUSES, FailureReason, Job, JobKey
 from streams.kafka.admin import admin_client
 from streams.kafka.messages import source_record
 from streams.names import DLQ_OF, OUTCOME_TOPICS, Header, Topic, changelog_topic
 from streams.wire.records import Headers, SourceRecord
-from streams.wire.rows import decode_entry
+from streams.wire.rows import job_in
 
 # A worker that was killed can leave a transaction open, which hides what lies behind it until it times out (20 s).
 READ_SECONDS = 60.0
@@ -78,8 +78,8 @@ class History:
 
     def rows(self) -> dict[JobKey, Job]:
         """Return the last row of every job in the changelog, those that were deleted since included."""
-        entries = (decode_entry(record.key or b"", record.value) for record in self.of(changelog_topic(self.app_id)))
-        return {job.key: job for _, job in entries if job is not None}
+        rows = (job_in(record.key, record.value) for record in self.of(changelog_topic(self.app_id)))
+        return {job.key: job for job in rows if job is not None}
 
 
 class HistoryError(Exception):
@@ -184,3 +184,11 @@ def copies_of(records: Iterable[SourceRecord]) -> set[Copy]:
 def position(record: SourceRecord) -> str:
     """Return where a record lies, as dead letters name it."""
     return f"{record.topic}-{record.partition}-{record.offset}"
+
+
+def missed_deadline(row: Job) -> datetime | None:
+    """Return until when a completion would have counted of a job that failed because none had come; else None."""
+    ended_so = row.reason in (FailureReason.TIMEOUT, FailureReason.DISPATCH_UNKNOWN, FailureReason.GIVEN_UP)
+    if not ended_so or not row.robot_may_have_received or row.decide_at is None or row.ended_at is None:
+        return None
+    return row.decide_at if row.ended_at >= row.decide_at else None

@@ -18,7 +18,8 @@ from pydantic import ValidationError
 from schemas import BatchCompleted, JobSubmitted
 from streams.core.job import FailureReason, JobKey
 from streams.core.transition import BAD_REQUEST
-from streams.dev.history import History, Post, copies_of, copy_in, job_key, position
+from streams.dev.control_check import check_controls
+from streams.dev.history import History, Post, copies_of, copy_in, job_key, missed_deadline, position
 from streams.dev.report_check import check_reports
 from streams.dev.violations import Violation, ViolationKind, name_of
 from streams.names import DeadLetterReason, Topic
@@ -31,6 +32,7 @@ _NEVER_SENT = (
     FailureReason.NOT_DISPATCHED,
     FailureReason.INVALID_SUBMISSION,
     FailureReason.SUBMISSION_EXPIRED,
+    FailureReason.CANCELLED,
 )
 # What the robot says of an order is written down as it came, for the worker to scrub.
 _MAY_HAVE_SECRETS = (Topic.SUBMITTED, Topic.DLQ_SUBMITTED, Topic.ORDER_REPORTED, Topic.DLQ_ORDER_REPORTED)
@@ -53,6 +55,7 @@ def check(history: History, posts: Iterable[Post], secrets: Iterable[str] = ()) 
         *_check_submissions(facts),
         *_check_completions(facts),
         *check_reports(history),
+        *check_controls(history),
         *_check_secrets(history, secrets),
     ]
 
@@ -153,14 +156,13 @@ def _check_deadlines(facts: _Facts) -> Iterator[Violation]:
         if _counts(record) is not None:
             completions[job_key(record)].append(record)
     for key, row in facts.rows.items():
-        if row.reason not in (FailureReason.TIMEOUT, FailureReason.DISPATCH_UNKNOWN):
-            continue
-        if row.deadline is None or row.claimed_at is None or row.ended_at is None or row.ended_at < row.deadline:
-            # A call that broke ends its job before the deadline: what comes after that is late.
+        # A call that broke ends its job before the deadline: what comes after that is late.
+        deadline = missed_deadline(row)
+        if deadline is None or row.claimed_at is None:
             continue
         for record in completions[key]:
-            if row.claimed_at <= record.timestamp < row.deadline:
-                detail = f"{row.reason}, {position(record)} came {row.deadline - record.timestamp} before the deadline"
+            if row.claimed_at <= record.timestamp < deadline:
+                detail = f"{row.reason}, {position(record)} came {deadline - record.timestamp} before the deadline"
                 yield Violation(ViolationKind.COMPLETION_IGNORED, name_of(key), detail)
 
 

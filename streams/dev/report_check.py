@@ -7,8 +7,8 @@ from datetime import datetime
 from pydantic import ValidationError
 
 from schemas import OrderReported
-from streams.core.job import FailureReason, JobKey
-from streams.dev.history import History, copies_of, copy_in, job_key, position
+from streams.core.job import JobKey
+from streams.dev.history import History, copies_of, copy_in, job_key, missed_deadline, position
 from streams.dev.violations import Violation, ViolationKind, name_of
 from streams.names import OUTCOME_TOPICS, Topic
 from streams.wire.placement import partition_of
@@ -40,12 +40,11 @@ def check_reports(history: History) -> Iterator[Violation]:
 
 def _timed_out(history: History, told_at: dict[JobKey, dict[str, datetime]]) -> Iterator[Violation]:
     for key, row in history.rows().items():
-        timed_out = row.reason in (FailureReason.TIMEOUT, FailureReason.DISPATCH_UNKNOWN)
-        if not timed_out or row.deadline is None or row.ended_at is None or row.ended_at < row.deadline:
+        if (deadline := missed_deadline(row)) is None:
             continue
-        reported = [told_at[key].get(order.item_id, row.deadline) for order in row.orders]
-        if reported and len(reported) == row.order_count and max(reported) < row.deadline:
-            detail = f"the last one {row.deadline - max(reported)} before its deadline"
+        reported = [told_at[key].get(order.item_id, deadline) for order in row.orders]
+        if reported and len(reported) == row.order_count and max(reported) < deadline:
+            detail = f"the last one {deadline - max(reported)} before its deadline"
             yield Violation(ViolationKind.REPORTS_IGNORED, name_of(key), detail)
 
 

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from streams.core.job import Job, JobKey, OrderStatus, PutOff, Status
 from streams.names import changelog_topic
-from streams.wire.rows import decode_entry
+from streams.wire.rows import JobEntry, decode_entry
 
 STYLES = {
     Status.PENDING: "yellow",
@@ -154,12 +154,13 @@ class JobBoard:
             return False
 
     def _apply(self, key: bytes, value: bytes | None) -> Job | None:
-        job_key, job = decode_entry(key, value)
-        if job is not None:
-            self.jobs[job.key] = job
-        elif job_key is not None:
-            self.jobs.pop(job_key, None)
-        return job
+        match decode_entry(key, value):
+            case JobEntry(_, Job() as job):
+                self.jobs[job.key] = job
+                return job
+            case JobEntry(job_key, None):
+                self.jobs.pop(job_key, None)
+        return None
 
 
 def printable(text: str) -> str:

@@ -83,10 +83,12 @@ class Dispatcher:
         if claimed_at is None or not self._rules.deadlines.may_still_be_called(claimed_at, now()):
             error = "The worker stood still between the claim and the call, so the call was not made"
             return CallFailed(job.key, FailureReason.NOT_DISPATCHED, error, robot_may_have_received=False)
-        self._runtime.journal.call_started(job, now())
-        started = time.monotonic()
+        called_at, started = now(), time.monotonic()
+        self._runtime.journal.call_started(job, called_at)
         answer, spared = await self._robot.create_batch(request)
         result = DispatchResult(type(answer).__name__.lower())
         self._runtime.journal.call_ended(result, time.monotonic() - started)
         event = event_of(job.key, answer, now())
-        return replace(event, spared=spared) if isinstance(event, CallFailed) else event
+        if isinstance(event, CallFailed):
+            return replace(event, spared=spared, called_at=called_at, answered_at=now())
+        return replace(event, called_at=called_at)

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import islice
 
+from streams.core.controls import Control
 from streams.core.effects import CallRobot, IgnoreReason, PublishAmendment, PublishOutcome
 from streams.core.events import (
     Admitted,
@@ -27,6 +28,7 @@ from streams.core.events import (
 from streams.core.job import Job, JobKey, Status
 from streams.core.table import Change, JobTable
 from streams.engine.claims import CallSlots, Claim, PayloadCache
+from streams.engine.draft import Draft
 from streams.engine.holes import HoleCheck
 from streams.engine.ports import LogReader, PartitionLog, UnreadableError, until_readable
 from streams.engine.rules import Rules
@@ -42,8 +44,8 @@ from streams.names import (
 )
 from streams.telemetry.facts import (
     CompletionIgnored,
+    ControlDecided,
     DeadLettered,
-    Fact,
     RecordForwarded,
     ReportIgnored,
     RowChanged,
@@ -54,19 +56,29 @@ from streams.telemetry.journal import Journal
 from streams.wire.dead_letters import dead_letter, record_size
 from streams.wire.intake import (
     Apply,
+    Decide,
     Forward,
     Meaning,
     Refuse,
     RefuseAndFail,
     Rejection,
     interpret,
-    job_named,
+    readable_key,
 )
 from streams.wire.orders import cut_to_share, item_ids
-from streams.wire.outcomes import amendment_record, outcome_record
+from streams.wire.outcomes import outcome_record
 from streams.wire.placement import partition_of
 from streams.wire.records import NewRecord, SourceRecord, TopicPartition
-from streams.wire.rows import TABLE_MARK, TableError, decode_entry, encode_row, row_key
+from streams.wire.rows import (
+    TABLE_MARK,
+    DecisionEntry,
+    JobEntry,
+    Owner,
+    TableError,
+    TableMark,
+    decode_entry,
+    encode_owner,
+)
 
 # One transaction's share of a backlog: enough that its fixed cost disappears, small enough to stay under a second.
 STEP_MAX_ITEMS = 500
@@ -131,18 +143,6 @@ class _Delivered:
     meaning: Meaning | None = None
 
 
-@dataclass(slots=True)
-class _Draft:
-    """One transaction in the making."""
-
-    records: list[NewRecord] = field(default_factory=list)
-    changed: dict[JobKey, Job] = field(default_factory=dict)
-    forgotten: list[JobKey] = field(default_factory=list)
-    amended: dict[JobKey, Job] = field(default_factory=dict)
-    claims: list[Claim] = field(default_factory=list)
-    facts: list[Fact] = field(default_factory=list)
-
-
 class Ledger:
     """The job table of one partition. Not thread-safe; `step` is never run twice at once."""
 
@@ -162,6 +162,9 @@ class Ledger:
         # The next offset of each source topic that is not yet committed here.
         self._processed: dict[str, int] = {}
         self.admitting = True
+        # Since when this worker has missed the robot; None while it is there.
+        self.robot_away_since: datetime | None = None
+        self._owner = Owner(rules.worker_id, datetime.min.replace(tzinfo=UTC))
         # The source topics of this partition that are read elsewhere for now, by whom nothing comes of them.
         self.lacks: set[str] = set()
         # How many records of the changelog have been read by `open` so far.
@@ -176,8 +179,9 @@ class Ledger:
         Lets the event loop turn all the while. Raises TableError if this is not the table that the group worked with.
         """
         marked = False
+        self._owner = Owner(self._rules.worker_id, now, self.robot_away_since)
         try:
-            batches = await self._log.open()
+            batches = await self._log.open(encode_owner(self._owner))
             async with aclosing(batches):
                 async for batch in batches:
                     marked |= self._take_in(batch)
@@ -219,11 +223,13 @@ class Ledger:
         """Take in records of the changelog; return whether the mark of a table is among them."""
         marked = False
         for raw_key, value in batch:
-            key, job = decode_entry(raw_key, value)
-            if key is not None:
-                self._table.load(key, job)
-            elif raw_key == CHANGELOG_TABLE_KEY:
-                marked = True
+            match decode_entry(raw_key, value):
+                case JobEntry(key, job):
+                    self._table.load(key, job)
+                case DecisionEntry(control_id, decision):
+                    self._table.load_decision(control_id, decision)
+                case TableMark():
+                    marked = True
         return marked
 
     def _check_places(self) -> None:
@@ -258,8 +264,12 @@ class Ledger:
             bool(self._queue)
             or self._has_admissible(now)
             or self._table.forgettable(now)
-            or now - self._wrote_at > KEEP_ALIVE
+            or self._has_to_show_itself(now)
         )
+
+    def _has_to_show_itself(self, now: datetime) -> bool:
+        """Whether it must be written down who has the partition, or that the robot went or came back."""
+        return now - self._wrote_at > KEEP_ALIVE or self._owner.robot_away_since != self.robot_away_since
 
     @property
     def jobs_by_status(self) -> Counter[Status]:
@@ -291,6 +301,11 @@ class Ledger:
         return self._table.workspaces_waiting
 
     @property
+    def holds(self) -> Collection[str | None]:
+        """The workspaces that somebody holds; None for the whole partition."""
+        return self._table.holds.keys()
+
+    @property
     def oldest_waiting(self) -> datetime | None:
         """When the oldest pending job was submitted, to a second, None without any."""
         return self._table.oldest_waiting
@@ -310,7 +325,7 @@ class Ledger:
     def deadline_of(self, key: JobKey) -> datetime | None:
         """Return until when a job has time, None if there is no such job or it waits for its turn."""
         job = self._table.get(key)
-        return None if job is None else job.deadline
+        return None if job is None else job.decide_at
 
     def follows(self, key: JobKey) -> bool:
         """Whether a job's batch is followed order by order."""
@@ -336,7 +351,7 @@ class Ledger:
             self._stands_back = True
             return False
         now = clock()
-        draft = _Draft()
+        draft = Draft()
         for item in batch:
             if not isinstance(item, _Delivered):
                 self._apply(item, now, draft)
@@ -348,17 +363,14 @@ class Ledger:
         self._admit(payloads, now, draft)
         self._stands_back = not readable
         self._forget(now, draft)
-        for job in draft.amended.values():
-            draft.records.append(amendment_record(job, self.partition, self._rules.app_id))
-        for key, job in draft.changed.items():
-            draft.records.append(NewRecord(self._changelog, self.partition, row_key(key), encode_row(job)))
-        for key in draft.forgotten:
-            draft.records.append(NewRecord(self._changelog, self.partition, row_key(key), None))
-        if not draft.records and now - self._wrote_at > KEEP_ALIVE:
-            draft.records.append(NewRecord(self._changelog, self.partition, CHANGELOG_OPENED_KEY, None))
-        if draft.records:
+        to_write = draft.to_write(self.partition, self._rules.app_id)
+        if self._has_to_show_itself(now):
+            self._owner = replace(self._owner, robot_away_since=self.robot_away_since)
+            value = encode_owner(self._owner)
+            to_write.append(NewRecord(self._changelog, self.partition, CHANGELOG_OPENED_KEY, value))
+        if to_write:
             try:
-                await self._log.commit(draft.records)
+                await self._log.commit(to_write)
                 self._wrote_at = now
             except BaseException:
                 for _ in draft.claims:
@@ -404,13 +416,16 @@ class Ledger:
                     item.meaning = Apply(OrderReported(key, cut_to_share(order, job.orders)))
         return len(batch)
 
-    def _read(self, record: SourceRecord, meaning: Meaning, now: datetime, draft: _Draft) -> None:
+    def _read(self, record: SourceRecord, meaning: Meaning, now: datetime, draft: Draft) -> None:
         rejection: Rejection | None
         match meaning:
             case Apply(event):
                 rejection = self._apply_record(event, None, record, now, draft)
             case RefuseAndFail(failure, because):
                 rejection = self._apply_record(failure, because, record, now, draft)
+            case Decide(control):
+                rejection = None
+                self._decide(control, record, now, draft)
             case Forward(target):
                 rejection = self._forward(record, target, draft)
             case Refuse(rejection):
@@ -418,7 +433,7 @@ class Ledger:
         if rejection is not None:
             self._bury(record, rejection, draft)
 
-    def _forward(self, record: SourceRecord, target: int, draft: _Draft) -> Rejection | None:
+    def _forward(self, record: SourceRecord, target: int, draft: Draft) -> Rejection | None:
         """Copy a record to its partition; return why it must become a dead letter instead, if it must."""
         copy = NewRecord(record.topic, target, record.key, record.value, record.headers, record.timestamp)
         if record_size(copy) > self._rules.max_bytes[record.topic]:
@@ -427,10 +442,10 @@ class Ledger:
         draft.facts.append(RecordForwarded(record, target))
         return None
 
-    def _bury(self, record: SourceRecord, rejection: Rejection, draft: _Draft) -> None:
+    def _bury(self, record: SourceRecord, rejection: Rejection, draft: Draft) -> None:
         max_bytes = self._rules.max_bytes[DLQ_OF[Topic(record.topic)]]
         draft.records.append(dead_letter(record, rejection.reason, rejection.message, max_bytes))
-        draft.facts.append(DeadLettered(record, rejection, job_named(record)))
+        draft.facts.append(DeadLettered(record, rejection, readable_key(record)))
 
     def _apply_record(
         self,
@@ -438,7 +453,7 @@ class Ledger:
         rejection: Rejection | None,
         record: SourceRecord,
         now: datetime,
-        draft: _Draft,
+        draft: Draft,
     ) -> Rejection | None:
         """Apply what a record says; return why it must become a dead letter, if it must."""
         if not isinstance(event, BatchCompleted | OrderReported) and self._table.get(event.key) is None:
@@ -466,9 +481,7 @@ class Ledger:
             return None
         return rejection or _LETTER_OF.get(ignored)
 
-    def _resubmit(
-        self, event: JobSubmitted, now: datetime, draft: _Draft
-    ) -> tuple[InvalidSubmission, Rejection] | None:
+    def _resubmit(self, event: JobSubmitted, now: datetime, draft: Draft) -> tuple[InvalidSubmission, Rejection] | None:
         """Note with a job that its orders are tried again; return why they must not be, if they must not."""
         if event.resubmission_of is None:
             return None
@@ -480,9 +493,26 @@ class Ledger:
         invalid = InvalidSubmission(event.key, event.submitted_at, event.source, why)
         return invalid, Rejection(DeadLetterReason.INVALID, why)
 
-    def _apply(self, event: Event, now: datetime, draft: _Draft) -> Change:
+    def _decide(self, control: Control, record: SourceRecord, now: datetime, draft: Draft) -> None:
+        """Do what somebody asks for, once, and draft what came of it."""
+        if self._rules.deadlines.row_may_be_gone(record.timestamp, now):
+            # What came of it may be forgotten.
+            ruling = self._table.refuse(control, IgnoreReason.TOO_OLD, now)
+        else:
+            ruling = self._table.decide(control, now)
+        draft.decisions |= {one.control.control_id: one for one in ruling.written}
+        if ruling.change is not None:
+            self._draft(ruling.change, now, draft)
+        draft.facts.append(ControlDecided(ruling.decision, repeated=ruling.repeated))
+
+    def _apply(self, event: Event, now: datetime, draft: Draft) -> Change:
         """Let an event change the table, and draft what must be written for it."""
         change = self._table.apply(event, now)
+        self._draft(change, now, draft)
+        return change
+
+    def _draft(self, change: Change, now: datetime, draft: Draft) -> None:
+        event = change.event
         if (row := change.row) is not None:
             draft.changed[event.key] = row
             if row.status is not Status.PENDING:
@@ -492,7 +522,6 @@ class Ledger:
             if PublishAmendment() in change.effects:
                 draft.amended[event.key] = row
             draft.facts.append(RowChanged(event, change.before, row, now))
-        return change
 
     def _has_admissible(self, now: datetime) -> bool:
         return self._table.ready(now) and self.admitting and self._own_share() > 0
@@ -531,7 +560,7 @@ class Ledger:
             payloads[key] = payload
         return payloads, True
 
-    def _admit(self, payloads: Mapping[JobKey, bytes | None], now: datetime, draft: _Draft) -> None:
+    def _admit(self, payloads: Mapping[JobKey, bytes | None], now: datetime, draft: Draft) -> None:
         """Claim the jobs whose turn it is, as far as there are call slots and payloads.
 
         Nothing is awaited between the look at the slots and the claims: other partitions take slots too.
@@ -561,17 +590,18 @@ class Ledger:
                 if items:
                     self._submissions.keep_secrets(key, payload)
 
-    def _forget(self, now: datetime, draft: _Draft) -> None:
+    def _forget(self, now: datetime, draft: Draft) -> None:
         """Take jobs that ended a retention ago out of the table, a bounded number at a time."""
         draft.forgotten = self._table.forget(now, STEP_MAX_ITEMS)
         for key in draft.forgotten:
             draft.changed.pop(key, None)
+        draft.decisions |= dict.fromkeys(self._table.forget_decisions(now, STEP_MAX_ITEMS))
 
     def _is_at_robot(self, key: JobKey) -> bool:
         job = self._table.get(key)
         return job is not None and job.status is Status.PROCESSING
 
-    def _finish(self, batch: list[_Delivered | Event], draft: _Draft) -> None:
+    def _finish(self, batch: list[_Delivered | Event], draft: Draft) -> None:
         for item in batch:
             if isinstance(item, _Delivered):
                 self._processed[item.record.topic] = item.record.offset + 1

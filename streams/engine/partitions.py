@@ -24,6 +24,7 @@ class Partitions:
         self._assigned = False
         self._generation = -1
         self._admitting = True
+        self._robot_away_since: datetime | None = None
         self._assigning = asyncio.Lock()
         # How often everything was suspended.
         self._interruptions = 0
@@ -86,6 +87,7 @@ class Partitions:
         for number in sorted(wanted - self._owned.keys()):
             ledger = self._make(number)
             ledger.admitting = self._admitting
+            ledger.robot_away_since = self._robot_away_since
             self._owned[number] = Partition(ledger, self._runtime)
 
     async def suspend(self) -> None:
@@ -141,6 +143,13 @@ class Partitions:
             if partition.opened:
                 for key in partition.ledger.accepted_before(accepted_before):
                     partition.tell(BatchLost(key, restarted_at))
+
+    def miss_robot(self, since: datetime | None) -> None:
+        """Let it be written down since when the robot has been away; None when it is back."""
+        self._robot_away_since = since
+        for partition in self._owned.values():
+            partition.ledger.robot_away_since = since
+            partition.wake()
 
     def wake(self, ledgers: Container[Claimant]) -> None:
         """Let partitions go on whose jobs may have a call slot now."""

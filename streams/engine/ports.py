@@ -96,10 +96,11 @@ class UndecidedReader(LogReader, Protocol):
 class PartitionLog(Protocol):
     """One partition of the changelog, and the one writer that may write for it."""
 
-    async def open(self) -> AsyncGenerator[ChangelogBatch, None]:
+    async def open(self, owner: bytes | None = None) -> AsyncGenerator[ChangelogBatch, None]:
         """Fence every former writer, then return all that is committed to the changelog partition, oldest first.
 
-        A batch is small enough to be worked on in one go. Of several values of a key the last one counts.
+        `owner`: what is written there of who has the partition now. A batch is small enough to be worked on in one go.
+        Of several values of a key the last one counts.
         """
 
     async def commit(self, records: Sequence[NewRecord]) -> None:

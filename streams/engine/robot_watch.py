@@ -30,6 +30,9 @@ class Batches(Protocol):
     def has_batches_at_robot(self) -> bool:
         """Whether there is one that has not ended, and is not known to be lost."""
 
+    def miss_robot(self, since: datetime | None) -> None:
+        """Take note since when the robot has been away; None when it is back."""
+
     def lose_batches(self, accepted_before: datetime, restarted_at: datetime) -> None:
         """Take note that those that were accepted before an instant are lost, by a start of the robot."""
 
@@ -115,6 +118,8 @@ class RobotWatch:
     def _go_away(self, error: str) -> None:
         if self._state is _State.AWAY:
             return
+        if self._state is _State.THERE:
+            self._batches.miss_robot(self._runtime.now())
         self._state = _State.AWAY
         self._departures += 1
         self._runtime.journal.robot_away(error)
@@ -128,6 +133,7 @@ class RobotWatch:
             self._runtime.journal.robot_back()
         if self._state is not _State.THERE:
             self._state = _State.THERE
+            self._batches.miss_robot(None)
             self._slots.allow(None)
 
     async def _ask_for_it(self) -> None:

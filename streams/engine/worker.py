@@ -19,6 +19,7 @@ from streams.engine.runtime import Runtime, Supervisor
 from streams.engine.watchdog import Watchdog
 from streams.names import LogEvent
 from streams.telemetry.journal import Journal
+from streams.telemetry.metrics import HoldScope
 from streams.wire.records import SourceRecord, TopicPartition
 
 DRAIN_POLL_SECONDS = 0.05
@@ -136,5 +137,8 @@ class Worker:
             metrics.jobs.labels(status.value).set(sum(ledger.jobs_by_status[status] for ledger in ledgers))
         metrics.calls_in_flight.set(self._slots.in_flight)
         metrics.workspaces_waiting.set(sum(ledger.workspaces_waiting for ledger in ledgers))
+        held = [workspace_id for ledger in ledgers for workspace_id in ledger.holds]
+        metrics.holds.labels(HoldScope.PARTITION).set(held.count(None))
+        metrics.holds.labels(HoldScope.WORKSPACE).set(len(held) - held.count(None))
         oldest = min((at for ledger in ledgers if (at := ledger.oldest_waiting) is not None), default=now)
         metrics.oldest_waiting.set(max(0.0, (now - oldest).total_seconds()))

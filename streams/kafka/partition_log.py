@@ -99,7 +99,7 @@ class KafkaPartitionLog:
             max_batch_size=MAX_BATCH_BYTES,
         )
 
-    async def open(self) -> AsyncGenerator[ChangelogBatch, None]:
+    async def open(self, owner: bytes | None = None) -> AsyncGenerator[ChangelogBatch, None]:
         """Fence every former writer, then return what is in the changelog; see PartitionLog."""
         try:
             await self._producer.start()
@@ -107,7 +107,7 @@ class KafkaPartitionLog:
             raise AccessError((Operation.WRITE, f"transactional id {self._transactional_id}")) from error
         # Where the rows end is told by a write of our own: the fence has ended the former owner's transaction, so what
         # others wrote lies before it. A broker that is asked for the end may be no longer the leader, and not know it.
-        opened = NewRecord(self._changelog.topic, self._changelog.partition, CHANGELOG_OPENED_KEY, None)
+        opened = NewRecord(self._changelog.topic, self._changelog.partition, CHANGELOG_OPENED_KEY, owner)
         delivered = await self._write([opened])
         return self._read_changelog(end=delivered[0].offset + 1)
 

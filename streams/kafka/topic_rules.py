@@ -36,6 +36,7 @@ _SHORT_REASON = {
     Topic.SUBMITTED: "what workers have not read by then is lost, and jobs that still wait end as submission_expired",
     Topic.BATCH_COMPLETED: "a completion that workers have not read by then is lost, and its job fails",
     Topic.ORDER_REPORTED: "a report that workers have not read by then is lost, and its job fails",
+    Topic.CONTROL: "what people did, and what workers have not read by then, is forgotten",
     Topic.COMPLETED: "who has not read an outcome by then never will",
     Topic.FAILED: "who has not read an outcome by then never will",
     Topic.AMENDED: "who has not read by then what became known late never will",

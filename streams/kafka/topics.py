@@ -52,6 +52,7 @@ from streams.wire.intake import COMPLETION_MAX_BYTES, SUBMISSION_MAX_BYTES
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
 _WEEK_MS = 7 * _DAY_MS
+_YEARS_MS = 5 * 365 * _DAY_MS
 # A job has three rows, and one for each report; its last one is all that counts. By default they would be compacted
 # after a week or 1 GiB, and each start reads all that is there. After six hours, what is superfluous is a tenth of a
 # table of a week; and a broker writes each partition's table anew four times a day. A segment of an hour lets it begin
@@ -101,6 +102,8 @@ def topic_specs(settings: KafkaSettings) -> list[TopicSpec]:
     # Kafka deletes whole segments: one of the default week would keep them a week longer.
     secret = deleted | {RETENTION: str(secret_ms), SEGMENT: str(min(secret_ms // 4, _DAY_MS))}
     week = deleted | {RETENTION: str(_WEEK_MS)}
+    # Who has done what, for whoever asks in some years.
+    years = deleted | {RETENTION: str(_YEARS_MS)}
     # The sources are written to as well: a misplaced record is forwarded with its own time, however old it is.
     both, write = (Operation.READ, Operation.WRITE), (Operation.WRITE,)
     any_age = {MAX_AGE: NO_LIMIT}
@@ -113,12 +116,14 @@ def topic_specs(settings: KafkaSettings) -> list[TopicSpec]:
         ),
         TopicSpec(Topic.BATCH_COMPLETED, week | any_age, both),
         TopicSpec(Topic.ORDER_REPORTED, week | any_age, both),
+        TopicSpec(Topic.CONTROL, years | any_age | {TIMESTAMP_TYPE: "CreateTime"}, both),
         TopicSpec(Topic.COMPLETED, week, write),
         TopicSpec(Topic.FAILED, week, write),
         TopicSpec(Topic.AMENDED, week, write),
         TopicSpec(Topic.DLQ_SUBMITTED, secret | {MAX_BYTES: str(_LETTER_BYTES)}, write),
         TopicSpec(Topic.DLQ_BATCH_COMPLETED, week | {MAX_BYTES: str(COMPLETION_MAX_BYTES + 2_000_000)}, write),
         TopicSpec(Topic.DLQ_ORDER_REPORTED, week | {MAX_BYTES: str(COMPLETION_MAX_BYTES + 2_000_000)}, write),
+        TopicSpec(Topic.DLQ_CONTROL, week | {MAX_BYTES: str(COMPLETION_MAX_BYTES + 2_000_000)}, write),
         # The broker's clock in the rows is what a worker's clock is compared with.
         TopicSpec(changelog_topic(settings.app_id), compacted | {TIMESTAMP_TYPE: "LogAppendTime"}, both),
     ]

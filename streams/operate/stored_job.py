@@ -16,7 +16,7 @@ from streams.names import Topic, changelog_topic
 from streams.settings import KafkaSettings
 from streams.wire.placement import partition_of
 from streams.wire.records import TopicPartition
-from streams.wire.rows import decode_entry, row_key
+from streams.wire.rows import decode_row, row_key
 
 # The broker ends the transaction of a worker that was killed after 20 s; until then nothing behind it can be read.
 READ_SECONDS = 30.0
@@ -52,8 +52,7 @@ async def find_job(settings: KafkaSettings, key: JobKey) -> StoredJob | None:
         row = await _last_value(reader, place, row_key(key))
         if row is None:
             return None
-        _, job = decode_entry(row_key(key), row)
-        assert job is not None  # noqa: S101 # narrows the type; it is the key of a job and has a value
+        job = decode_row(row)
         topic, partition, offset = job.source
         source = TopicPartition(topic, partition)
         records, _ = await _patiently(source, partial(reader.read, source, offset, offset + 1, limit=1))

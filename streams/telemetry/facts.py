@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from streams.core.controls import Decision
 from streams.core.effects import IgnoreReason
 from streams.core.events import Event
 from streams.core.job import Job, JobKey
@@ -52,6 +53,14 @@ class ReportIgnored:
 
 
 @dataclass(frozen=True, slots=True)
+class ControlDecided:
+    """Something that somebody asked for was done or refused, now or when it was read before."""
+
+    decision: Decision
+    repeated: bool
+
+
+@dataclass(frozen=True, slots=True)
 class DeadLettered:
     """A record went to its dead-letter topic. `key`: the job that it names, None where none can be read."""
 
@@ -74,6 +83,7 @@ Fact = (
     | SubmissionExpired
     | CompletionIgnored
     | ReportIgnored
+    | ControlDecided
     | DeadLettered
     | RecordForwarded
 )

@@ -6,6 +6,7 @@ from typing import Any
 
 from prometheus_client import Counter
 
+from streams.core.controls import Decision
 from streams.core.effects import IgnoreReason
 from streams.core.events import (
     Admitted,
@@ -23,6 +24,7 @@ from streams.core.job import Job, JobKey, OrderStatus, PutOff, Status
 from streams.names import LogEvent
 from streams.telemetry.facts import (
     CompletionIgnored,
+    ControlDecided,
     DeadLettered,
     Fact,
     RecordForwarded,
@@ -32,7 +34,14 @@ from streams.telemetry.facts import (
     SubmissionIgnored,
 )
 from streams.telemetry.lines import Lines
-from streams.telemetry.metrics import CompletionResult, DispatchResult, Metrics, ReportResult, SubmissionResult
+from streams.telemetry.metrics import (
+    CompletionResult,
+    ControlResult,
+    DispatchResult,
+    Metrics,
+    ReportResult,
+    SubmissionResult,
+)
 from streams.wire.intake import Rejection
 from streams.wire.records import SourceRecord, TopicPartition
 from streams.wire.rows import utc_text
@@ -62,6 +71,9 @@ class Journal(Lines):
                 self.info(LogEvent.COMPLETION_IGNORED, **self._ignored(self.metrics.completions, key, reason))
             case ReportIgnored(key, reason):
                 self.info(LogEvent.REPORT_IGNORED, **self._ignored(self.metrics.reports, key, reason))
+            case ControlDecided(decision, repeated):
+                if not repeated:
+                    self._control_decided(decision)
             case DeadLettered(record, rejection, key):
                 self._dead_lettered(record, rejection, key)
             case RecordForwarded(record, target):
@@ -134,7 +146,7 @@ class Journal(Lines):
     def _ended(self, event: Event, job: Job, ids: dict[str, Any], now: datetime) -> None:
         self.metrics.outcomes.labels(job.status, job.reason or "").inc()
         self.metrics.job_duration.labels(job.status).observe((now - job.submitted_at).total_seconds())
-        if isinstance(event, DeadlinePassed) and job.deadline is not None:
+        if isinstance(event, DeadlinePassed) and job.deadline is not None and job.stop is None:
             self.metrics.deadline_delay.observe((now - job.deadline).total_seconds())
         if job.status is Status.COMPLETED:
             if isinstance(event, BatchCompleted):
@@ -159,6 +171,18 @@ class Journal(Lines):
         """Count a record that has changed nothing; return what its line says."""
         counter.labels(reason).inc()
         return {**_ids(key), "reason": reason.value}
+
+    def _control_decided(self, decision: Decision) -> None:
+        control, refused = decision.control, decision.refused
+        result = ControlResult.APPLIED if refused is None else ControlResult.REFUSED
+        self.metrics.controls.labels(control.action, result).inc()
+        about = {"workspace_id": control.workspace_id, "job_id": control.job_id, "detail": control.detail}
+        said = {"actor": control.actor, "said": control.reason, "control_id": control.control_id}
+        told = {"action": control.action.value, **{name: value for name, value in about.items() if value}, **said}
+        if refused is None:
+            self.info(LogEvent.CONTROL_APPLIED, **told)
+        else:
+            self.warning(LogEvent.CONTROL_REFUSED, **told, reason=refused.value)
 
     def _submission_expired(self, key: JobKey) -> None:
         result = SubmissionResult.EXPIRED

@@ -8,6 +8,7 @@ from typing import TypeVar
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.metrics import MetricWrapperBase
 
+from streams.core.controls import Action
 from streams.core.effects import IgnoreReason
 from streams.core.job import FailureReason, Status
 from streams.names import SOURCE_TOPICS, DeadLetterReason, ReportRefusal
@@ -68,6 +69,20 @@ class DispatchResult(StrEnum):
     REJECTED = "rejected"
     UNREACHABLE = "unreachable"
     UNKNOWN = "unknown"
+
+
+class ControlResult(StrEnum):
+    """What became of what somebody asked for."""
+
+    APPLIED = "applied"
+    REFUSED = "refused"
+
+
+class HoldScope(StrEnum):
+    """What is held."""
+
+    WORKSPACE = "workspace"
+    PARTITION = "partition"
 
 
 class TransactionResult(StrEnum):
@@ -135,6 +150,9 @@ class Metrics(Registry):
             "completions", "Completions read, by what became of them", result=CompletionResult
         )
         self.reports = self._counter("reports", "Reports of orders read, by what became of them", result=ReportResult)
+        self.controls = self._counter(
+            "controls", "What people asked for, by what became of it", action=Action, result=ControlResult
+        )
         self.dead_letters = self._counter(
             "dead_letters", "Dead letters written", topic=SOURCE_TOPICS, reason=DeadLetterReason
         )
@@ -181,6 +199,7 @@ class Metrics(Registry):
         self.jobs = self._gauge("jobs", "Jobs in the table of this worker", state=Status)
         self.calls_in_flight = self._gauge("calls_in_flight", "Call slots taken")
         self.workspaces_waiting = self._gauge("workspaces_waiting", "Workspaces with pending jobs")
+        self.holds = self._gauge("holds", "Workspaces and whole partitions that somebody holds", scope=HoldScope)
         self.oldest_waiting = self._gauge(
             "oldest_waiting_job_age_seconds", "How long ago the oldest pending job was submitted, 0 without any"
         )

@@ -10,9 +10,11 @@ import msgspec
 from pydantic import ValidationError
 
 from schemas.batch_completed import BatchCompleted as CompletionPayload
+from schemas.control import Control as ControlPayload
 from schemas.job_submitted import ID_MAX_LENGTH
 from schemas.job_submitted import JobSubmitted as SubmissionPayload
 from schemas.order_reported import OrderReported as ReportPayload
+from streams.core.controls import Action, Control
 from streams.core.deadlines import Deadlines
 from streams.core.events import BatchCompleted, InvalidSubmission, JobSubmitted, OrderReported
 from streams.core.job import JobKey, OrderResult, OrderStatus, Source
@@ -22,7 +24,7 @@ from streams.wire.records import SourceRecord
 
 # The robot takes bodies up to 5 MB; ours adds the callback address and secret to what was submitted.
 SUBMISSION_MAX_BYTES = 4_980_000
-# Of a completion, and of a report.
+# Of a completion, of a report, and of a control.
 COMPLETION_MAX_BYTES = 100_000
 
 _ERRORS_SHOWN = 3
@@ -60,13 +62,20 @@ class RefuseAndFail:
 
 
 @dataclass(frozen=True, slots=True)
+class Decide:
+    """Somebody asks for something."""
+
+    control: Control
+
+
+@dataclass(frozen=True, slots=True)
 class Forward:
     """The record is another partition's."""
 
     target: int
 
 
-Meaning = Apply | Refuse | RefuseAndFail | Forward
+Meaning = Apply | Refuse | RefuseAndFail | Decide | Forward
 
 
 class _Ids(msgspec.Struct):
@@ -82,10 +91,13 @@ def interpret(record: SourceRecord, partitions: int, deadlines: Deadlines, now: 
     source = _SOURCES[Topic(record.topic)]
     if record.value is None:
         return Refuse(Rejection(DeadLetterReason.MALFORMED, "the record has no value"))
-    key = _read_key(record.value)
-    if isinstance(key, Rejection):
-        return Refuse(key)
-    target = record.partition if key is None else partition_of(key.workspace_id, partitions)
+    ids = _read_ids(record.value)
+    if isinstance(ids, Rejection):
+        return Refuse(ids)
+    key = _key_of(ids)
+    of_workspace = source.without_job and ids.jobId is None
+    placed_by = ids.workspaceId if key is not None or of_workspace else None
+    target = partition_of(placed_by, partitions) if _is_id(placed_by) else record.partition
     if source.ages and deadlines.from_the_future(record.timestamp, now):
         # No row and no outcome: with such a timestamp nobody could tell later that it had one.
         return Refuse(Rejection(DeadLetterReason.FUTURE_TIMESTAMP, "the record's timestamp is over an hour ahead"))
@@ -103,15 +115,16 @@ def jobs_named(record: SourceRecord) -> set[JobKey]:
     source = _SOURCES[Topic(record.topic)]
     if record.value is None or len(record.value) > source.max_bytes:
         return set()
-    key, meaning = _read_key(record.value), source.read(record, record.value, None)
+    ids, meaning = _read_ids(record.value), source.read(record, record.value, None)
+    key = None if isinstance(ids, Rejection) else _key_of(ids)
     keys = (key, meaning.event.key if isinstance(meaning, Apply) else None)
-    return {key for key in keys if isinstance(key, JobKey)}
+    return {key for key in keys if key is not None}
 
 
-def job_named(record: SourceRecord) -> JobKey | None:
+def readable_key(record: SourceRecord) -> JobKey | None:
     """Return the job that a record names, whatever else is wrong with it, None where no ids can be read."""
-    key = None if record.value is None else _read_key(record.value)
-    return key if isinstance(key, JobKey) else None
+    ids = None if record.value is None else _read_ids(record.value)
+    return _key_of(ids) if isinstance(ids, _Ids) else None
 
 
 def read_submission(value: bytes) -> SubmissionPayload:
@@ -126,20 +139,25 @@ def fingerprint(submission: SubmissionPayload) -> str:
     return hashlib.blake2b(canonical, digest_size=16).hexdigest()
 
 
-def _read_key(value: bytes) -> JobKey | Rejection | None:
-    """Return the ids of a payload, None if it is JSON without usable ones."""
+def _read_ids(value: bytes) -> _Ids | Rejection:
+    """Return what a payload has in place of its ids."""
     try:
-        ids = _ids.decode(value)
+        return _ids.decode(value)
     except msgspec.ValidationError:
         return Rejection(DeadLetterReason.MALFORMED, "the value is not a JSON object")
     except (msgspec.DecodeError, UnicodeDecodeError):
         return Rejection(DeadLetterReason.MALFORMED, "the value is not JSON")
     except RecursionError:
         return Rejection(DeadLetterReason.MALFORMED, "the value is nested too deeply")
-    for name in (ids.workspaceId, ids.jobId):
-        if not isinstance(name, str) or not 0 < len(name) <= ID_MAX_LENGTH:
-            return None
-    return JobKey(ids.workspaceId, ids.jobId)
+
+
+def _key_of(ids: _Ids) -> JobKey | None:
+    """Return the ids of a payload, None if they are not usable."""
+    return JobKey(ids.workspaceId, ids.jobId) if _is_id(ids.workspaceId) and _is_id(ids.jobId) else None
+
+
+def _is_id(name: object) -> bool:
+    return isinstance(name, str) and 0 < len(name) <= ID_MAX_LENGTH
 
 
 def _read_submission(record: SourceRecord, value: bytes, key: JobKey | None) -> Meaning:
@@ -186,6 +204,25 @@ def _read_report(_record: SourceRecord, value: bytes, _key: JobKey | None) -> Me
     return Apply(OrderReported(JobKey(report.workspaceId, report.jobId), order))
 
 
+def _read_control(_record: SourceRecord, value: bytes, _key: JobKey | None) -> Meaning:
+    try:
+        payload = ControlPayload.model_validate_json(value)
+    except ValidationError as error:
+        return Refuse(Rejection(DeadLetterReason.INVALID, _describe(error)))
+    return Decide(
+        Control(
+            control_id=payload.controlId,
+            action=Action(payload.action),
+            workspace_id=payload.workspaceId,
+            job_id=payload.jobId,
+            actor=payload.actor,
+            reason=payload.reason,
+            requested_at=payload.requestedAt,
+            detail=payload.detail,
+        )
+    )
+
+
 def _refuse_report(_record: SourceRecord, _key: JobKey | None, rejection: Rejection) -> Meaning:
     return Refuse(rejection)
 
@@ -204,17 +241,19 @@ def _describe(error: ValidationError) -> str:
 class _SourceTopic:
     """What is particular about a source topic: the largest value it may have, how one is read, and how it is refused.
 
-    `ages`: whether the time of a record says how old it is.
+    `ages`: whether the time of a record says how old it is. `without_job`: whether it may be about a workspace alone.
     """
 
     max_bytes: int
     read: Callable[[SourceRecord, bytes, JobKey | None], Meaning]
     refuse: Callable[[SourceRecord, JobKey | None, Rejection], Meaning]
     ages: bool
+    without_job: bool = False
 
 
 _SOURCES = {
     Topic.SUBMITTED: _SourceTopic(SUBMISSION_MAX_BYTES, _read_submission, _refuse_submission, ages=True),
     Topic.BATCH_COMPLETED: _SourceTopic(COMPLETION_MAX_BYTES, _read_completion, _refuse_report, ages=False),
     Topic.ORDER_REPORTED: _SourceTopic(COMPLETION_MAX_BYTES, _read_report, _refuse_report, ages=False),
+    Topic.CONTROL: _SourceTopic(COMPLETION_MAX_BYTES, _read_control, _refuse_report, ages=True, without_job=True),
 }

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from schemas import JobAmended, JobCompleted, JobFailed, Record
-from streams.core.job import Job, OrderResult, OrderStatus, Status
+from streams.core.job import Job, OrderResult, OrderStatus, Status, Stop
 from streams.names import Header, Topic
 from streams.wire.records import NewRecord
 from streams.wire.rows import row_key, utc_text
@@ -90,8 +90,13 @@ def _failed(job: Job) -> JobFailed:
             "error": job.error,
             "robotMayHaveReceived": job.robot_may_have_received,
             "robotStatus": job.robot_status,
+            "control": None if job.stop is None else _stopped_by(job.stop),
         }
     )
+
+
+def _stopped_by(stop: Stop) -> dict[str, Any]:
+    return {"controlId": stop.control_id, "actor": stop.actor, "reason": stop.reason}
 
 
 def _ids(job: Job) -> dict[str, Any]:

@@ -1,13 +1,16 @@
-"""The row of the job table as it lies in the changelog topic: a JSON object, with a version."""
+"""The job table as it lies in the changelog topic: rows of jobs, and decisions, each a JSON object with a version."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 import msgspec
 
-from streams.core.job import FailureReason, Job, JobKey, OrderResult, OrderStatus, PutOff, Source, Status
-from streams.names import CHANGELOG_MARKS
+from streams.core.controls import Action, Control, Decision
+from streams.core.effects import IgnoreReason
+from streams.core.job import FailureReason, Job, JobKey, OrderResult, OrderStatus, PutOff, Source, Status, Stop
+from streams.names import CHANGELOG_OPENED_KEY, CHANGELOG_TABLE_KEY
 
 # The value of the mark that a partition has a table (`CHANGELOG_TABLE_KEY`).
 TABLE_MARK = b"{}"
@@ -19,6 +22,67 @@ class TableError(Exception):
 
 class UnreadableRowError(TableError):
     """A row was written by a newer release, or by another program; this one could misread it."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobEntry:
+    """A job and its row, None for a row that is taken out."""
+
+    key: JobKey
+    job: Job | None
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionEntry:
+    """A control and what came of it, None for a decision that is taken out."""
+
+    control_id: str
+    decision: Decision | None
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who has opened the partition, when, and since when that worker has missed the robot; None if it is there."""
+
+    worker_id: str
+    opened_at: datetime
+    robot_away_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerEntry:
+    """Who has the partition; None where a release before 0.4 has opened it."""
+
+    owner: Owner | None
+
+
+@dataclass(frozen=True, slots=True)
+class TableMark:
+    """The partition has a table."""
+
+
+Entry = JobEntry | DecisionEntry | OwnerEntry | TableMark
+
+
+class _Owner(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
+    opened_by: str
+    opened_at: datetime
+    robot_away_since: datetime | None = None
+
+
+class _Decision(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
+    version: int
+    control_id: str
+    action: Action
+    actor: str
+    reason: str
+    requested_at: datetime
+    decided_at: datetime
+    workspace_id: str | None = None
+    job_id: str | None = None
+    detail: str | None = None
+    refused: IgnoreReason | None = None
+    in_force: bool = False
 
 
 class _PutOff(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
@@ -61,25 +125,37 @@ class _Row(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     resubmission_of: str | None = None
     resubmitted_as: str | None = None
     robot_restarted_at: datetime | None = None
+    called_at: datetime | None = None
+    answered_at: datetime | None = None
+    # [the control's id, who, why, from when on]
+    stop: tuple[str, str, str, datetime] | None = None
 
 
 class _Version(msgspec.Struct):
     version: int
 
 
-_NOT_AS_THEY_ARE = ("version", "source", "put_off", "orders")
+_NOT_AS_THEY_ARE = ("version", "source", "put_off", "orders", "stop")
 _FIELDS = tuple(name for name in _Row.__struct_fields__ if name not in _NOT_AS_THEY_ARE)
 _encoder = msgspec.json.Encoder()
 # How a row of each version is read; no version ever goes, or is read in another way. One with another form than the
 # last adds that, and one function that makes its row of the row before it.
 _read_row = msgspec.json.Decoder(_Row).decode
-_READERS: Mapping[int, Callable[[bytes], _Row]] = {1: _read_row, 2: _read_row}
+_READERS: Mapping[int, Callable[[bytes], _Row]] = {1: _read_row, 2: _read_row, 3: _read_row}
 # A row has the lowest version whose releases decide rightly by it. It rises when an older release, which passes over a
 # field that it does not know, and loses it when it writes the row again, would decide wrongly; also with a status or
 # reason that it does not know.
 ROW_VERSION = max(_READERS)
 _versions = msgspec.json.Decoder(_Version)
 _keys = msgspec.json.Decoder(tuple[str, str])
+_decision_keys = msgspec.json.Decoder(tuple[str])
+# The form of decisions, which no release before this version reads.
+DECISION_VERSION = 3
+_read_decision = msgspec.json.Decoder(_Decision).decode
+_read_owner = msgspec.json.Decoder(_Owner).decode
+_CONTROL_FIELDS = ("control_id", "action", "workspace_id", "job_id", "actor", "reason", "requested_at", "detail")
+
+T = TypeVar("T")
 
 
 def row_key(key: JobKey) -> bytes:
@@ -87,20 +163,70 @@ def row_key(key: JobKey) -> bytes:
     return _encoder.encode(list(key))
 
 
-def decode_entry(key: bytes, value: bytes | None) -> tuple[JobKey | None, Job | None]:
-    """Return what a record of the changelog says: a job and its row, None for a row that is taken out.
+def decision_key(control_id: str) -> bytes:
+    """Return the changelog key of a decision: a JSON array of one, so that it is no job's."""
+    return _encoder.encode([control_id])
 
-    A mark is (None, None). Raises UnreadableRowError.
-    """
-    if key in CHANGELOG_MARKS:
-        return None, None
+
+def decode_entry(key: bytes, value: bytes | None) -> Entry:
+    """Return what a record of the changelog says. Raises UnreadableRowError."""
+    if key == CHANGELOG_TABLE_KEY:
+        return TableMark()
+    if key == CHANGELOG_OPENED_KEY:
+        return OwnerEntry(None if value is None else _decode_owner(value))
+    try:
+        (control_id,) = _decision_keys.decode(key)
+    except msgspec.MsgspecError:
+        return _decode_job(key, value)
+    return DecisionEntry(control_id, None if value is None else decode_decision(value))
+
+
+def job_in(key: bytes | None, value: bytes | None) -> Job | None:
+    """Return the row in a record of the changelog, None if it is none, or of a job that is taken out."""
+    entry = None if key is None else decode_entry(key, value)
+    return entry.job if isinstance(entry, JobEntry) else None
+
+
+def _decode_job(key: bytes, value: bytes | None) -> JobEntry:
     if value is not None:
         job = decode_row(value)
-        return job.key, job
+        return JobEntry(job.key, job)
     try:
-        return JobKey(*_keys.decode(key)), None
+        return JobEntry(JobKey(*_keys.decode(key)), None)
     except msgspec.MsgspecError:
         raise UnreadableRowError("it has a key that is no job's: it was written by a newer release") from None
+
+
+def encode_owner(owner: Owner) -> bytes:
+    """Return the changelog value that says who has the partition."""
+    return _encoder.encode(_Owner(owner.worker_id, owner.opened_at, owner.robot_away_since))
+
+
+def _decode_owner(value: bytes) -> Owner:
+    owner = _checked(_read_owner, value)
+    return Owner(owner.opened_by, owner.opened_at, owner.robot_away_since)
+
+
+def encode_decision(decision: Decision) -> bytes:
+    """Return the changelog value of a decision."""
+    control = {name: getattr(decision.control, name) for name in _CONTROL_FIELDS}
+    row = _Decision(
+        version=DECISION_VERSION,
+        decided_at=decision.decided_at,
+        refused=decision.refused,
+        in_force=decision.in_force,
+        **control,
+    )
+    return _encoder.encode(row)
+
+
+def decode_decision(value: bytes) -> Decision:
+    """Return the decision of a changelog value. Raises UnreadableRowError."""
+    row = _checked(_read_decision, value)
+    if row.version != DECISION_VERSION:
+        raise _unreadable_version("a decision", row.version)
+    control = Control(**{name: getattr(row, name) for name in _CONTROL_FIELDS})
+    return Decision(control, row.decided_at, row.refused, row.in_force)
 
 
 def encode_row(job: Job) -> bytes:
@@ -108,10 +234,14 @@ def encode_row(job: Job) -> bytes:
     put_off = None if job.put_off is None else _PutOff(**asdict(job.put_off))
     values = {name: getattr(job, name) for name in _FIELDS}
     orders = tuple(map(_order, job.orders))
-    return _encoder.encode(_Row(version=_version(job), source=job.source, put_off=put_off, orders=orders, **values))
+    own: dict[str, Any] = {"version": _version(job), "source": job.source, "stop": job.stop}
+    return _encoder.encode(_Row(put_off=put_off, orders=orders, **own, **values))
 
 
 def _version(job: Job) -> int:
+    # Version 2 has not the reasons, and would lose that a job is given up.
+    if job.stop is not None:
+        return 3
     # Version 1 would let a job time out although each of its orders is reported. It writes no row of an ended one.
     return 2 if job.orders and not job.ended else 1
 
@@ -136,19 +266,35 @@ def decode_row(value: bytes) -> Job:
         version = _versions.decode(value).version
         read = _READERS.get(version)
         if read is None:
-            raise UnreadableRowError(
-                f"a job row has version {version}, this release reads 1 to {ROW_VERSION}: run the release that wrote it"
-            )
+            raise _unreadable_version("a job row", version)
         row = read(value)
         put_off = None if row.put_off is None else PutOff(**msgspec.structs.asdict(row.put_off))
         values = {name: getattr(row, name) for name in _FIELDS}
         orders = tuple(map(_result, row.orders))
-        return Job(source=Source(*row.source), put_off=put_off, orders=orders, **values)
+        stop = None if row.stop is None else Stop(*row.stop)
+        return Job(source=Source(*row.source), put_off=put_off, orders=orders, stop=stop, **values)
     except (msgspec.MsgspecError, ValueError, TypeError) as error:
-        # What it quotes is a path in the row and never more than a word of it.
-        raise UnreadableRowError(
-            f"a job row cannot be read ({error}): it was written by a newer release, or by another program"
-        ) from None
+        raise _unreadable("a job row", error) from None
+
+
+def _checked(read: Callable[[bytes], T], value: bytes) -> T:
+    try:
+        return read(value)
+    except msgspec.MsgspecError as error:
+        raise _unreadable("a row", error) from None
+
+
+def _unreadable(what: str, error: Exception) -> UnreadableRowError:
+    # What it quotes is a path in the row and never more than a word of it.
+    return UnreadableRowError(
+        f"{what} cannot be read ({error}): it was written by a newer release, or by another program"
+    )
+
+
+def _unreadable_version(what: str, version: int) -> UnreadableRowError:
+    return UnreadableRowError(
+        f"{what} has version {version}, this release reads 1 to {ROW_VERSION}: run the release that wrote it"
+    )
 
 
 def utc_text(instant: datetime | None) -> str | None:

@@ -113,62 +113,6 @@ async def end_offsets(broker: EmbeddedKafka) -> dict[int, int]:
         return {place.partition: end for place, end in (await consumer.end_offsets(places)).items()}
 
 
-async def test_a_frozen_kafka_holds_reports_and_lets_them_go(
-    start: Start, client: httpx.AsyncClient, broker: EmbeddedKafka
-) -> None:
-    bridge, workspace_id = await ready(start), new_id()
-    freeze(broker.pid)
-    posts = [asyncio.create_task(post(client, bridge, workspace_id, name)) for name in ("a", "b", "c")]
-    await held(bridge, 3)
-    assert await bridge.is_ready()
-    assert not any(one.done() for one in posts)
-    os.kill(broker.pid, signal.SIGCONT)
-    assert await asyncio.gather(*posts) == [200, 200, 200]
-    assert sorted(await items(broker, workspace_id)) == ["a", "b", "c"]
-
-
-async def test_past_the_bound_a_report_is_answered_503_and_the_next_one_is_taken_when_kafka_is_back(
-    start: Start, client: httpx.AsyncClient, broker: EmbeddedKafka
-) -> None:
-    bridge, workspace_id = await ready(start, ROBOT_ORCHESTRATOR_BRIDGE_HOLD_SECONDS="0.5"), new_id()
-    freeze(broker.pid)
-    assert await post(client, bridge, workspace_id, "a") == 503
-    assert not await bridge.is_ready()
-    assert (await bridge.get("/livez"))[0] == 200
-    os.kill(broker.pid, signal.SIGCONT)
-    await bridge.wait_ready()
-    assert await post(client, bridge, workspace_id, "b") == 200
-    # What was given up is there too: at least once.
-    assert await items(broker, workspace_id) == ["a", "b"]
-    (refused,) = [line for line in bridge.log_lines() if line["event"] == "report_refused"]
-    assert (refused["reason"], refused["workspace_id"], refused["item_id"]) == ("unavailable", workspace_id, "a")
-
-
-async def test_a_bridge_that_is_killed_leaves_a_broken_connection_and_a_repeat_one_duplicate_at_most(
-    start: Start, client: httpx.AsyncClient, broker: EmbeddedKafka
-) -> None:
-    bridge, workspace_id = await ready(start), new_id()
-    freeze(broker.pid)
-    posted = asyncio.create_task(post(client, bridge, workspace_id))
-    await held(bridge)
-    await bridge.kill()
-    with pytest.raises(httpx.TransportError):
-        await posted
-    os.kill(broker.pid, signal.SIGCONT)
-    assert await post(client, await ready(start), workspace_id) == 200
-    assert await items(broker, workspace_id) in (["item-1"], ["item-1", "item-1"])
-
-
-async def test_two_bridges_take_the_reports_of_one_job(
-    start: Start, client: httpx.AsyncClient, broker: EmbeddedKafka
-) -> None:
-    bridges, workspace_id = [await ready(start), await ready(start)], new_id()
-    names = [f"item-{number}" for number in range(40)]
-    posts = (post(client, bridges[number % 2], workspace_id, name) for number, name in enumerate(names))
-    assert set(await asyncio.gather(*posts)) == {200}
-    assert sorted(await items(broker, workspace_id)) == sorted(names)
-
-
 async def test_a_stop_answers_what_is_held(start: Start, client: httpx.AsyncClient, broker: EmbeddedKafka) -> None:
     bridge, workspace_id = await ready(start), new_id()
     freeze(broker.pid)

@@ -19,7 +19,7 @@ from streams.engine.ports import FencedError, PartitionLog, UndecidedReader, Unr
 from streams.kafka.admin import admin_client
 from streams.kafka.partition_log import KafkaPartitionLog
 from streams.kafka.reader import KafkaReader
-from streams.names import changelog_topic
+from streams.names import CHANGELOG_OPENED_KEY, changelog_topic
 from streams.telemetry.journal import Journal
 from streams.telemetry.metrics import Metrics
 from streams.wire.records import NewRecord, SourceRecord, TopicPartition
@@ -186,6 +186,13 @@ async def test_what_was_committed_is_what_the_next_owner_loads(cluster: Cluster)
     await log.commit([cluster.row(b"a", b"3"), cluster.row(b"b", None)])
     assert await rows_of(cluster.open_log()) == {b"a": b"3"}
     assert await cluster.values() == [b"x"]
+
+
+async def test_who_opens_a_log_is_what_the_next_owner_reads_of_it(cluster: Cluster) -> None:
+    await cluster.open_log().open(b"first")
+    await cluster.open_log().open(b"second")
+    entries = [entry async for batch in await cluster.open_log().open(b"third") for entry in batch]
+    assert [value for key, value in entries if key == CHANGELOG_OPENED_KEY] == [b"first", b"second", b"third"]
 
 
 async def test_a_former_owner_is_fenced_and_nothing_of_its_write_is_seen(cluster: Cluster) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import base64
 import contextlib
 import json
-import time
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
@@ -146,22 +145,12 @@ async def test_a_city_that_is_no_text_or_a_null_order_is_a_500_with_stack_trace_
 
 
 async def test_a_workspace_is_busy_while_its_browser_closes_after_the_last_report(setup: Setup) -> None:
-    await setup.behaves(release_seconds=A_LONG_TIME)
+    await setup.behaves(release_seconds=1)
     first = batch()
     await setup.post(first)
     await setup.bridge.reports.get()
     assert is_refusal(await setup.post(batch(workspaceId=first["workspaceId"])), 409)
-
-
-async def test_a_workspace_is_free_when_its_browser_has_closed(setup: Setup) -> None:
-    await setup.behaves(release_seconds=0.5)
-    first = batch()
-    await setup.post(first)
-    await setup.bridge.reports.get()
-    reported_at = time.monotonic()
     await setup.robot.wait_until_idle()
-    # The report may be seen here a little later than it was made.
-    assert time.monotonic() - reported_at > 0.3
     assert (await setup.post(batch(workspaceId=first["workspaceId"]))).status_code == 200
 
 
@@ -217,15 +206,6 @@ async def test_health_tells_the_status_the_seconds_since_the_start_and_the_time(
     assert abs(after - before - (second_at - first_at).total_seconds()) < 0.5
     await setup.behaves()
     assert (await health())[0] < after
-
-
-async def test_the_uptime_counts_from_the_start_and_not_from_before() -> None:
-    robot = SimulatedRobot()
-    await asyncio.sleep(0.5)
-    started_at = time.monotonic()
-    async with robot, httpx.AsyncClient(trust_env=False) as client:
-        uptime = (await client.get(robot.url + HEALTH_PATH)).json()["uptime"]
-        assert 0 <= uptime <= time.monotonic() - started_at
 
 
 async def test_a_body_of_five_megabytes_is_taken_and_a_larger_one_is_not(setup: Setup) -> None:

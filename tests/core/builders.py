@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from streams.core.deadlines import Deadlines
-from streams.core.job import FailureReason, Job, JobKey, OrderResult, PutOff, Source, Status
+from streams.core.job import FailureReason, Job, JobKey, OrderResult, PutOff, Source, Status, Stop
 
 KEY = JobKey("workspace-1", "job-1")
 SOURCE = Source("robot.job.submitted", 3, 41)
@@ -65,6 +65,9 @@ ACCEPTED = replace(CALLED, accepted_at=ACCEPTED_AT, deadline=ACCEPTED_DEADLINE)
 # When the robot, which had the batch, was started again.
 RESTARTED_AT = ACCEPTED_AT + timedelta(seconds=30)
 LOST = replace(ACCEPTED, robot_restarted_at=RESTARTED_AT)
+# What somebody said who wants the job to end.
+STOP = Stop("control-1", "alice", "wrong address", ACCEPTED_AT + timedelta(seconds=20))
+GIVEN_UP = replace(ACCEPTED, stop=STOP)
 COMPLETED = replace(ACCEPTED, status=Status.COMPLETED, ended_at=ENDED_AT, success_count=1, error_count=1)
 FAILED = replace(
     CALLED,

@@ -13,8 +13,10 @@ from streams.core.events import (
     BatchCompleted,
     BatchLost,
     CallFailed,
+    Cancelled,
     DeadlinePassed,
     Event,
+    GivenUp,
     InvalidSubmission,
     JobSubmitted,
     OrderReported,
@@ -30,9 +32,11 @@ from tests.core.builders import (
     ACCEPTED_DEADLINE,
     CALLED,
     CLAIM_DEADLINE,
+    CLAIMED_AT,
     COMPLETED,
     DEADLINES,
     FAILED,
+    GIVEN_UP,
     KEY,
     LOST,
     NOW,
@@ -41,6 +45,7 @@ from tests.core.builders import (
     PUT_OFF,
     RESTARTED_AT,
     SOURCE,
+    STOP,
     SUBMITTED_AT,
 )
 
@@ -64,6 +69,8 @@ EVENTS: dict[type[object], Event] = {
     BatchCompleted: BatchCompleted(KEY, 1, 1),
     OrderReported: OrderReported(KEY, OrderResult("item-2", OrderStatus.SUCCESS, "TN-2")),
     Resubmitted: Resubmitted(KEY, "job-2"),
+    Cancelled: Cancelled(KEY, STOP),
+    GivenUp: GivenUp(KEY, STOP),
     DeadlinePassed: DeadlinePassed(KEY),
 }
 
@@ -99,6 +106,14 @@ EXPIRED = replace(
     reason=FailureReason.SUBMISSION_EXPIRED,
     error="The submission is no longer in its topic",
 )
+CANCELLED = replace(
+    PENDING,
+    status=Status.FAILED,
+    ended_at=NOW,
+    reason=FailureReason.CANCELLED,
+    error="Cancelled by alice: wrong address",
+    stop=STOP,
+)
 REJECTED = replace(
     CALLED,
     status=Status.FAILED,
@@ -126,6 +141,7 @@ ONE_REPORTED = (OrderResult("item-1"), OrderResult("item-2", OrderStatus.SUCCESS
 REPORTED = {"status": Status.COMPLETED, "ended_at": NOW, "success_count": 1, "error_count": 1}
 
 DUPLICATE, CONFLICT, DECIDED = IgnoreReason.DUPLICATE, IgnoreReason.CONFLICT, IgnoreReason.ALREADY_DECIDED
+UNKNOWN, ENDED, AT_ROBOT = IgnoreReason.UNKNOWN_JOB, IgnoreReason.ALREADY_ENDED, IgnoreReason.AT_ROBOT
 
 # Columns in the order of EVENTS, as the design's table.
 CELLS: dict[State, tuple[Changed | IgnoreReason | str, ...]] = {
@@ -137,9 +153,11 @@ CELLS: dict[State, tuple[Changed | IgnoreReason | str, ...]] = {
         CANNOT,
         CANNOT,
         CANNOT,
-        IgnoreReason.UNKNOWN_JOB,
-        IgnoreReason.UNKNOWN_JOB,
-        IgnoreReason.UNKNOWN_JOB,
+        UNKNOWN,
+        UNKNOWN,
+        UNKNOWN,
+        UNKNOWN,
+        UNKNOWN,
         CANNOT,
     ),
     State.PENDING: (
@@ -153,6 +171,8 @@ CELLS: dict[State, tuple[Changed | IgnoreReason | str, ...]] = {
         IgnoreReason.NOT_DISPATCHED,
         IgnoreReason.NOT_DISPATCHED,
         IgnoreReason.NOT_ENDED,
+        (CANCELLED, PublishOutcome),
+        IgnoreReason.NOT_AT_ROBOT,
         IgnoreReason.DEADLINE_MOVED,
     ),
     State.CALLED: (
@@ -166,6 +186,8 @@ CELLS: dict[State, tuple[Changed | IgnoreReason | str, ...]] = {
         (replace(CALLED, **cast(Any, REPORTED)), PublishOutcome),
         (replace(CALLED, orders=ONE_REPORTED), None),
         IgnoreReason.NOT_ENDED,
+        AT_ROBOT,
+        (replace(CALLED, stop=STOP), None),
         (UNANSWERED, PublishOutcome),
     ),
     State.ACCEPTED: (
@@ -179,6 +201,8 @@ CELLS: dict[State, tuple[Changed | IgnoreReason | str, ...]] = {
         (replace(ACCEPTED, **cast(Any, REPORTED)), PublishOutcome),
         (replace(ACCEPTED, orders=ONE_REPORTED), None),
         IgnoreReason.NOT_ENDED,
+        AT_ROBOT,
+        (GIVEN_UP, None),
         (TIMED_OUT, PublishOutcome),
     ),
     State.COMPLETED: (
@@ -192,6 +216,8 @@ CELLS: dict[State, tuple[Changed | IgnoreReason | str, ...]] = {
         DUPLICATE,
         (replace(COMPLETED, orders=ONE_REPORTED, amended_at=NOW), PublishAmendment),
         (replace(COMPLETED, resubmitted_as="job-2"), None),
+        ENDED,
+        ENDED,
         DECIDED,
     ),
     State.FAILED: (
@@ -205,6 +231,8 @@ CELLS: dict[State, tuple[Changed | IgnoreReason | str, ...]] = {
         (replace(FAILED, success_count=1, error_count=1, amended_at=NOW), PublishAmendment),
         (replace(FAILED, orders=ONE_REPORTED, amended_at=NOW), PublishAmendment),
         (replace(FAILED, resubmitted_as="job-2"), None),
+        ENDED,
+        ENDED,
         DECIDED,
     ),
 }
@@ -237,10 +265,10 @@ def test_a_cell_does_exactly_what_the_design_says(
     assert before == untouched
 
 
-def test_the_cases_above_are_all_six_states_times_all_eleven_events() -> None:
+def test_the_cases_above_are_all_six_states_times_all_thirteen_events() -> None:
     assert set(CELLS) == set(State)
     assert set(EVENTS) == set(get_args(Event))
-    assert len(ALL_CELLS) == 66
+    assert len(ALL_CELLS) == 78
     possible = {(cell.values[0], cell.values[1]) for cell in ALL_CELLS if cell.values[2] != CANNOT}
     assert possible == set(TABLE)
 
@@ -400,6 +428,56 @@ def test_a_job_whose_batch_was_lost_still_has_its_deadline_and_its_failure_says_
             "The robot accepted the batch and was started again at 2026-01-31T12:00:42Z, and no completion came in time"
         )
         assert (row, effects) == (replace(TIMED_OUT, robot_restarted_at=RESTARTED_AT, error=said), (PublishOutcome(),))
+
+
+def test_a_job_that_is_given_up_ends_at_once_and_says_who_waits_no_longer_and_that_it_may_ship() -> None:
+    row, effects, _ = transition(GIVEN_UP, DeadlinePassed(KEY), STOP.at, DEADLINES)
+    assert (row, effects) == (
+        replace(
+            GIVEN_UP,
+            status=Status.FAILED,
+            ended_at=STOP.at,
+            reason=FailureReason.GIVEN_UP,
+            error="Given up by alice: wrong address",
+        ),
+        (PublishOutcome(),),
+    )
+    almost = STOP.at - timedelta.resolution
+    assert transition(GIVEN_UP, DeadlinePassed(KEY), almost, DEADLINES).ignored is IgnoreReason.DEADLINE_MOVED
+
+
+def test_a_completion_that_comes_before_the_end_of_a_job_that_is_given_up_counts() -> None:
+    row, effects, _ = transition(GIVEN_UP, BatchCompleted(KEY, 1, 1), NOW, DEADLINES)
+    assert (row, effects) == (replace(ACCEPTED, **cast(Any, REPORTED)), (PublishOutcome(),))
+
+
+def test_a_job_is_given_up_once_and_an_acceptance_gives_it_no_more_time() -> None:
+    again = GivenUp(KEY, STOP._replace(control_id="control-2"))
+    assert transition(GIVEN_UP, again, NOW, DEADLINES) == (GIVEN_UP, (), IgnoreReason.ALREADY_GIVEN_UP)
+    accepted, _, _ = transition(replace(CALLED, stop=STOP), RobotAccepted(KEY, ACCEPTED_AT), NOW, DEADLINES)
+    assert accepted == GIVEN_UP
+
+
+@pytest.mark.parametrize("received", [False, True])
+def test_a_given_up_job_whose_call_is_refused_is_not_called_again(received: bool) -> None:
+    called = replace(CALLED, stop=STOP)
+    row, effects, _ = transition(called, replace(BUSY, robot_may_have_received=received), NOW, PATIENT)
+    assert row is not None
+    assert (row.status, row.reason, row.robot_status) == (Status.FAILED, FailureReason.GIVEN_UP, 409)
+    assert (row.robot_may_have_received, effects) == (received, (PublishOutcome(),))
+
+
+def test_when_a_call_left_and_when_its_end_was_known_is_in_the_row() -> None:
+    left, known = CLAIMED_AT + timedelta(seconds=1), CLAIMED_AT + timedelta(seconds=3)
+    accepted, _, _ = transition(CALLED, RobotAccepted(KEY, ACCEPTED_AT, called_at=left), NOW, DEADLINES)
+    assert accepted == replace(ACCEPTED, called_at=left)
+    failed, _, _ = transition(CALLED, replace(BUSY, called_at=left, answered_at=known), NOW, DEADLINES)
+    assert failed is not None
+    assert (failed.called_at, failed.answered_at) == (left, known)
+    # The next call is another one.
+    waiting, _, _ = transition(CALLED, replace(BUSY, called_at=left, answered_at=known), NOW, PATIENT)
+    assert waiting is not None
+    assert (waiting.called_at, waiting.answered_at) == (None, None)
 
 
 PATIENT = replace(DEADLINES, patience=timedelta(minutes=15))
@@ -687,5 +765,8 @@ def test_a_row_has_no_field_for_a_credential_or_what_an_order_holds() -> None:
         "resubmission_of",
         "resubmitted_as",
         "robot_restarted_at",
+        "called_at",
+        "answered_at",
+        "stop",
     }
     assert OrderResult._fields == ("item_id", "status", "tracking_number", "error_type", "error_message")

@@ -126,9 +126,12 @@ def test_whatever_is_malformed_settings_marks_it_and_prints_the_others(
     assert "hunter" not in result.output
 
 
-@pytest.mark.parametrize("written", [None, b"\xff"])
+@pytest.mark.parametrize(
+    ("written", "problem"),
+    [(None, "{folder} is not a folder"), (b"hunter2\xff", "a file in {folder} cannot be read as text")],
+)
 def test_secrets_that_cannot_be_read_are_one_line(
-    environment: pytest.MonkeyPatch, tmp_path: Path, written: bytes | None
+    environment: pytest.MonkeyPatch, tmp_path: Path, written: bytes | None, problem: str
 ) -> None:
     folder = tmp_path / "secrets"
     if written is not None:
@@ -136,8 +139,8 @@ def test_secrets_that_cannot_be_read_are_one_line(
         (folder / "ROBOT_CALLBACK_SECRET").write_bytes(written)
     environment.setenv(SECRETS_DIR_VARIABLE, str(folder))
     result = run(["settings"])
-    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
-    assert result.stderr.startswith(f"robot-orchestrator: {SECRETS_DIR_VARIABLE}: ")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == f"robot-orchestrator: {SECRETS_DIR_VARIABLE}: {problem.format(folder=folder)}\n"
 
 
 def test_settings_of_a_worker_that_can_start_end_well(environment: pytest.MonkeyPatch) -> None:
@@ -154,8 +157,11 @@ def test_settings_of_a_bridge_are_its_own_and_what_it_lacks_is_said(environment:
     assert len(lines) == len(BridgeSettings.model_fields)
     assert {"ROBOT_CALLBACK_SECRET=  # missing", "ROBOT_ORCHESTRATOR_BRIDGE_PORT=8082  # default"} < set(lines)
     assert (result.exit_code, result.stderr) == (1, "robot-orchestrator: ROBOT_CALLBACK_SECRET is not set\n")
-    environment.setenv("ROBOT_CALLBACK_SECRET", "s3cret")
-    assert run(["settings", "--bridge"]).exit_code == 0
+    for name in ("ROBOT_CALLBACK_SECRET", "ROBOT_CALLBACK_SECRET_PREVIOUS"):
+        environment.setenv(name, "s3cret")
+    result = run(["settings", "--bridge"])
+    assert (result.exit_code, result.stdout.count("=**********  # environment\n")) == (0, 2)
+    assert "s3cret" not in result.stdout
 
 
 def test_a_bridge_without_its_secret_is_one_line() -> None:

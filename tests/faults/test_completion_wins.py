@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
 from aiokafka import AIOKafkaProducer
 
 from schemas import JobCompleted, JobFailed
@@ -23,10 +22,10 @@ SHORT = {
 UNRELATED = 5_000
 
 
-@pytest.mark.parametrize("misplaced", [False, True], ids=["in its own partition", "in another partition"])
 async def test_a_completion_behind_thousands_of_others_counts_although_everybody_was_down_at_the_deadline(
-    kafka_bootstrap: str, tmp_path: Path, misplaced: bool
+    kafka_bootstrap: str, tmp_path: Path
 ) -> None:
+    """In another partition than its job's, from which it is forwarded first."""
     async with Scene(kafka_bootstrap, tmp_path, SHORT) as scene:
         worker = await scene.worker()
         completed, lost = submission(), submission()
@@ -36,7 +35,7 @@ async def test_a_completion_behind_thousands_of_others_counts_although_everybody
             row = await scene.row(payload["jobId"], lambda row: row.accepted_at is not None)
         assert row.deadline is not None
         await worker.kill()
-        place = (partition_of(completed["workspaceId"], PARTITIONS) + misplaced) % PARTITIONS
+        place = (partition_of(completed["workspaceId"], PARTITIONS) + 1) % PARTITIONS
         noise = json.dumps(completion({"jobId": "nobody", "workspaceId": "nobody"})).encode()
         for _ in range(UNRELATED):
             await scene.producer.send(Topic.BATCH_COMPLETED, noise, partition=place)

@@ -25,11 +25,12 @@ def install_production(folder: Path) -> None:
             continue
         distribution = metadata.distribution(locked.name)
         for file in distribution.files or ():
-            if ".." in file.parts or file.suffix == ".pyc":
+            source, target = Path(str(distribution.locate_file(file))), packages / file
+            if ".." in file.parts or not source.exists():
                 continue
-            target = packages / file
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(str(distribution.locate_file(file)), target)
+            # With its time, by which what was compiled of it is known to be up to date.
+            shutil.copy2(source, target)
     wheels = folder / "wheels"
     subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", wheels], cwd=ROOT, check=True)
     (wheel,) = wheels.glob("*.whl")

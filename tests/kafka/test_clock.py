@@ -16,7 +16,7 @@ FAR = MAX_CLOCK_SKEW + timedelta(seconds=30)
 NEAR = MAX_CLOCK_SKEW - timedelta(seconds=30)
 
 
-@pytest.mark.parametrize("skew", [FAR, -FAR, NEAR, -NEAR], ids=["ahead", "behind", "a little ahead", "a little behind"])
+@pytest.mark.parametrize("skew", [FAR, -FAR, -NEAR], ids=["ahead", "behind", "a little behind"])
 async def test_a_partition_is_not_opened_by_a_clock_that_is_far_off(
     kafka_bootstrap: str, tmp_path: Path, skew: timedelta
 ) -> None:

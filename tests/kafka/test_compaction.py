@@ -18,7 +18,7 @@ from streams.names import changelog_topic
 from streams.telemetry.journal import Journal
 from streams.telemetry.metrics import Metrics
 from streams.wire.records import NewRecord, TopicPartition
-from streams.wire.rows import decode_entry, encode_row, row_key
+from streams.wire.rows import encode_row, job_in, row_key
 from tests.core.builders import CALLED, COMPLETED, PENDING
 from tests.support.settings import settings_of
 
@@ -72,11 +72,8 @@ class Changelog:
             async for batch in batches:
                 records += len(batch)
                 for raw_key, value in batch:
-                    key, job = decode_entry(raw_key, value)
-                    if job is not None:
+                    if (job := job_in(raw_key, value)) is not None:
                         rows[job.job_id] = job
-                    elif key is not None:
-                        rows.pop(key.job_id, None)
         await log.close()
         return records, rows
 

@@ -1,6 +1,6 @@
 """A thousand hostile records on a real Kafka, good jobs in between, and records at the limits of size.
 
-Ten thousand of them go over the simulated log: `tests/unit/test_hostile_records.py`.
+Twice as many go over the simulated log: `tests/unit/test_hostile_records.py`.
 """
 
 import asyncio

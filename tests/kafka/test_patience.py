@@ -41,19 +41,6 @@ async def test_with_patience_a_job_that_a_busy_robot_refuses_is_called_again(
         assert order == [busy, busy, last]
 
 
-async def test_a_job_that_is_put_off_is_so_for_the_next_worker_too(kafka_bootstrap: str, tmp_path: Path) -> None:
-    async with Scene(kafka_bootstrap, tmp_path, PATIENT, RobotBehaviour(busy_attempts=1)) as scene:
-        killed = await scene.worker()
-        job_id = await scene.submit(submission(), Fate.BUSY_409)
-        before = (await scene.row(job_id, lambda job: job.put_off is not None)).put_off
-        await killed.kill()
-        await scene.worker()
-        assert isinstance(await scene.outcome(job_id), JobCompleted)
-        assert statuses(scene, job_id) == [409, 200]
-        # How often, since when and why is in the row to the end.
-        assert (await scene.row(job_id, lambda job: job.ended)).put_off == before
-
-
 async def test_a_robot_that_is_not_there_costs_no_job_and_all_are_called_when_it_comes(
     kafka_bootstrap: str, tmp_path: Path
 ) -> None:

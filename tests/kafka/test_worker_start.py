@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
@@ -18,12 +18,13 @@ from streams.dev.kafka import EmbeddedKafka
 from streams.dev.loopback import free_port
 from streams.kafka.admin import admin_client
 from streams.kafka.adopt import adopt_table
-from streams.kafka.topics import create_topics
+from streams.kafka.topics import TopicsError, check_topics, create_topics
 from streams.names import Topic, changelog_topic
 from streams.settings import KafkaSettings
 from streams.wire.rows import ROW_VERSION
 from tests.support.builders import CALLBACK_SECRET, NOWHERE, submission, worker_variables
 from tests.support.scene import PARTITIONS, Scene
+from tests.support.settings import settings_of
 from tests.support.worker import WorkerProcess
 
 COMMANDS = [("-m", "streams.cli", "worker"), ("-m", "faust", "-A", "streams.app", "worker")]
@@ -50,12 +51,11 @@ async def test_a_table_that_was_made_anew_is_refused_until_it_is_adopted(scene: 
     async with admin_client(bootstrap_servers=scene.bootstrap_servers) as admin:
         await admin.delete_topics([changelog])
     await create_topics(KafkaSettings(**cast(Any, scene.variables)), scene.partitions, 1)
-    for _ in range(2):
-        refused = await scene.worker(ready=False)
-        assert await refused.wait_ended() == 78
-        assert last_error(refused).startswith(f"{changelog}-")
-        assert "has no table, but the group has worked on robot.job.submitted" in last_error(refused)
-        assert last_error(refused).endswith("robot-orchestrator topics adopt")
+    refused = await scene.worker(ready=False)
+    assert await refused.wait_ended() == 78
+    assert last_error(refused).startswith(f"{changelog}-")
+    assert "has no table, but the group has worked on robot.job.submitted" in last_error(refused)
+    assert last_error(refused).endswith("robot-orchestrator topics adopt")
     await adopt_table(KafkaSettings(**cast(Any, scene.variables)))
     await scene.worker()
     await scene.submit(second)
@@ -92,25 +92,25 @@ async def own_topics(own_kafka: EmbeddedKafka, tmp_path: Path) -> AsyncIterator[
             await asyncio.sleep(0.05)
 
 
-async def test_a_partition_count_that_differs_is_named(scene: Scene) -> None:
-    app_id = f"{scene.app_id}-odd"
-    async with admin_client(bootstrap_servers=scene.bootstrap_servers) as admin:
-        await admin.create_topics([NewTopic(changelog_topic(app_id), PARTITIONS + 1, 1)])
-    worker = await scene.worker(ready=False, ROBOT_ORCHESTRATOR_APP_ID=app_id)
-    assert await worker.wait_ended() == 78
-    assert f"{changelog_topic(app_id)} has {PARTITIONS + 1}" in last_error(worker)
+TOO_SMALL = {"message.timestamp.type": "LogAppendTime", "cleanup.policy": "compact", "max.message.bytes": "262143"}
 
 
-async def test_a_changelog_that_would_not_do_is_named(scene: Scene) -> None:
-    """A worker would crash on its first busy moment, and again after each restart."""
+@pytest.mark.parametrize(
+    ("partitions", "config", "problem"),
+    [
+        (PARTITIONS + 1, {}, f" has {PARTITIONS + 1}"),
+        # A worker would crash on its first busy moment, and again after each restart.
+        (PARTITIONS, TOO_SMALL, ": max.message.bytes is 262143, must be 262144: a busy worker writes batches of that"),
+    ],
+)
+async def test_topics_that_would_not_do_are_named(
+    scene: Scene, partitions: int, config: dict[str, str], problem: str
+) -> None:
     app_id = f"{scene.app_id}-other"
-    config = {"message.timestamp.type": "LogAppendTime", "cleanup.policy": "compact", "max.message.bytes": "262143"}
     async with admin_client(bootstrap_servers=scene.bootstrap_servers) as admin:
-        await admin.create_topics([NewTopic(changelog_topic(app_id), PARTITIONS, 1, topic_configs=config)])
-    worker = await scene.worker(ready=False, ROBOT_ORCHESTRATOR_APP_ID=app_id)
-    assert await worker.wait_ended() == 78
-    problem = "max.message.bytes is 262143, must be 262144: a busy worker writes batches of that size"
-    assert last_error(worker).startswith(f"{changelog_topic(app_id)}: {problem}")
+        await admin.create_topics([NewTopic(changelog_topic(app_id), partitions, 1, topic_configs=config)])
+    with pytest.raises(TopicsError, match=f"{changelog_topic(app_id)}{problem}"):
+        await check_topics(settings_of(scene.bootstrap_servers, ROBOT_ORCHESTRATOR_APP_ID=app_id), worker=True)
 
 
 async def test_an_application_that_starts_for_the_first_time_says_that_it_calls_what_is_there(
@@ -138,34 +138,31 @@ def test_a_missing_setting_ends_the_program_with_one_line(command: tuple[str, ..
     assert len(ended.stderr.strip().splitlines()) == 1
 
 
-@pytest.fixture
-def alone(tmp_path: Path) -> Iterator[Callable[..., WorkerProcess]]:
-    """Start a worker by a command, with some variables beside the required ones, where no broker is."""
-    workers = []
-
-    def start(command: tuple[str, ...], **variables: str) -> WorkerProcess:
-        workers.append(WorkerProcess(worker_variables(**variables), tmp_path / "worker.log", command))
-        return workers[-1]
-
-    yield start
-    for worker in workers:
-        worker.close()
-
-
 @pytest.mark.parametrize("command", COMMANDS)
-async def test_a_worker_begins_with_its_version_and_its_settings(
-    alone: Callable[..., WorkerProcess], command: tuple[str, ...]
-) -> None:
-    worker = alone(
-        command,
+async def test_a_worker_begins_with_its_version_and_its_settings(tmp_path: Path, command: tuple[str, ...]) -> None:
+    """And names those that are misspelt."""
+    variables = worker_variables(
         ROBOT_ORCHESTRATOR_ROBOT_TIMEOUT_SECONDS="20",
         ROBOT_ORCHESTRATOR_JOBS_PER_WORKSPACE="1",
         KAFKA_SECURITY_PROTOCOL="SASL_PLAINTEXT",
         KAFKA_SASL_MECHANISM="PLAIN",
         KAFKA_SASL_USERNAME="user",
         KAFKA_SASL_PASSWORD="br0ker-pass",  # made up
+        ROBOT_ORCHESTRATOR_DRAIN_SECOND="1",
+        ROBOT_ORCHESTRATOR_QUOTA="2",
     )
-    await worker.wait_told("waiting_for_broker")
+    worker = WorkerProcess(variables, tmp_path / "worker.log", command)
+    try:
+        # There is none.
+        await worker.wait_told("waiting_for_broker")
+    finally:
+        worker.close()
+    (warning,) = worker.told("settings_warning")
+    assert warning["level"] == "warning"
+    assert warning["problem"] == (
+        "ROBOT_ORCHESTRATOR_DRAIN_SECOND is unknown and ignored (nearest: ROBOT_ORCHESTRATOR_DRAIN_SECONDS); "
+        "ROBOT_ORCHESTRATOR_QUOTA is unknown and ignored"
+    )
     first = worker.log_lines()[0]
     assert (first["event"], first["version"]) == ("worker_started", metadata.version("robot-orchestrator"))
     assert (
@@ -187,24 +184,6 @@ async def test_a_worker_begins_with_its_version_and_its_settings(
     )
     assert "br0ker-pass" not in worker.log_path.read_text()
     assert CALLBACK_SECRET not in worker.log_path.read_text()
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-async def test_a_misspelt_variable_is_one_warning_of_a_worker(
-    alone: Callable[..., WorkerProcess], command: tuple[str, ...]
-) -> None:
-    worker = alone(command, ROBOT_ORCHESTRATOR_DRAIN_SECOND="1", ROBOT_ORCHESTRATOR_QUOTA="2")
-    (line,) = await worker.wait_told("settings_warning")
-    assert line["level"] == "warning"
-    assert line["problem"] == (
-        "ROBOT_ORCHESTRATOR_DRAIN_SECOND is unknown and ignored (nearest: ROBOT_ORCHESTRATOR_DRAIN_SECONDS); "
-        "ROBOT_ORCHESTRATOR_QUOTA is unknown and ignored"
-    )
-
-
-async def test_the_plain_faust_command_starts_the_same_app(scene: Scene) -> None:
-    await scene.worker(("-m", "faust", "--quiet", "-A", "streams.app", "worker"))
-    assert isinstance(await scene.outcome(await scene.submit(submission())), JobCompleted)
 
 
 async def test_without_a_broker_a_worker_waits_and_says_so_and_can_be_stopped(scene: Scene) -> None:

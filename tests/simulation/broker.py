@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import Enum
 
 from streams.engine.ports import ChangelogBatch, FencedError, OpenTransaction, Reading, UnreadableError
-from streams.names import changelog_topic, transactional_id
+from streams.names import CHANGELOG_OPENED_KEY, changelog_topic, transactional_id
 from streams.wire.records import NewRecord, SourceRecord, TopicPartition
 
 CHANGELOG_BATCH_RECORDS = 20
@@ -213,10 +213,12 @@ class SimulatedPartitionLog:
         self._changelog = TopicPartition(changelog_topic(app_id), partition)
         self._epoch = 0
 
-    async def open(self) -> AsyncGenerator[ChangelogBatch, None]:
+    async def open(self, owner: bytes | None = None) -> AsyncGenerator[ChangelogBatch, None]:
         """Fence and load; see PartitionLog."""
         await self._io()
         self._epoch = self._broker.fence(self._id)
+        self._broker.produce(self._id, self._epoch, NewRecord(*self._changelog, CHANGELOG_OPENED_KEY, owner))
+        self._broker.end_transaction(self._id, self._epoch)
         return self._read_changelog(self._broker.high_watermark(self._changelog))
 
     async def _read_changelog(self, end: int) -> AsyncGenerator[ChangelogBatch, None]:

@@ -1,7 +1,11 @@
 """An event loop whose time is virtual: when nothing can run, the clock jumps to the next timer."""
 
 import asyncio
-from typing import Any
+import functools
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec
+
+P = ParamSpec("P")
 
 
 class DeadlockError(Exception):
@@ -39,3 +43,21 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
 
     def _process_events(self, _events: list[Any]) -> None:
         """There are no sockets."""
+
+
+def in_virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Run an asynchronous test in a loop of its own whose time is virtual."""
+
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        loop = VirtualTimeLoop()
+        try:
+            loop.run_until_complete(test(*args, **kwargs))
+        finally:
+            while tasks := asyncio.all_tasks(loop):
+                for task in tasks:
+                    task.cancel()
+                loop.run_until_complete(asyncio.wait(tasks))
+            loop.close()
+
+    return run

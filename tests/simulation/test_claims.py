@@ -6,13 +6,12 @@ from collections.abc import AsyncGenerator, Sequence
 import pytest
 
 from streams.core.job import JobKey
-from streams.dev.history import Post
-from streams.engine.ports import Accepted, Answer, ChangelogBatch, FencedError, PartitionLog
+from streams.engine.ports import ChangelogBatch, FencedError, PartitionLog
 from streams.names import CHANGELOG_TABLE_KEY, Topic
 from streams.wire.records import NewRecord
-from streams.wire.robot_request import RobotRequest
-from tests.simulation.worker import Host, SimulatedWorker
-from tests.simulation.world import Plan, SimulatedRobot, World, submission
+from tests.simulation.robots import SilentRobot
+from tests.simulation.worker import SimulatedWorker
+from tests.simulation.world import Plan, World, submission
 
 KEY = JobKey("workspace-0", "job-0")
 
@@ -27,8 +26,8 @@ class HeldLog:
         self.held = asyncio.Event()
         self.go_on = asyncio.Event()
 
-    async def open(self) -> AsyncGenerator[ChangelogBatch, None]:
-        return await self._log.open()
+    async def open(self, owner: bytes | None = None) -> AsyncGenerator[ChangelogBatch, None]:
+        return await self._log.open(owner)
 
     async def close(self) -> None:
         await self._log.close()
@@ -46,14 +45,6 @@ class HeldLog:
 
 def submit(world: World) -> None:
     world.broker.append(NewRecord(Topic.SUBMITTED, 0, None, submission(KEY, 1)))
-
-
-class SilentRobot(SimulatedRobot):
-    """Accepts every batch and never reports."""
-
-    async def receive(self, request: RobotRequest, _host: Host) -> Answer:
-        self.posts.append(Post(JobKey(request.workspace_id, request.job_id), self.world.now()))
-        return Accepted()
 
 
 @pytest.mark.parametrize(

@@ -1,42 +1,25 @@
 """A foreign producer leaves a transaction open: whom it keeps waiting, and whom not."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from streams.core.job import JobKey
-from streams.dev.history import Post
 from streams.engine.barrier import PEEK_MAX_JOBS
-from streams.engine.ports import Accepted, Answer
 from streams.names import Topic
 from streams.wire.placement import partition_of
 from streams.wire.records import NewRecord
-from streams.wire.robot_request import RobotRequest
 from tests.simulation.broker import State
-from tests.simulation.worker import Host
-from tests.simulation.world import Plan, SimulatedRobot, World, completion, submission
+from tests.simulation.robots import SilentRobot
+from tests.simulation.world import Plan, World, completion, submission
 
 PARTITIONS = 3
-
-
-class SilentRobot(SimulatedRobot):
-    """Accepts every batch and never reports."""
-
-    async def receive(self, request: RobotRequest, _host: Host) -> Answer:
-        self.posts.append(Post(JobKey(request.workspace_id, request.job_id), self.world.now()))
-        return Accepted()
 
 
 def key_in(partition: int, job_id: str) -> JobKey:
     """Return a job of a workspace of its own that belongs in a partition."""
     workspaces = (f"workspace-{job_id}-{number}" for number in range(1_000))
     return JobKey(next(name for name in workspaces if partition_of(name, PARTITIONS) == partition), job_id)
-
-
-def failed(world: World) -> set[str]:
-    return {record.key.decode() for record in world.broker.topic(Topic.FAILED) if record.key}
-
-
-def completed(world: World) -> set[str]:
-    return {record.key.decode() for record in world.broker.topic(Topic.COMPLETED) if record.key}
 
 
 NAMED, UNNAMED, BESIDE, AT_HOME = (
@@ -47,67 +30,60 @@ NAMED, UNNAMED, BESIDE, AT_HOME = (
 )
 
 
+class Scene:
+    """A world whose robot never reports, and a transaction with completions in partition 2."""
+
+    def __init__(self, workers: int = 1) -> None:
+        self.world = World(0, Plan(partitions=PARTITIONS))
+        self.world.robot = SilentRobot(self.world)
+        self._workers = workers
+
+    def ended(self, topic: Topic) -> set[str]:
+        return {record.key.decode() for record in self.world.broker.topic(topic) if record.key}
+
+    def play(self, jobs: Sequence[JobKey], named: Sequence[JobKey], end: State) -> tuple[set[str], set[str]]:
+        """Run jobs past their deadlines while the transaction is open, then end it; return who failed before that."""
+        failed: list[set[str]] = []
+
+        async def scene() -> None:
+            for _ in range(self._workers):
+                self.world.start_worker()
+            for key in jobs:
+                self.world.publish(Topic.SUBMITTED, key, submission(key, 1))
+            await self.world.until(lambda: len(self.world.robot.posts) == len(jobs))
+            epoch = self.world.broker.fence("foreign")
+            for key in named:
+                undecided = NewRecord(Topic.BATCH_COMPLETED, 2, None, completion(key, 1, 0))
+                self.world.broker.produce("foreign", epoch, undecided)
+            # Far beyond every deadline.
+            waited_until = self.world.time() + 200
+            await self.world.until(lambda: self.world.time() > waited_until)
+            assert self.ended(Topic.COMPLETED) == set()
+            failed.append(self.ended(Topic.FAILED))
+            self.world.broker.end_transaction("foreign", epoch, end)
+            await self.world.until(
+                lambda: len(self.ended(Topic.FAILED)) + len(self.ended(Topic.COMPLETED)) == len(jobs)
+            )
+            failed.append(self.ended(Topic.FAILED))
+
+        self.world.play(scene())
+        before, after = failed
+        return before, after
+
+
 @pytest.mark.parametrize("workers", [1, 3])
 def test_only_the_jobs_that_it_names_and_those_of_its_own_partition_wait_for_it(workers: int) -> None:
-    world = World(0, Plan(partitions=PARTITIONS))
-    world.robot = SilentRobot(world)
-
-    async def scene() -> None:
-        for _ in range(workers):
-            world.start_worker()
-        for key in (NAMED, UNNAMED, BESIDE, AT_HOME):
-            world.publish(Topic.SUBMITTED, key, submission(key, 1))
-        await world.until(lambda: len(world.robot.posts) == 4)
-        epoch = world.broker.fence("foreign")
-        undecided = NewRecord(Topic.BATCH_COMPLETED, 2, None, completion(NAMED, 1, 0))
-        world.broker.produce("foreign", epoch, undecided)
-        await world.until(lambda: failed(world) >= {"unnamed", "beside"})
-        waited_until = world.time() + 100
-        await world.until(lambda: world.time() > waited_until)
-        assert (failed(world), completed(world)) == ({"unnamed", "beside"}, set())
-        world.broker.end_transaction("foreign", epoch)
-        await world.until(lambda: completed(world) == {"named"} and failed(world) == {"unnamed", "beside", "at-home"})
-
-    world.play(scene())
+    before, after = Scene(workers).play([NAMED, UNNAMED, BESIDE, AT_HOME], [NAMED], State.COMMITTED)
+    assert before == {"unnamed", "beside"}
+    assert after == {"unnamed", "beside", "at-home"}
 
 
 def test_what_it_names_and_takes_back_fails_then() -> None:
-    world = World(0, Plan(partitions=PARTITIONS))
-    world.robot = SilentRobot(world)
-
-    async def scene() -> None:
-        world.start_worker()
-        world.publish(Topic.SUBMITTED, NAMED, submission(NAMED, 1))
-        await world.until(lambda: world.robot.posts)
-        epoch = world.broker.fence("foreign")
-        world.broker.produce("foreign", epoch, NewRecord(Topic.BATCH_COMPLETED, 2, None, completion(NAMED, 1, 0)))
-        waited_until = world.time() + 100
-        await world.until(lambda: world.time() > waited_until)
-        assert failed(world) == set()
-        world.broker.end_transaction("foreign", epoch, State.ABORTED)
-        await world.until(lambda: failed(world) == {"named"})
-
-    world.play(scene())
+    assert Scene().play([NAMED], [NAMED], State.ABORTED) == (set(), {"named"})
 
 
 def test_nobody_is_decided_where_it_names_too_many_to_look_through(monkeypatch: pytest.MonkeyPatch) -> None:
     # A worker goes over so many in one reading; a few at a time they would take an hour.
     monkeypatch.setattr("tests.simulation.worker.READ_OFFSETS", PEEK_MAX_JOBS)
-    world = World(0, Plan(partitions=PARTITIONS))
-    world.robot = SilentRobot(world)
-
-    async def scene() -> None:
-        world.start_worker()
-        world.publish(Topic.SUBMITTED, UNNAMED, submission(UNNAMED, 1))
-        await world.until(lambda: world.robot.posts)
-        epoch = world.broker.fence("foreign")
-        for number in range(PEEK_MAX_JOBS + 1):
-            value = completion(JobKey("somebody", f"job-{number}"), 1, 0)
-            world.broker.produce("foreign", epoch, NewRecord(Topic.BATCH_COMPLETED, 2, None, value))
-        waited_until = world.time() + 100
-        await world.until(lambda: world.time() > waited_until)
-        assert failed(world) == set()
-        world.broker.end_transaction("foreign", epoch, State.ABORTED)
-        await world.until(lambda: failed(world) == {"unnamed"})
-
-    world.play(scene())
+    others = [JobKey("somebody", f"job-{number}") for number in range(PEEK_MAX_JOBS + 1)]
+    assert Scene().play([UNNAMED], others, State.ABORTED) == (set(), {"unnamed"})

@@ -7,26 +7,15 @@ from datetime import timedelta
 import pytest
 
 from streams.core.job import FailureReason, Job, JobKey, Status
-from streams.dev.history import Post
-from streams.engine.ports import Accepted, Answer
 from streams.engine.robot_watch import UPTIME_SECONDS
 from streams.names import Topic
-from streams.wire.robot_request import RobotRequest
-from tests.simulation.worker import Host
-from tests.simulation.world import Plan, SimulatedRobot, World, completion, false_alarms, rows, submission
+from tests.simulation.robots import SilentRobot
+from tests.simulation.world import Plan, World, completion, false_alarms, rows, submission
 
 KEY = JobKey("workspace-0", "job-0")
 DEADLINE_SECONDS = 600.0
 # What a worker's start, a session and a load take, with room to spare.
 TAKEOVER_SECONDS = 30.0
-
-
-class SilentRobot(SimulatedRobot):
-    """Takes every batch and reports none."""
-
-    async def receive(self, request: RobotRequest, _host: Host) -> Answer:
-        self.posts.append(Post(JobKey(request.workspace_id, request.job_id), self.world.now()))
-        return Accepted()
 
 
 class Scene:

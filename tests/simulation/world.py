@@ -7,7 +7,9 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
+from streams.core.controls import Action, Decision
 from streams.core.deadlines import FIRST_BACK_OFF, Deadlines
+from streams.core.effects import IgnoreReason
 from streams.core.job import FailureReason, Job, JobKey, Status
 from streams.dev.history import History, Post
 from streams.dev.history_check import check
@@ -18,7 +20,7 @@ from streams.telemetry.metrics import Metrics
 from streams.wire.placement import partition_of
 from streams.wire.records import NewRecord
 from streams.wire.robot_request import RobotRequest
-from streams.wire.rows import decode_entry
+from streams.wire.rows import DecisionEntry, decode_entry, job_in
 from tests.simulation.broker import SimulatedBroker, State
 from tests.simulation.group import SimulatedGroup
 from tests.simulation.loop import VirtualTimeLoop
@@ -60,6 +62,8 @@ class Plan:
     base_seconds: float = 3.0
     # Whether the robot is started again, among the faults.
     restarts: bool = False
+    # How often somebody stops a job, or holds a workspace or everything for a while.
+    controls: int = 0
 
     @classmethod
     def of(cls, seed: int) -> "Plan":
@@ -78,8 +82,9 @@ class Plan:
             patience_seconds=rng.choice((0.0, 20.0, 900.0)),
             followed=rng.random() < 0.5,
         )
-        # The last draw, so that the other worlds of former seeds stay what they were.
-        return replace(plan, order_seconds=10.0, base_seconds=60.0, restarts=True) if rng.random() < 0.25 else plan
+        if rng.random() < 0.25:
+            plan = replace(plan, order_seconds=10.0, base_seconds=60.0, restarts=True)
+        return replace(plan, controls=rng.choice((0, 0, 3, 8)))
 
 
 @dataclass
@@ -269,14 +274,14 @@ class World:
     async def _main(self) -> None:
         for _ in range(self.plan.workers):
             self.start_worker()
-        tasks = [self.spawn(self._produce()), self.spawn(self._cause_faults()), self.spawn(self._replace_workers())]
-        await asyncio.gather(*tasks[:2])
+        supervisor = self.spawn(self._replace_workers())
+        await asyncio.gather(self._produce(), self._cause_faults(), self._take_control())
         await self._settle()
         if self.plan.replay:
             await asyncio.sleep(2 * self.plan.retention_seconds)
             await self._read_again()
             await self._settle()
-        tasks[2].cancel()
+        supervisor.cancel()
 
     async def _settle(self) -> None:
         give_up = self.time() + SETTLE_SECONDS
@@ -390,6 +395,50 @@ class World:
         await asyncio.sleep(self.rng.uniform(0, 40))
         self.broker.end_transaction(name, epoch)
 
+    async def _take_control(self) -> None:
+        """Be the people on call."""
+        asked = []
+        for _ in range(self.plan.controls):
+            await asyncio.sleep(self.rng.uniform(0, 2 * self.plan.busy_seconds / self.plan.controls))
+            workspace_id = f"workspace-{self.rng.randrange(self.plan.workspaces)}"
+            kind = self.rng.choice((Action.CANCEL, Action.GIVE_UP, Action.HOLD))
+            if kind is Action.HOLD:
+                place = self.rng.randrange(self.plan.partitions)
+                held = (None, place) if self.rng.random() < 0.3 else (workspace_id, None)
+                asked.append(self.spawn(self._hold(*held)))
+            elif self.submitted:
+                self.ask(kind, *self.rng.choice(self.submitted))
+        await asyncio.gather(*asked)
+
+    async def _hold(self, workspace_id: str | None, place: int | None) -> None:
+        """Hold something for a while, and do not leave before somebody has released it."""
+        await self._decided(self.ask(Action.HOLD, workspace_id, place=place))
+        await asyncio.sleep(self.rng.uniform(0, 15))
+        released = False
+        while not released:
+            decision = await self._decided(self.ask(Action.RELEASE, workspace_id, place=place))
+            # One that waited for longer than the table remembers must be said again.
+            released = decision.refused is not IgnoreReason.TOO_OLD
+
+    def ask(
+        self, action: Action, workspace_id: str | None, job_id: str | None = None, *, place: int | None = None
+    ) -> str:
+        """Write down what somebody asks for, now and then twice; return its id."""
+        control_id = f"control-{next(self._names)}"
+        for _ in range(2 if self.rng.random() < 0.2 else 1):
+            at = self._place(JobKey(workspace_id, "")) if workspace_id is not None else place or 0
+            self.broker.append(NewRecord(Topic.CONTROL, at, None, control(control_id, action, workspace_id, job_id)))
+        return control_id
+
+    async def _decided(self, control_id: str) -> Decision:
+        """Return what came of a control, as soon as it is written down."""
+        while True:
+            for record in self.broker.topic(changelog_topic(self.app_id)):
+                match decode_entry(record.key or b"", record.value):
+                    case DecisionEntry(decided, Decision() as decision) if decided == control_id:
+                        return decision
+            await asyncio.sleep(POLL_SECONDS)
+
     async def _cause_faults(self) -> None:
         for fault in self._faults():
             await asyncio.sleep(self.rng.uniform(0, 2 * self.plan.busy_seconds / max(1, self.plan.faults)))
@@ -461,6 +510,13 @@ def submission(key: JobKey, orders: int) -> bytes:
     ).encode()
 
 
+def control(control_id: str, action: Action, workspace_id: str | None, job_id: str | None) -> bytes:
+    """Return the bytes of what somebody asks for."""
+    asked = {"controlId": control_id, "action": action, "workspaceId": workspace_id, "jobId": job_id}
+    who = {"actor": "somebody", "reason": "because", "requestedAt": "2026-01-01T00:00:00.000Z"}
+    return json.dumps(asked | who).encode()
+
+
 def completion(key: JobKey, success: int, error: int) -> bytes:
     """Return the bytes of a completion."""
     return json.dumps(
@@ -529,10 +585,8 @@ def false_alarms(world: World) -> list[str]:
 
 def rows(world: World) -> list[Job]:
     """Return all rows that were ever written, in the order of each partition."""
-    entries = (
-        decode_entry(record.key or b"", record.value) for record in world.broker.topic(changelog_topic(world.app_id))
-    )
-    return [job for _, job in entries if job is not None]
+    found = (job_in(record.key, record.value) for record in world.broker.topic(changelog_topic(world.app_id)))
+    return [job for job in found if job is not None]
 
 
 def failed_rows(world: World) -> list[Job]:

@@ -10,8 +10,9 @@ from functools import partial
 from random import Random
 from typing import Any
 
+from streams.core.controls import Action
 from streams.core.job import JobKey
-from streams.names import REPORT_TOPICS, SOURCE_TOPICS, DeadLetterReason, Topic
+from streams.names import SOURCE_TOPICS, DeadLetterReason, Topic
 from streams.wire.placement import partition_of
 from streams.wire.records import Headers
 
@@ -85,6 +86,9 @@ class Maker:
             return {**ids, "successCount": 1, "errorCount": 0}
         if topic is Topic.ORDER_REPORTED:
             return {**ids, "itemId": "i", "status": "success", "reportedAt": "2026-01-31T12:00:00.000Z"}
+        if topic is Topic.CONTROL:
+            asked = {"actor": "a", "reason": "r", "requestedAt": "2026-01-31T12:00:00.000Z"}
+            return {**ids, "controlId": f"c-{self.random.getrandbits(64):x}", "action": "cancel", **asked}
         return {**ids, "credentials": {"username": "u", "password": PASSWORD}, "orders": [order()]}
 
     def home(self, key: JobKey) -> int:
@@ -238,6 +242,15 @@ BAD_REPORT: Mapping[str, Fields] = {
     "message of 501 characters": {"errorMessage": "x" * 501},
     "time without a zone": {"reportedAt": "2026-01-31T12:00:00.000"},
 }
+BAD_CONTROL: Mapping[str, Fields] = {
+    "no control id": {"controlId": None},
+    "control id as a number": {"controlId": 7},
+    "unknown action": {"action": "pause"},
+    "nobody": {"actor": ""},
+    "reason of 501 characters": {"reason": "x" * 501},
+    "hold of a job": {"action": "hold"},
+    "asked without a zone": {"requestedAt": "2026-01-31T12:00:00.000"},
+}
 ODD_IDS: Mapping[str, str] = {
     "NUL": "\x00",
     "newline": "a\r\nb",
@@ -294,9 +307,12 @@ def malformed(kind: str, topic: Topic, damage: Damage, maker: Maker) -> list[Hos
 def without_id(kind: str, topic: Topic, name: str, value: Any, maker: Maker) -> list[Hostile]:
     fields = maker.fields(topic, maker.key()) | {name: value}
     letters = frozenset({DeadLetterReason.INVALID})
-    if isinstance(value, str) and len(value) == 100_000 and topic in REPORT_TOPICS:
+    if isinstance(value, str) and len(value) == 100_000 and topic is not Topic.SUBMITTED:
         letters = frozenset({DeadLetterReason.TOO_LARGE})
-    return [maker.record(kind, topic, encode(fields), maker.anywhere(), letters=letters)]
+    # A control may be of a workspace alone, whose partition then has it.
+    at_home = topic is Topic.CONTROL and fields["jobId"] is None
+    place = partition_of(fields["workspaceId"], maker.partitions) if at_home else maker.anywhere()
+    return [maker.record(kind, topic, encode(fields), place, letters=letters)]
 
 
 def bad_submission(kind: str, changes: Fields, maker: Maker) -> list[Hostile]:
@@ -337,6 +353,13 @@ def bad_report(kind: str, changes: Fields, maker: Maker) -> list[Hostile]:
     value = encode(maker.fields(Topic.ORDER_REPORTED, key) | changes)
     letters = frozenset({DeadLetterReason.INVALID})
     return [maker.record(kind, Topic.ORDER_REPORTED, value, maker.home(key), letters=letters)]
+
+
+def bad_control(kind: str, changes: Fields, maker: Maker) -> list[Hostile]:
+    key = maker.key()
+    value = encode(maker.fields(Topic.CONTROL, key) | changes)
+    letters = frozenset({DeadLetterReason.INVALID})
+    return [maker.record(kind, Topic.CONTROL, value, maker.home(key), letters=letters)]
 
 
 def odd_id(kind: str, text: str, maker: Maker) -> list[Hostile]:
@@ -519,6 +542,24 @@ def reports(maker: Maker) -> list[Hostile]:
     return [maker.record(f"report: {reason}", Topic.ORDER_REPORTED, value, maker.home(key), letters=letters)]
 
 
+def controls(maker: Maker) -> list[Hostile]:
+    """Write controls that are in order, of nobody's jobs and of workspaces without any, in any partition."""
+
+    def record(kind: str, fields: Fields, partition: int, **more: Any) -> Hostile:
+        return maker.record(kind, Topic.CONTROL, encode(fields), partition, **more)
+
+    fields = {action: maker.fields(Topic.CONTROL, maker.key()) | {"action": action} for action in Action}
+    for action in (Action.HOLD, Action.RELEASE):
+        fields[action] |= {"jobId": None, "actor": "<b>\u202e\x1b[31m</b>"}
+    homes = {each: partition_of(fields[each]["workspaceId"], maker.partitions) for each in Action}
+    found = [record(f"control, twice: {each}", fields[each], homes[each]) for _ in range(2) for each in Action]
+    values, home = fields[Action.HOLD], homes[Action.HOLD]
+    away = (home + 1) % maker.partitions
+    found.append(record("misplaced control", values | {"controlId": "m"}, away, forward_to=home))
+    future = {"timestamp": maker.now + timedelta(hours=2), "letters": frozenset({_FUTURE})}
+    return [*found, record("control of tomorrow", values | {"controlId": "f"}, home, **future)]
+
+
 _EXPIRED, _FUTURE = DeadLetterReason.SUBMISSION_EXPIRED, DeadLetterReason.FUTURE_TIMESTAMP
 DATES: Mapping[str, tuple[timedelta | int, DeadLetterReason | None]] = {
     "at nought": (0, _EXPIRED),
@@ -553,6 +594,8 @@ def _kinds() -> Iterator[tuple[Make, float]]:
             yield partial(bad_count, f"{name}: {kind}", name, count), 1
     for kind, changes in BAD_REPORT.items():
         yield partial(bad_report, kind, changes), 1
+    for kind, changes in BAD_CONTROL.items():
+        yield partial(bad_control, kind, changes), 1
     # From here on jobs are run, which takes longer.
     for kind, text in ODD_IDS.items():
         yield partial(odd_id, f"id: {kind}", text), 0.3
@@ -571,6 +614,7 @@ def _kinds() -> Iterator[tuple[Make, float]]:
     yield ten_thousand_orders, HEAVY / 5
     yield completions, 10
     yield reports, 10
+    yield controls, 1
 
 
 def hostile_records(seed: int, count: int, partitions: int, now: datetime, settled: Settled) -> list[Hostile]:

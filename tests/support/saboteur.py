@@ -25,7 +25,7 @@ from streams.names import OUTCOME_TOPICS, Topic
 from streams.settings import WorkerSettings, load_settings
 from streams.wire.records import NewRecord
 from streams.wire.robot_request import RobotRequest
-from streams.wire.rows import decode_entry
+from streams.wire.rows import job_in
 from streams.worker import running_worker
 
 # Long enough for the group's offsets to be committed, if a record was already acknowledged.
@@ -102,8 +102,8 @@ class SabotagedLog:
 
         return passing
 
-    async def open(self) -> AsyncGenerator[ChangelogBatch, None]:
-        rows = await self._log.open()
+    async def open(self, owner: bytes | None = None) -> AsyncGenerator[ChangelogBatch, None]:
+        rows = await self._log.open(owner)
         await self._sabotage.passing(Point.DURING_RECOVERY)
         return rows
 
@@ -124,9 +124,7 @@ class SabotagedLog:
 
 def _claimed(record: NewRecord) -> str | None:
     """Return the job whose claim a record is."""
-    if record.key is None or record.topic in tuple(Topic):
-        return None
-    _, row = decode_entry(record.key, record.value)
+    row = None if record.topic in tuple(Topic) else job_in(record.key, record.value)
     if row is None or row.status is not Status.PROCESSING or row.accepted_at is not None:
         return None
     return row.job_id

@@ -23,7 +23,7 @@ from streams.kafka.topics import create_topics
 from streams.names import DLQ_OF, OUTCOME_TOPICS, SOURCE_TOPICS, Topic, changelog_topic
 from streams.settings import KafkaSettings
 from streams.wire.placement import partition_of
-from streams.wire.rows import decode_entry
+from streams.wire.rows import job_in
 from tests.support.builders import completion, worker_variables
 from tests.support.worker import PRODUCTION, WorkerProcess
 
@@ -187,8 +187,8 @@ class Scene:
         return {row.claimed_by for row in self._rows() if row.job_id in job_ids and row.claimed_by}
 
     def _rows(self) -> list[Job]:
-        entries = (decode_entry(r.key, r.value) for r in self.records[changelog_topic(self.app_id)])
-        return [job for _, job in entries if job is not None]
+        rows = (job_in(r.key, r.value) for r in self.records[changelog_topic(self.app_id)])
+        return [job for job in rows if job is not None]
 
     async def until(self, instant: datetime) -> None:
         """Let an instant pass."""

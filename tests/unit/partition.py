@@ -44,8 +44,8 @@ class ShuffledLog:
 
     log: PartitionLog
 
-    async def open(self) -> AsyncGenerator[ChangelogBatch, None]:
-        rows = dict([entry async for batch in await self.log.open() for entry in batch])
+    async def open(self, owner: bytes | None = None) -> AsyncGenerator[ChangelogBatch, None]:
+        rows = dict([entry async for batch in await self.log.open(owner) for entry in batch])
         return self._batches(sorted(rows.items(), reverse=True))
 
     async def _batches(self, rows: ChangelogBatch) -> AsyncGenerator[ChangelogBatch, None]:

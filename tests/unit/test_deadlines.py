@@ -21,6 +21,7 @@ from streams.telemetry.metrics import Metrics
 from streams.wire.records import NewRecord, TopicPartition
 from tests.core.builders import NOW
 from tests.simulation.broker import SimulatedBroker, SimulatedReader, State
+from tests.simulation.loop import in_virtual_time
 from tests.unit.builders import completion
 
 KEY = JobKey("workspace-1", "job-1")
@@ -102,6 +103,7 @@ async def still_waits(work: Awaitable[None]) -> "asyncio.Future[None]":
     return task
 
 
+@in_virtual_time
 async def test_what_was_forwarded_since_the_ends_were_read_is_waited_for() -> None:
     scene = Scene(meanwhile=Scene.forward)
     scene.write(ELSEWHERE)
@@ -113,6 +115,7 @@ async def test_what_was_forwarded_since_the_ends_were_read_is_waited_for() -> No
     assert scene.decided == [BROKE]
 
 
+@in_virtual_time
 async def test_a_call_that_broke_fails_its_job_only_behind_what_lies_in_the_log() -> None:
     scene = Scene()
     scene.write(HOME)
@@ -124,6 +127,7 @@ async def test_a_call_that_broke_fails_its_job_only_behind_what_lies_in_the_log(
     assert (scene.reported, scene.decided) == ([], [BROKE])
 
 
+@in_virtual_time
 async def test_a_broken_call_that_is_held_past_its_job_s_deadline_looks_at_the_log_again() -> None:
     """A completion that came before the deadline counts, also one that came after the call was seen to fail."""
     scene = Scene()
@@ -174,6 +178,7 @@ async def test_an_answer_that_cannot_have_been_reported_yet_does_not_wait() -> N
     assert not scene.scan.collect(NOW)
 
 
+@in_virtual_time
 async def test_a_refusal_of_a_batch_that_is_followed_waits_for_what_was_reported_of_it() -> None:
     """A robot that can do nothing reports every order and answers 400; and a report belies a 409."""
     scene = Scene(followed=True)

@@ -31,7 +31,8 @@ from streams.jobs_cli import NOT_FOUND_EXIT_CODE
 from streams.kafka import topic_rules
 from streams.kafka.topics import CONFIG_EXIT_CODE
 from streams.names import (
-    CHANGELOG_MARKS,
+    CHANGELOG_OPENED_KEY,
+    CHANGELOG_TABLE_KEY,
     DLQ_OF,
     OUTCOME_TOPICS,
     SOURCE_TOPICS,
@@ -143,7 +144,7 @@ def test_every_topic_is_documented_with_its_direction() -> None:
     declared |= dict.fromkeys((*OUTCOME_TOPICS, Topic.AMENDED, *DLQ_OF.values()), "out")
     assert documented == declared | {changelog_topic(DEFAULT_APP_ID): "own"}
     (own,) = (row for row in RECORDS.table("topic") if row[1] == "own")
-    assert {mark.decode() for mark in CHANGELOG_MARKS} <= set(codes(own[3]))
+    assert {mark.decode() for mark in (CHANGELOG_OPENED_KEY, CHANGELOG_TABLE_KEY)} <= set(codes(own[3]))
 
 
 def test_every_topic_name_in_a_document_is_one() -> None:
@@ -165,7 +166,7 @@ def test_which_answers_say_that_the_robot_has_begun_nothing_is_documented() -> N
     )
     assert found is not None
     but, *also = map(int, found.groups())
-    for status in range(300, 600):
+    for status in range(300, 1000):
         event = event_of(JobKey("w", "j"), Rejected(status, ""), NOW)
         begun = not ((400 <= status < 500 and status != but) or status in also)
         assert (event.robot_may_have_received, status) == (begun, status)  # type: ignore[union-attr] # a failed call

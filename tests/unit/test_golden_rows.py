@@ -7,9 +7,26 @@ from pathlib import Path
 
 import pytest
 
-from streams.core.job import FailureReason, Job, OrderResult, OrderStatus, PutOff, Source, Status
+from streams.core.controls import Action, Control, Decision
+from streams.core.effects import IgnoreReason
+from streams.core.job import FailureReason, Job, OrderResult, OrderStatus, PutOff, Source, Status, Stop
 from streams.names import CHANGELOG_OPENED_KEY, CHANGELOG_TABLE_KEY
-from streams.wire.rows import ROW_VERSION, TABLE_MARK, decode_entry, encode_row, row_key
+from streams.wire.rows import (
+    ROW_VERSION,
+    TABLE_MARK,
+    DecisionEntry,
+    JobEntry,
+    Owner,
+    OwnerEntry,
+    TableMark,
+    UnreadableRowError,
+    decision_key,
+    decode_entry,
+    encode_decision,
+    encode_owner,
+    encode_row,
+    row_key,
+)
 
 FOLDER = Path(__file__).parents[1] / "rows"
 
@@ -68,6 +85,7 @@ ORDERS = (
     OrderResult("8c3f-item", OrderStatus.ERROR, None, "portal", "Ciudad «X» no existe"),
     OrderResult("9d40-item", OrderStatus.ERROR, error_message="unreported"),
 )
+STOP = Stop("7e57-control", "ana@example.com", "dirección «mala»", at(5, 0, 1))
 # What a file decodes to, by version and name.
 JOBS: Mapping[int, Mapping[str, Job]] = {
     1: {
@@ -130,6 +148,8 @@ JOBS: Mapping[int, Mapping[str, Job]] = {
         "timeout_amended": replace(TIMEOUT, success_count=2, error_count=0, amended_at=at(9, 1, 5)),
         "resubmitted": replace(REJECTED, resubmitted_as="1f8b2a6c-job"),
         "resubmission": replace(PENDING, job_id="1f8b2a6c-job", resubmission_of="0f8b2a6c-job"),
+        "accepted_call": replace(ACCEPTED, called_at=at(0, 11, 500_000)),
+        "robot_rejected_call": replace(REJECTED, called_at=at(0, 10, 500_000), answered_at=at(0, 10, 900_000)),
         "letters": replace(
             REJECTED,
             workspace_id='MEDELLÍN/"7"\\\n\x00\u2028',
@@ -144,6 +164,14 @@ JOBS: Mapping[int, Mapping[str, Job]] = {
         "called_followed": replace(CALLED, order_count=5, orders=ORDERS),
         "accepted_followed": replace(ACCEPTED, order_count=5, orders=ORDERS),
     },
+    3: {
+        # Of an older release, it would wait for its deadline, or have an end that nobody asked for.
+        "given_up": replace(ACCEPTED, stop=STOP),
+        "given_up_ended": replace(TIMEOUT, reason=FailureReason.GIVEN_UP, error="Given up by ana", stop=STOP),
+        "cancelled": replace(
+            PENDING, status=Status.FAILED, ended_at=at(0, 5), reason=FailureReason.CANCELLED, stop=STOP
+        ),
+    },
 }
 
 
@@ -156,8 +184,8 @@ def test_a_row_that_a_release_has_written_is_read_by_every_later_one(version: in
     folder = FOLDER / f"v{version}"
     key, value = (folder / f"{name}.key.json").read_bytes(), (folder / f"{name}.json").read_bytes()
     job = JOBS[version][name]
-    assert decode_entry(key, value) == (job.key, job)
-    assert decode_entry(key, None) == (job.key, None)
+    assert decode_entry(key, value) == JobEntry(job.key, job)
+    assert decode_entry(key, None) == JobEntry(job.key, None)
 
 
 def test_another_encoding_is_another_version() -> None:
@@ -191,4 +219,48 @@ def test_the_marks_of_a_changelog_stay_what_they_are() -> None:
     """A release that does not know the mark of a table takes the table for lost."""
     assert (CHANGELOG_TABLE_KEY, TABLE_MARK) == (b"table", b"{}")
     assert CHANGELOG_OPENED_KEY == b"opened"
-    assert decode_entry(b"table", b"{}") == decode_entry(b"opened", None) == (None, None)
+    assert (decode_entry(b"table", b"{}"), decode_entry(b"opened", None)) == (TableMark(), OwnerEntry(None))
+
+
+HOLD = Control(
+    control_id="7e57-control",
+    action=Action.HOLD,
+    workspace_id=None,
+    job_id=None,
+    actor="ana@example.com",
+    reason="el portal «no anda»",
+    requested_at=at(1),
+)
+CANCEL = replace(HOLD, action=Action.CANCEL, workspace_id="w", job_id="j", detail="d")
+_ASKED = '"actor":"ana@example.com","reason":"el portal «no anda»","requestedAt":"2026-01-31T12:01:00Z"'
+_REFUSED = '"workspaceId":"w","jobId":"j","detail":"d","refused":"at_the_robot"'
+_DECIDED = '"decidedAt":"2026-01-31T12:02:00Z"'
+
+
+@pytest.mark.parametrize(
+    ("decision", "value"),
+    [
+        (
+            Decision(HOLD, at(2), in_force=True),
+            f'{{"version":3,"controlId":"7e57-control","action":"hold",{_ASKED},{_DECIDED},"inForce":true}}',
+        ),
+        (
+            Decision(CANCEL, at(2), IgnoreReason.AT_ROBOT),
+            f'{{"version":3,"controlId":"7e57-control","action":"cancel",{_ASKED},{_DECIDED},{_REFUSED}}}',
+        ),
+    ],
+)
+def test_a_decision_is_read_by_every_later_release_and_refused_by_those_before(decision: Decision, value: str) -> None:
+    key = b'["7e57-control"]'
+    assert (decision_key(HOLD.control_id), encode_decision(decision)) == (key, value.encode())
+    assert decode_entry(key, value.encode()) == DecisionEntry(HOLD.control_id, decision)
+    assert decode_entry(key, None) == DecisionEntry(HOLD.control_id, None)
+    # A release that reads rows up to version 2 takes it for one of a version that it does not know.
+    with pytest.raises(UnreadableRowError, match="version 4"):
+        decode_entry(key, value.replace('"version":3', '"version":4').encode())
+
+
+def test_who_has_a_partition_is_read_by_every_later_release() -> None:
+    owner = Owner("worker-1", at(1), at(2))
+    value = b'{"openedBy":"worker-1","openedAt":"2026-01-31T12:01:00Z","robotAwaySince":"2026-01-31T12:02:00Z"}'
+    assert (encode_owner(owner), decode_entry(CHANGELOG_OPENED_KEY, value)) == (value, OwnerEntry(owner))

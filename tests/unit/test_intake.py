@@ -1,12 +1,11 @@
 """What a source record means, whatever its bytes are."""
 
 import json
-import re
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import example, given, reject
+from hypothesis import example, given, reject, settings
 from hypothesis import strategies as st
 
 from streams.core.events import BatchCompleted, InvalidSubmission, JobSubmitted, OrderReported
@@ -25,11 +24,12 @@ from streams.wire.intake import (
     interpret,
     jobs_named,
     read_submission,
+    readable_key,
 )
 from streams.wire.placement import partition_of
 from streams.wire.records import SourceRecord
 from tests.core.builders import DEADLINES, NOW
-from tests.unit.builders import PASSWORD, completion, encoded, payload, record, with_pedido
+from tests.unit.builders import completion, encoded, payload, record, with_pedido
 
 PARTITIONS = 8
 HOME = partition_of("workspace-1", PARTITIONS)
@@ -70,34 +70,31 @@ def target_of(meaning: Meaning) -> int | None:
     return meaning.target if isinstance(meaning, Forward) else None
 
 
-def well_formed(meaning: Meaning) -> bool:
-    """Only a bad submission of known ids fails its job."""
-    return isinstance(event_of(meaning), InvalidSubmission) == isinstance(meaning, RefuseAndFail)
-
-
-@given(st.binary(max_size=300), topics, st.integers(0, PARTITIONS - 1))
-def test_no_bytes_whatever_make_it_raise(value: bytes, topic: Topic, partition: int) -> None:
-    assert well_formed(read(record(value, topic=topic, partition=partition)))
-
-
-@given(st.dictionaries(st.sampled_from(NAMES), trees), topics, st.integers(0, PARTITIONS - 1))
-def test_no_json_whatever_makes_it_raise(fields: dict[str, Any], topic: Topic, partition: int) -> None:
-    value = json.dumps(fields).encode()
-    assert well_formed(read(record(value, topic=topic, partition=partition)))
-
-
-@given(st.sampled_from([*payload(), "successCount", "errorCount"]), trees, topics)
-def test_no_single_wrong_field_makes_it_raise(name: str, value: Any, topic: Topic) -> None:
-    fields = payload(successCount=1, errorCount=1) | {name: value}
-    assert well_formed(read(record(json.dumps(fields).encode(), topic=topic, partition=HOME)))
-
-
-@given(st.integers(0, 10**6), st.binary(min_size=1, max_size=3))
-@example(5, b"\xed\xa0\x80")
-def test_no_damage_in_the_middle_of_a_submission_makes_it_raise(at: int, damage: bytes) -> None:
+def damaged(at: int, damage: bytes) -> bytes:
     good = encoded()
     cut = at % len(good)
-    assert well_formed(submitted(good[:cut] + damage + good[cut + len(damage) :]))
+    return good[:cut] + damage + good[cut + len(damage) :]
+
+
+values = (
+    st.binary(max_size=300)
+    | st.dictionaries(st.sampled_from(NAMES), trees).map(lambda fields: json.dumps(fields).encode())
+    | st.builds(
+        lambda name, value: json.dumps(payload(successCount=1, errorCount=1) | {name: value}).encode(),
+        st.sampled_from([*payload(), "successCount", "errorCount"]),
+        trees,
+    )
+    | st.builds(damaged, st.integers(0, 10**6), st.binary(min_size=1, max_size=3))
+)
+
+
+@given(values, topics, st.just(HOME) | st.integers(0, PARTITIONS - 1))
+@example(damaged(5, b"\xed\xa0\x80"), Topic.SUBMITTED, HOME)
+@settings(max_examples=400)
+def test_no_value_whatever_makes_it_raise(value: bytes, topic: Topic, partition: int) -> None:
+    meaning = read(record(value, topic=topic, partition=partition))
+    # Only a bad submission of known ids fails its job.
+    assert isinstance(event_of(meaning), InvalidSubmission) == isinstance(meaning, RefuseAndFail)
 
 
 @given(trees)
@@ -122,48 +119,17 @@ def test_the_payloads_ids_decide_and_not_the_records_key() -> None:
         assert event_of(submitted(encoded(), key=key)) == event_of(submitted(encoded()))
 
 
-def test_a_tombstone_is_malformed_on_both_topics() -> None:
-    for intake in (submitted(None), completed(None)):
-        assert intake == Refuse(Rejection(MALFORMED, "the record has no value"))
-
-
+# All kinds of them are in tests/support/hostile.py.
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        pytest.param(b"", "the value is not JSON", id="empty"),
-        pytest.param(b"   ", "the value is not JSON", id="blank"),
+        pytest.param(None, "the record has no value", id="tombstone"),
         pytest.param(b"hello", "the value is not JSON", id="text"),
-        pytest.param(b"\x00\x01\x02\xff", "the value is not JSON", id="binary"),
-        pytest.param(encoded()[:-1], "the value is not JSON", id="cut off"),
-        pytest.param(encoded() + b"{}", "the value is not JSON", id="two values"),
-        pytest.param(b"\xef\xbb\xbf" + encoded(), "the value is not JSON", id="BOM"),
-        pytest.param(encoded().decode().encode("utf-16"), "the value is not JSON", id="UTF-16"),
-        pytest.param(with_pedido('{"a": NaN}'), "the value is not JSON", id="NaN"),
-        pytest.param(with_pedido('{"a": -Infinity}'), "the value is not JSON", id="Infinity"),
-        pytest.param(with_pedido('{"a": "\\ud800"}'), "the value is not JSON", id="lone surrogate"),
-        pytest.param(with_pedido('{"a": "\\udc00\\ud800"}'), "the value is not JSON", id="surrogates reversed"),
-        pytest.param(
-            encoded(jobId="\xff").replace("\xff".encode(), b"\xff"), "the value is not JSON", id="bytes in id"
-        ),
-        pytest.param(b"null", "the value is not a JSON object", id="null"),
         pytest.param(b"[]", "the value is not a JSON object", id="array"),
-        pytest.param(b"7", "the value is not a JSON object", id="number"),
-        pytest.param(b'"text"', "the value is not a JSON object", id="string"),
-        pytest.param(b"[" * 60_000, "the value is not a JSON object", id="60,000 open brackets"),
         pytest.param(b'{"a":' * 60_000, "the value is nested too deeply", id="60,000 open objects"),
-        pytest.param(
-            with_pedido('{"a":' + "[" * 60_000 + "]" * 60_000 + "}"),
-            "the value is nested too deeply",
-            id="60,000 nested brackets in an order",
-        ),
-        pytest.param(
-            b'{"workspaceId": ' + b"[" * 60_000 + b"]" * 60_000 + b"}",
-            "the value is nested too deeply",
-            id="60,000 nested brackets as an id",
-        ),
     ],
 )
-def test_a_value_that_is_no_json_object_is_malformed_on_both_topics(value: bytes, message: str) -> None:
+def test_a_value_that_is_no_json_object_is_malformed_on_both_topics(value: bytes | None, message: str) -> None:
     for intake in (submitted(value), completed(value)):
         assert intake == Refuse(Rejection(MALFORMED, message))
 
@@ -172,15 +138,8 @@ def test_a_value_that_is_no_json_object_is_malformed_on_both_topics(value: bytes
     ("changes", "message"),
     [
         ({"credentials": None}, "credentials: Field required"),
-        ({"credentials": "u:p"}, "credentials: "),
-        ({"credentials": {"username": "u"}}, "credentials.password: Field required"),
-        ({"orders": None}, "orders: Field required"),
         ({"orders": []}, "orders: "),
-        ({"orders": {}}, "orders: "),
         ({"orders": [{"itemId": "i", "orderId": "o"}]}, "orders.0.pedidoInput: Field required"),
-        ({"orders": [{"itemId": 7, "orderId": "o", "pedidoInput": {}}]}, "orders.0.itemId: "),
-        ({"orders": [{"itemId": "i", "orderId": "o", "pedidoInput": []}]}, "orders.0.pedidoInput: "),
-        ({"carrier": 7}, "carrier: "),
     ],
 )
 def test_a_bad_submission_with_readable_ids_is_a_dead_letter_and_fails_its_job(
@@ -194,80 +153,10 @@ def test_a_bad_submission_with_readable_ids_is_a_dead_letter_and_fails_its_job(
     )
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        pytest.param(with_pedido('{"a": ' + "1" * 5000 + "}"), id="a number of 5,000 digits"),
-        pytest.param(with_pedido('{"a":' + "[" * 500 + "]" * 500 + "}"), id="500 nested brackets"),
-        pytest.param(with_pedido('{"a": "?"}').replace(b"?", b"\xff"), id="bytes that are no UTF-8 in an order"),
-    ],
-)
-def test_a_payload_that_only_one_parser_could_read_is_invalid_and_fails_its_job(value: bytes) -> None:
-    intake = submitted(value)
-    assert rejection_of(intake).reason is INVALID
-    assert isinstance(event_of(intake), InvalidSubmission)
-
-
-@pytest.mark.parametrize("name", ["jobId", "workspaceId"])
-@pytest.mark.parametrize("value", [None, "", 7, True, ["x"], {"x": 1}, "x" * 201, "ñ" * 201])
-def test_a_submission_without_usable_ids_is_invalid_where_it_lies_and_fails_no_job(name: str, value: Any) -> None:
-    for partition in (HOME, (HOME + 1) % PARTITIONS):
-        intake = read(record(encoded(**{name: value}), partition=partition))
-        assert rejection_of(intake).reason is INVALID
-        assert rejection_of(intake).message.startswith(f"{name}: ")
-        assert event_of(intake) is None
-
-
-@pytest.mark.parametrize("identifier", ["x", "x" * 200, "ñ" * 200, "😀" * 200, " ", "\x00", "a/b", '"'])
-def test_an_id_has_one_to_two_hundred_characters_of_any_kind(identifier: str) -> None:
-    partition = partition_of(identifier, PARTITIONS)
-    event = event_of(read(record(encoded(workspaceId=identifier, jobId=identifier), partition=partition)))
-    assert isinstance(event, JobSubmitted)
-    assert event.key == JobKey(identifier, identifier)
-
-
-def test_an_error_text_quotes_nothing_of_the_payload_and_stays_short() -> None:
-    secret = "zzz-secret-zzz"  # made up
-    orders = [{"itemId": secret, "orderId": 7, "pedidoInput": secret, secret: secret}] * 200
-    for changes in (
-        {"credentials": {"username": secret}},
-        {"credentials": {"username": 7, "password": secret}},
-        {"credentials": secret},
-        {"carrier": [secret]},
-        {"orders": orders},
-        {"credentials": None, "carrier": 7, "orders": orders},
-    ):
-        rejection = rejection_of(submitted(encoded(**changes)))
-        assert rejection is not None
-        assert secret not in rejection.message
-        assert PASSWORD not in rejection.message
-        assert len(rejection.message) <= 300
-        assert "\n" not in rejection.message
-
-
-def test_an_error_text_names_three_problems_and_counts_the_rest() -> None:
-    rejection = rejection_of(submitted(encoded(orders=[{}, {}])))
-    assert rejection is not None
-    assert re.fullmatch(r"(orders\.\d\.\w+: Field required; ){3}and 3 more", rejection.message)
-
-
 @pytest.mark.parametrize("partition", [number for number in range(PARTITIONS) if number != HOME])
 def test_a_misplaced_record_is_forwarded_to_its_workspaces_partition(partition: int) -> None:
     for topic, value in ((Topic.SUBMITTED, encoded()), (Topic.BATCH_COMPLETED, completion())):
         assert read(record(value, topic=topic, partition=partition)) == Forward(HOME)
-
-
-def test_a_misplaced_record_is_forwarded_before_its_payload_is_judged() -> None:
-    """The partition that has the row decides; here nobody knows it."""
-    elsewhere = (HOME + 1) % PARTITIONS
-    for value, topic in ((encoded(orders=[]), Topic.SUBMITTED), (completion(errorCount=-1), Topic.BATCH_COMPLETED)):
-        assert read(record(value, topic=topic, partition=elsewhere)) == Forward(HOME)
-
-
-def test_a_forwarded_record_is_at_home_where_it_arrives() -> None:
-    target = target_of(read(record(encoded(), partition=(HOME + 3) % PARTITIONS)))
-    assert target is not None
-    assert isinstance(event_of(read(record(encoded(), partition=target))), JobSubmitted)
 
 
 def test_a_timestamp_over_an_hour_ahead_is_rejected_without_failing_the_job() -> None:
@@ -324,22 +213,6 @@ def test_a_completion_carries_both_counts(success: int, error: int) -> None:
     assert completed(value) == Apply(BatchCompleted(KEY, success, error))
 
 
-@pytest.mark.parametrize("name", ["successCount", "errorCount"])
-@pytest.mark.parametrize("count", [None, -1, 1.5, 1.0, "1", True, False, [1], {}, 2**31, 10**400])
-def test_counts_that_are_no_non_negative_integers_are_invalid(name: str, count: Any) -> None:
-    intake = completed(completion(**{name: count}))
-    assert event_of(intake) is None
-    assert rejection_of(intake).reason is INVALID
-    assert rejection_of(intake).message.startswith(f"{name}: ")
-
-
-@pytest.mark.parametrize("name", ["jobId", "workspaceId"])
-def test_a_completion_without_usable_ids_is_invalid_where_it_lies(name: str) -> None:
-    intake = completed(completion(**{name: 7}))
-    assert event_of(intake) is None
-    assert rejection_of(intake).reason is INVALID
-
-
 @given(st.dictionaries(st.sampled_from(["jobId", "workspaceId", "successCount", "errorCount"]), trees))
 @example({"jobId": "job-1", "workspaceId": "workspace-1", "successCount": 1, "errorCount": 0})
 def test_every_job_that_a_completion_changes_is_named_by_it_wherever_it_lies(fields: dict[str, Any]) -> None:
@@ -358,21 +231,12 @@ def test_a_record_that_completes_no_job_names_none() -> None:
     assert jobs_named(record(completion(successCount=-1), topic=Topic.BATCH_COMPLETED)) == {KEY}
 
 
-def test_unknown_fields_of_a_completion_are_ignored() -> None:
-    assert event_of(completed(completion(batch={"a": [1]}, orders=7))) == BatchCompleted(KEY, 1, 0)
-
-
 def test_of_fields_with_one_name_the_last_one_counts_everywhere() -> None:
     doubled = b'{"jobId": "first", "workspaceId": "workspace-2", ' + encoded()[1:]
     event = event_of(submitted(doubled))
     assert isinstance(event, JobSubmitted)
     assert event.key == KEY
     assert event_of(completed(b'{"successCount": 7, ' + completion()[1:])) == BatchCompleted(KEY, 1, 0)
-
-
-def test_a_field_name_written_with_escapes_is_the_same_field() -> None:
-    value = encoded().replace(b'"jobId"', b'"job\\u0049d"')
-    assert event_of(submitted(value)) == event_of(submitted(encoded()))
 
 
 def prints(value: bytes) -> str:
@@ -424,3 +288,20 @@ def test_an_error_in_reading_a_submission_again_is_a_value_error() -> None:
     """The ledger takes such bytes for a payload that is gone."""
     with pytest.raises(ValueError, match="orders"):
         read_submission(encoded(orders=[]))
+
+
+@pytest.mark.parametrize(
+    ("value", "key"),
+    [
+        (encoded(orders=[]), KEY),
+        (encoded(jobId=17), None),
+        (encoded(workspaceId=""), None),
+        (b"no JSON", None),
+        (b"[1]", None),
+        (None, None),
+    ],
+)
+def test_the_job_that_a_bad_record_names_is_known_if_both_ids_can_be_read(
+    value: bytes | None, key: JobKey | None
+) -> None:
+    assert readable_key(record(value)) == key

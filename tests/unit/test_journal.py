@@ -7,14 +7,17 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from streams.core.controls import Action, Control, Decision
 from streams.core.effects import IgnoreReason
 from streams.core.events import (
     Admitted,
     BatchCompleted,
     BatchLost,
     CallFailed,
+    Cancelled,
     DeadlinePassed,
     Event,
+    GivenUp,
     InvalidSubmission,
     JobSubmitted,
     OrderReported,
@@ -26,6 +29,7 @@ from streams.core.job import FailureReason, Job, OrderResult, OrderStatus, Statu
 from streams.names import DeadLetterReason, Topic
 from streams.telemetry.facts import (
     CompletionIgnored,
+    ControlDecided,
     DeadLettered,
     Fact,
     RecordForwarded,
@@ -46,6 +50,7 @@ from tests.core.builders import (
     COMPLETED,
     ENDED_AT,
     FAILED,
+    GIVEN_UP,
     KEY,
     LOST,
     NOW,
@@ -53,6 +58,7 @@ from tests.core.builders import (
     PUT_OFF,
     RESTARTED_AT,
     SOURCE,
+    STOP,
     SUBMITTED_AT,
 )
 from tests.unit.builders import record
@@ -72,6 +78,23 @@ BAD = replace(
     reason=FailureReason.INVALID_SUBMISSION,
     error="no orders",
 )
+
+CANCELLED = replace(
+    PENDING, status=Status.FAILED, ended_at=NOW, reason=FailureReason.CANCELLED, error="Cancelled by alice", stop=STOP
+)
+GIVEN_UP_ENDED = replace(
+    GIVEN_UP, status=Status.FAILED, ended_at=NOW, reason=FailureReason.GIVEN_UP, error="Given up by alice"
+)
+CANCEL = Control(
+    control_id="control-1",
+    action=Action.CANCEL,
+    workspace_id="workspace-1",
+    job_id="job-1",
+    actor="alice",
+    reason="wrong address",
+    requested_at=NOW,
+)
+HOLD = replace(CANCEL, action=Action.HOLD, workspace_id=None, job_id=None)
 
 Line = dict[str, Any]
 Figures = dict[str, float]
@@ -309,6 +332,52 @@ EXAMPLES: dict[str, tuple[Fact, list[Line], Figures]] = {
         ],
         {"dead_letters robot.job.submitted invalid": 1},
     ),
+    "a job that waits is cancelled": (
+        changed(Cancelled(KEY, STOP), PENDING, CANCELLED),
+        [failure(CANCELLED)],
+        {"outcomes failed cancelled": 1, "job_duration_seconds_sum failed": 3600},
+    ),
+    "a job at the robot is given up, which its control tells of": (
+        changed(GivenUp(KEY, STOP), ACCEPTED, GIVEN_UP),
+        [],
+        {},
+    ),
+    "a job that is given up has ended": (
+        changed(DeadlinePassed(KEY), GIVEN_UP, GIVEN_UP_ENDED),
+        [failure(GIVEN_UP_ENDED)],
+        {"outcomes failed given_up": 1, "job_duration_seconds_sum failed": 3600},
+    ),
+    "everything is held": (
+        ControlDecided(Decision(HOLD, NOW, in_force=True), repeated=False),
+        [
+            {
+                "event": "control_applied",
+                "log_level": "info",
+                "action": "hold",
+                "actor": "alice",
+                "said": "wrong address",
+                "control_id": "control-1",
+            }
+        ],
+        {"controls hold applied": 1},
+    ),
+    "a control is refused": (
+        ControlDecided(Decision(CANCEL, NOW, IgnoreReason.AT_ROBOT), repeated=False),
+        [
+            {
+                "event": "control_refused",
+                "log_level": "warning",
+                "action": "cancel",
+                **KEY_ONLY,
+                "actor": "alice",
+                "said": "wrong address",
+                "control_id": "control-1",
+                "reason": "at_the_robot",
+            }
+        ],
+        {"controls cancel refused": 1},
+    ),
+    "a control is read again": (ControlDecided(Decision(CANCEL, NOW), repeated=True), [], {}),
     "a record is forwarded": (
         RecordForwarded(record(b"secret", topic=Topic.BATCH_COMPLETED, partition=3), 1),
         [

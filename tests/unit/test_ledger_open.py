@@ -5,7 +5,7 @@ from streams.engine.ports import UnreadableError
 from streams.names import SOURCE_TOPICS
 from tests.core.builders import NOW
 from tests.simulation.broker import SimulatedBroker, SimulatedPartitionLog, SimulatedReader
-from tests.simulation.loop import VirtualTimeLoop
+from tests.simulation.loop import in_virtual_time
 from tests.support.engine import APP, rules_of, shared_by
 
 REFUSALS = 3
@@ -23,7 +23,8 @@ class ReluctantReader(SimulatedReader):
         return await super().committed_offsets(topic)
 
 
-def test_a_ledger_asks_for_the_group_s_offsets_until_it_is_told() -> None:
+@in_virtual_time
+async def test_a_ledger_asks_for_the_group_s_offsets_until_it_is_told() -> None:
     broker = SimulatedBroker(1, lambda: NOW)
 
     async def io() -> None:
@@ -31,8 +32,6 @@ def test_a_ledger_asks_for_the_group_s_offsets_until_it_is_told() -> None:
 
     reader = ReluctantReader(broker, io)
     ledger = Ledger(0, SimulatedPartitionLog(broker, io, APP, 0), shared_by(rules_of(), reader, lambda _claim: None))
-    loop = VirtualTimeLoop()
-    loop.run_until_complete(ledger.open(NOW))
-    loop.close()
+    await ledger.open(NOW)
     assert reader.refusals == 0
-    assert [ledger.processed(topic) for topic in SOURCE_TOPICS] == [0, 0, 0]
+    assert [ledger.processed(topic) for topic in SOURCE_TOPICS] == [0, 0, 0, 0]

@@ -21,7 +21,7 @@ from streams.engine.ports import ChangelogBatch
 from streams.names import CHANGELOG_OPENED_KEY, CHANGELOG_TABLE_KEY, SOURCE_TOPICS, Topic, changelog_topic
 from streams.wire.placement import partition_of
 from streams.wire.records import NewRecord, TopicPartition
-from streams.wire.rows import UnreadableRowError, encode_row, row_key
+from streams.wire.rows import Owner, OwnerEntry, UnreadableRowError, decode_entry, encode_row, row_key
 from tests.core.builders import ACCEPTED, ACCEPTED_DEADLINE, COMPLETED, DEADLINES, PENDING
 from tests.support.engine import APP
 from tests.unit.builders import encoded
@@ -82,19 +82,6 @@ async def test_a_step_that_is_cancelled_while_it_reads_a_payload_leaves_its_slot
     assert partition.slots.in_flight == 0
 
 
-async def test_slots_are_not_kept_for_a_partition_that_cannot_read_its_payloads() -> None:
-    partition = await opened(payload_bytes=0, slots=1)
-    partition.submit("job")
-    assert not partition.ledger.rounds
-    partition.readable = False
-    assert not await partition.ledger.step(partition.clock)
-    assert not partition.ledger.rounds
-    assert partition.ledger.has_work(partition.now), "it is tried again"
-    partition.readable = True
-    await partition.work()
-    assert partition.called == ["job"]
-
-
 # The table
 
 
@@ -105,7 +92,7 @@ class StoredLog:
         self._batches = batches
         self.committed: list[NewRecord] = []
 
-    async def open(self) -> AsyncGenerator[ChangelogBatch, None]:
+    async def open(self, _owner: bytes | None = None) -> AsyncGenerator[ChangelogBatch, None]:
         return self._read()
 
     async def _read(self) -> AsyncGenerator[ChangelogBatch, None]:
@@ -191,7 +178,20 @@ async def test_an_owner_with_nothing_to_write_shows_once_an_hour_that_it_is_ther
     await partition.work()
     await partition.work()
     (record,) = partition.broker.topic(changelog_topic(APP))[written:]
-    assert (record.key, record.value) == (CHANGELOG_OPENED_KEY, None)
+    assert record.key == CHANGELOG_OPENED_KEY
+
+
+async def test_who_has_a_partition_and_whether_that_worker_misses_the_robot_is_in_the_changelog() -> None:
+    partition = await opened()
+    opened_at = partition.now
+    partition.now += MOMENT
+    for since in (partition.now, None):
+        partition.ledger.robot_away_since = since
+        assert partition.ledger.has_work(partition.now)
+        await partition.work()
+        assert not partition.ledger.has_work(partition.now)
+        last = partition.broker.topic(changelog_topic(APP))[-1]
+        assert decode_entry(last.key or b"", last.value) == OwnerEntry(Owner("worker-1", opened_at, since))
 
 
 async def test_a_table_with_rows_and_without_a_mark_is_of_an_older_release_and_gets_one() -> None:

@@ -12,7 +12,8 @@ from streams.core.events import Admitted
 from streams.core.transition import transition
 from streams.engine.calls import event_of
 from streams.engine.claims import Claim
-from streams.engine.ledger import _Delivered, _Draft
+from streams.engine.draft import Draft
+from streams.engine.ledger import _Delivered
 from streams.engine.ports import Rejected
 from streams.names import DeadLetterReason
 from streams.operate.submit import InvalidSubmissionError, parse_submission
@@ -75,7 +76,7 @@ def test_a_good_submission_shows_no_secret_from_its_record_to_its_outcome() -> N
     outcome = outcome_record(failed, HOME, "app")
     letter = dead_letter(source, DeadLetterReason.CONFLICT, "the ids are taken", 10**6)
     delivered = _Delivered(source, lambda: None)
-    draft = _Draft(records=[letter, outcome], changed={failed.key: failed}, claims=[claim])
+    draft = Draft(records=[letter, outcome], changed={failed.key: failed}, claims=[claim])
     check(source, intake, pending, claimed, *effects, claim, request, failed, *ended)
     check(outcome, letter, delivered, draft, parse_submission(encoded()), read_submission(encoded()))
     check(encode_row(failed), decode_row(encode_row(failed)), outcome.value, outcome.headers)
@@ -86,6 +87,8 @@ def test_what_is_said_about_a_broken_submission_quotes_nothing_of_it(value: byte
     intake = interpret(record(value, partition=HOME), PARTITIONS, DEADLINES, NOW)
     assert isinstance(intake, Refuse | RefuseAndFail)
     check(intake, intake.rejection)
+    assert len(intake.rejection.message) <= 300
+    assert "\n" not in intake.rejection.message
     with pytest.raises(ValidationError) as invalid:
         JobSubmitted.model_validate_json(value)
     check(invalid.value, explain(invalid.value), *traceback.format_exception_only(invalid.value))

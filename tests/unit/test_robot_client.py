@@ -9,7 +9,6 @@ from typing import Any, cast
 
 import pytest
 
-from streams.dev.robot import SimulatedRobot
 from streams.engine.ports import Accepted, Answer, Health, Rejected, Unknown
 from streams.robot.client import ANSWER_MAX_BYTES, HttpRobot, connected_robot
 from streams.settings import WorkerSettings
@@ -156,20 +155,3 @@ async def test_of_a_health_answer_no_more_is_read_than_of_any_other() -> None:
 
 async def test_who_breaks_off_in_the_middle_of_its_health_is_there() -> None:
     assert await health_of(b'{"uptime":12}', announced=100) == Health()
-
-
-async def test_a_robot_says_for_how_long_it_has_run_and_begins_anew_when_it_is_started_again() -> None:
-    async with SimulatedRobot() as first:
-        port = first.port
-        async with connected_robot(settings_with(first.url)) as robot:
-            await asyncio.sleep(0.5)
-            before = await robot.health()
-            await first.stop()
-            assert await robot.health() is None
-            async with SimulatedRobot(port=port):
-                after = await robot.health()
-    assert before is not None
-    assert after is not None
-    assert before.uptime is not None
-    assert after.uptime is not None
-    assert after.uptime < timedelta(seconds=0.5) <= before.uptime

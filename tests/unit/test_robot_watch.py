@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,7 +17,7 @@ from streams.telemetry.journal import Journal
 from streams.telemetry.metrics import Metrics
 from streams.wire.robot_request import RobotRequest
 from tests.core.builders import NOW
-from tests.simulation.loop import VirtualTimeLoop
+from tests.simulation.loop import in_virtual_time
 
 REQUEST = RobotRequest("job-1", "workspace-1", b"{}", ())
 NOBODY = Unreachable("No connection to the robot")
@@ -40,6 +40,10 @@ class Batches:
     def __init__(self) -> None:
         self.has_batches_at_robot = False
         self.told: list[tuple[datetime, datetime]] = []
+        self.missed: list[datetime | None] = []
+
+    def miss_robot(self, since: datetime | None) -> None:
+        self.missed.append(since)
 
     def lose_batches(self, accepted_before: datetime, restarted_at: datetime) -> None:
         self.told.append((accepted_before, restarted_at))
@@ -114,161 +118,121 @@ class Told(Journal):
     warning = info
 
 
-def play(scene: Coroutine[Any, Any, None]) -> None:
-    loop = VirtualTimeLoop()
-    try:
-        loop.run_until_complete(scene)
-    finally:
-        for task in asyncio.all_tasks(loop):
-            task.cancel()
-        loop.close()
-
-
-def test_nobody_is_called_after_a_connection_that_could_not_be_made_until_somebody_answers() -> None:
+@in_virtual_time
+async def test_nobody_is_called_after_a_connection_that_could_not_be_made_until_somebody_answers() -> None:
     scene = Scene([NOBODY, Accepted()], there=False)
-
-    async def main() -> None:
-        assert await scene.call() == (NOBODY, False)
-        assert (scene.share, scene.up, scene.watch.is_there) == (0, 0, False)
-        await asyncio.sleep(3 * ASK_SECONDS + MOMENT)
-        assert (scene.share, scene.asked) == (0, 3)
-        scene.there = True
-        await asyncio.sleep(ASK_SECONDS + MOMENT)
-        # One first: the robot may be there and not work.
-        assert (scene.share, scene.up, scene.watch.is_there) == (1, 1, True)
-        await scene.call()
-        assert (scene.share, scene.up, scene.watch.is_there) == (FREE, 1, True)
-
-    play(main())
+    assert await scene.call() == (NOBODY, False)
+    assert (scene.share, scene.up, scene.watch.is_there) == (0, 0, False)
+    await asyncio.sleep(3 * ASK_SECONDS + MOMENT)
+    assert (scene.share, scene.asked) == (0, 3)
+    scene.there = True
+    await asyncio.sleep(ASK_SECONDS + MOMENT)
+    # One first: the robot may be there and not work.
+    assert (scene.share, scene.up, scene.watch.is_there) == (1, 1, True)
+    await scene.call()
+    assert (scene.share, scene.up, scene.watch.is_there) == (FREE, 1, True)
     assert scene.said == [(LogEvent.ROBOT_AWAY, NOBODY.error), (LogEvent.ROBOT_BACK, "")]
 
 
-def test_calls_that_were_under_way_when_the_robot_went_are_spared_whenever_they_end() -> None:
+@in_virtual_time
+async def test_calls_that_were_under_way_when_the_robot_went_are_spared_whenever_they_end() -> None:
     scene = Scene([NOBODY, NOBODY, NOBODY, NOBODY])
     scene.held = [asyncio.Event() for _ in range(4)]
-
-    async def main() -> None:
-        calls = [asyncio.create_task(scene.watch.create_batch(REQUEST)) for _ in range(3)]
-        for held, call in zip(scene.held[:2], calls, strict=False):
-            await asyncio.sleep(0)
-            held.set()
-            await call
-        await asyncio.sleep(ASK_SECONDS + MOMENT)
-        # It was asked for, and answered; this one was begun before.
-        scene.held[2].set()
-        assert [(await call)[1] for call in calls] == [False, True, True]
-
-    play(main())
+    calls = [asyncio.create_task(scene.watch.create_batch(REQUEST)) for _ in range(3)]
+    for held, call in zip(scene.held[:2], calls, strict=False):
+        await asyncio.sleep(0)
+        held.set()
+        await call
+    await asyncio.sleep(ASK_SECONDS + MOMENT)
+    # It was asked for, and answered; this one was begun before.
+    scene.held[2].set()
+    assert [(await call)[1] for call in calls] == [False, True, True]
 
 
 @pytest.mark.parametrize("answer", [NOBODY, BROKEN])
-def test_a_first_call_that_finds_no_robot_again_has_all_the_others_wait(answer: Answer) -> None:
+@in_virtual_time
+async def test_a_first_call_that_finds_no_robot_again_has_all_the_others_wait(answer: Answer) -> None:
     scene = Scene([NOBODY, answer, BUSY])
-
-    async def main() -> None:
-        await scene.call()
-        await asyncio.sleep(ASK_SECONDS + MOMENT)
-        assert await scene.call() == (answer, False)
-        assert scene.share == 0
-        await asyncio.sleep(ASK_SECONDS + MOMENT)
-        await scene.call()
-        assert scene.share == FREE
-
-    play(main())
+    await scene.call()
+    await asyncio.sleep(ASK_SECONDS + MOMENT)
+    assert await scene.call() == (answer, False)
+    assert scene.share == 0
+    await asyncio.sleep(ASK_SECONDS + MOMENT)
+    await scene.call()
+    assert scene.share == FREE
     assert [event for event, _ in scene.said] == 2 * [LogEvent.ROBOT_AWAY, LogEvent.ROBOT_BACK]
 
 
-def test_answers_to_calls_from_before_it_went_bring_the_robot_not_back() -> None:
+@in_virtual_time
+async def test_answers_to_calls_from_before_it_went_bring_the_robot_not_back() -> None:
     scene = Scene([NOBODY, BROKEN, Accepted()], there=False)
     scene.held = [asyncio.Event() for _ in range(3)]
-
-    async def main() -> None:
-        calls = [asyncio.create_task(scene.watch.create_batch(REQUEST)) for _ in range(3)]
-        for held, call in zip(scene.held, calls, strict=True):
-            await asyncio.sleep(0)
-            held.set()
-            await call
-        assert scene.share == 0
-
-    play(main())
+    calls = [asyncio.create_task(scene.watch.create_batch(REQUEST)) for _ in range(3)]
+    for held, call in zip(scene.held, calls, strict=True):
+        await asyncio.sleep(0)
+        held.set()
+        await call
+    assert scene.share == 0
 
 
-def test_a_call_that_broke_tells_nothing_of_a_robot_that_answers_when_it_is_asked() -> None:
+@in_virtual_time
+async def test_a_call_that_broke_tells_nothing_of_a_robot_that_answers_when_it_is_asked() -> None:
     scene = Scene([BROKEN])
-
-    async def main() -> None:
-        await scene.call()
-        await asyncio.sleep(MOMENT)
-        assert (scene.share, scene.up, scene.asked) == (FREE, 1, 1)
-
-    play(main())
+    await scene.call()
+    await asyncio.sleep(MOMENT)
+    assert (scene.share, scene.up, scene.asked) == (FREE, 1, 1)
 
 
-def test_a_robot_that_takes_calls_and_answers_nothing_gets_no_more() -> None:
+@in_virtual_time
+async def test_a_robot_that_takes_calls_and_answers_nothing_gets_no_more() -> None:
     scene = Scene([BROKEN, BROKEN], there=False)
-
-    async def main() -> None:
-        await scene.watch.create_batch(REQUEST)
-        await scene.watch.create_batch(REQUEST)
-        await asyncio.sleep(MOMENT)
-        assert (scene.share, scene.up, scene.asked) == (0, 0, 1)
-
-    play(main())
+    await scene.watch.create_batch(REQUEST)
+    await scene.watch.create_batch(REQUEST)
+    await asyncio.sleep(MOMENT)
+    assert (scene.share, scene.up, scene.asked) == (0, 0, 1)
 
 
-def test_a_robot_whose_health_nobody_may_ask_for_is_tried_all_the_same_and_no_job_pays_for_it() -> None:
+@in_virtual_time
+async def test_a_robot_whose_health_nobody_may_ask_for_is_tried_all_the_same_and_no_job_pays_for_it() -> None:
     scene = Scene([NOBODY, NOBODY, Accepted()], there=False)
-
-    async def main() -> None:
-        await scene.call()
-        await asyncio.sleep(ASKS_BEFORE_A_TRIAL * ASK_SECONDS + MOMENT)
-        assert scene.share == 1
-        assert await scene.call() == (NOBODY, True)
-        assert scene.share == 0
-        await asyncio.sleep(ASKS_BEFORE_A_TRIAL * ASK_SECONDS + MOMENT)
-        await scene.call()
-        assert (scene.share, scene.up) == (FREE, 1)
-
-    play(main())
+    await scene.call()
+    await asyncio.sleep(ASKS_BEFORE_A_TRIAL * ASK_SECONDS + MOMENT)
+    assert scene.share == 1
+    assert await scene.call() == (NOBODY, True)
+    assert scene.share == 0
+    await asyncio.sleep(ASKS_BEFORE_A_TRIAL * ASK_SECONDS + MOMENT)
+    await scene.call()
+    assert (scene.share, scene.up) == (FREE, 1)
 
 
-def test_it_is_asked_for_once_at_a_time_however_often_it_comes_and_goes() -> None:
+@in_virtual_time
+async def test_it_is_asked_for_once_at_a_time_however_often_it_comes_and_goes() -> None:
     scene = Scene([answer for _ in range(20) for answer in (NOBODY, Accepted())])
-
-    async def main() -> None:
-        for _ in range(40):
-            await scene.watch.create_batch(REQUEST)
-        assert len(asyncio.all_tasks()) == 2
-
-    play(main())
+    for _ in range(40):
+        await scene.watch.create_batch(REQUEST)
+    assert len(asyncio.all_tasks()) == 2
 
 
-def test_a_slot_that_nobody_used_to_try_the_robot_goes_to_another() -> None:
+@in_virtual_time
+async def test_a_slot_that_nobody_used_to_try_the_robot_goes_to_another() -> None:
     scene = Scene([NOBODY])
-
-    async def main() -> None:
-        await scene.call()
-        await asyncio.sleep(ASK_SECONDS + MOMENT)
-        scene.slots.take(scene.line)
-        assert scene.share == 0
-        scene.slots.give_back()
-        assert scene.share == 1
-
-    play(main())
+    await scene.call()
+    await asyncio.sleep(ASK_SECONDS + MOMENT)
+    scene.slots.take(scene.line)
+    assert scene.share == 0
+    scene.slots.give_back()
+    assert scene.share == 1
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_a_robot_that_is_not_there_at_the_start_is_known_before_the_first_call(there: bool) -> None:
+@in_virtual_time
+async def test_a_robot_that_is_not_there_at_the_start_is_known_before_the_first_call(there: bool) -> None:
     scene = Scene(there=there)
-
-    async def main() -> None:
-        running = asyncio.create_task(scene.watch.run())
-        await asyncio.sleep(MOMENT)
-        running.cancel()
-        assert scene.share == (FREE if there else 0)
-        assert scene.watch.is_there is there
-
-    play(main())
+    running = asyncio.create_task(scene.watch.run())
+    await asyncio.sleep(MOMENT)
+    running.cancel()
+    assert scene.share == (FREE if there else 0)
+    assert scene.watch.is_there is there
     assert [event for event, _ in scene.said] == ([] if there else [LogEvent.ROBOT_AWAY])
 
 
@@ -282,93 +246,75 @@ def started(uptime: timedelta, at: datetime) -> tuple[datetime, datetime]:
     return at - uptime - START_ERROR, at - uptime
 
 
-def test_a_robot_that_has_batches_of_ours_is_asked_once_a_minute_for_how_long_it_has_run() -> None:
+@in_virtual_time
+async def test_a_robot_that_has_batches_of_ours_is_asked_once_a_minute_for_how_long_it_has_run() -> None:
     scene = Scene()
-
-    async def main() -> None:
-        running = asyncio.create_task(scene.watch.run())
-        await asyncio.sleep(3 * UPTIME_SECONDS + MOMENT)
-        assert scene.asked == 1, "without any only at the start"
-        scene.batches.has_batches_at_robot = True
-        scene.uptime = RAN
-        await asyncio.sleep(2 * UPTIME_SECONDS)
-        assert scene.asked == 3
-        running.cancel()
-
-    play(main())
+    running = asyncio.create_task(scene.watch.run())
+    await asyncio.sleep(3 * UPTIME_SECONDS + MOMENT)
+    assert scene.asked == 1, "without any only at the start"
+    scene.batches.has_batches_at_robot = True
+    scene.uptime = RAN
+    await asyncio.sleep(2 * UPTIME_SECONDS)
+    assert scene.asked == 3
+    running.cancel()
     asked = [NOW + timedelta(seconds=number * UPTIME_SECONDS) for number in (4, 5)]
     assert scene.batches.told == [started(RAN, at) for at in asked]
 
 
-def test_the_start_is_told_as_the_earliest_that_it_can_have_been() -> None:
+@in_virtual_time
+async def test_the_start_is_told_as_the_earliest_that_it_can_have_been() -> None:
     """An answer that was long on its way says how long the robot had run when it left."""
     scene = Scene()
     scene.uptime, scene.trip_seconds = RAN, 4.0
-
-    async def main() -> None:
-        running = asyncio.create_task(scene.watch.run())
-        await asyncio.sleep(10)
-        running.cancel()
-
-    play(main())
+    running = asyncio.create_task(scene.watch.run())
+    await asyncio.sleep(10)
+    running.cancel()
     assert scene.batches.told == [started(RAN, NOW)]
 
 
-def test_a_robot_that_does_not_say_how_long_it_has_run_has_lost_nothing() -> None:
+@in_virtual_time
+async def test_a_robot_that_does_not_say_how_long_it_has_run_has_lost_nothing() -> None:
     scene = Scene()
     scene.batches.has_batches_at_robot = True
-
-    async def main() -> None:
-        running = asyncio.create_task(scene.watch.run())
-        await asyncio.sleep(2 * UPTIME_SECONDS + MOMENT)
-        running.cancel()
-
-    play(main())
+    running = asyncio.create_task(scene.watch.run())
+    await asyncio.sleep(2 * UPTIME_SECONDS + MOMENT)
+    running.cancel()
     assert (scene.asked, scene.batches.told) == (3, [])
 
 
-def test_nobody_pays_for_a_health_that_cannot_be_read_while_calls_get_through() -> None:
+@in_virtual_time
+async def test_nobody_pays_for_a_health_that_cannot_be_read_while_calls_get_through() -> None:
     scene = Scene([Accepted()])
     scene.batches.has_batches_at_robot = True
-
-    async def main() -> None:
-        running = asyncio.create_task(scene.watch.run())
-        await asyncio.sleep(MOMENT)
-        scene.there = False
-        await asyncio.sleep(10 * UPTIME_SECONDS)
-        assert scene.asked == 11
-        assert (scene.share, scene.up, scene.watch.is_there) == (FREE, 1, True)
-        running.cancel()
-
-    play(main())
+    running = asyncio.create_task(scene.watch.run())
+    await asyncio.sleep(MOMENT)
+    scene.there = False
+    await asyncio.sleep(10 * UPTIME_SECONDS)
+    assert scene.asked == 11
+    assert (scene.share, scene.up, scene.watch.is_there) == (FREE, 1, True)
+    running.cancel()
     assert scene.said == []
 
 
-def test_after_a_call_that_broke_it_is_asked_at_once() -> None:
+@in_virtual_time
+async def test_after_a_call_that_broke_it_is_asked_at_once() -> None:
     scene = Scene([BROKEN])
     scene.uptime = RAN
-
-    async def main() -> None:
-        await scene.call()
-        await asyncio.sleep(MOMENT)
-
-    play(main())
+    await scene.call()
+    await asyncio.sleep(MOMENT)
     assert scene.batches.told == [started(RAN, NOW)]
 
 
-def test_when_it_is_back_it_is_known_at_once_what_it_has_lost_and_it_is_asked_no_oftener_meanwhile() -> None:
+@in_virtual_time
+async def test_when_it_is_back_it_is_known_at_once_what_it_has_lost_and_it_is_asked_no_oftener_meanwhile() -> None:
     scene = Scene([NOBODY], there=False)
     scene.batches.has_batches_at_robot = True
     scene.uptime = timedelta(seconds=3)
-
-    async def main() -> None:
-        running = asyncio.create_task(scene.watch.run())
-        await asyncio.sleep(2 * UPTIME_SECONDS + MOMENT)
-        assert scene.asked == 1 + 2 * UPTIME_SECONDS / ASK_SECONDS
-        scene.there = True
-        await asyncio.sleep(ASK_SECONDS)
-        running.cancel()
-
-    play(main())
+    running = asyncio.create_task(scene.watch.run())
+    await asyncio.sleep(2 * UPTIME_SECONDS + MOMENT)
+    assert scene.asked == 1 + 2 * UPTIME_SECONDS / ASK_SECONDS
+    scene.there = True
+    await asyncio.sleep(ASK_SECONDS)
+    running.cancel()
     back_at = NOW + timedelta(seconds=2 * UPTIME_SECONDS + ASK_SECONDS)
     assert scene.batches.told == [started(timedelta(seconds=3), back_at)]

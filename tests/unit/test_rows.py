@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from streams.core.job import FailureReason, Job, JobKey, OrderResult, OrderStatus, PutOff, Source, Status
 from streams.wire.rows import ROW_VERSION, UnreadableRowError, decode_row, encode_row, row_key, utc_text
-from tests.core.builders import ACCEPTED, COMPLETED, FAILED, NOW, PENDING, PUT_OFF
+from tests.core.builders import ACCEPTED, COMPLETED, FAILED, NOW, PENDING, PUT_OFF, STOP
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 ids = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=200)
@@ -71,8 +71,9 @@ def test_a_row_is_the_same_bytes_however_often_it_is_written(job: Job) -> None:
 
 
 def test_every_field_of_a_job_is_in_its_row_and_nothing_else_but_the_version() -> None:
-    more: dict[str, Any] = dict.fromkeys(("accepted_at", "amended_at", "robot_restarted_at"), NOW)
-    more |= {"success_count": 0, "error_count": 0, "put_off": PUT_OFF.put_off}
+    times = ("accepted_at", "amended_at", "robot_restarted_at", "called_at", "answered_at")
+    more: dict[str, Any] = dict.fromkeys(times, NOW)
+    more |= {"success_count": 0, "error_count": 0, "put_off": PUT_OFF.put_off, "stop": STOP}
     everything = replace(FAILED, **more, resubmission_of="job-0", resubmitted_as="job-2")
     snake = {
         "".join(f"_{c.lower()}" if c.isupper() else c for c in name) for name in json.loads(encode_row(everything))
@@ -92,6 +93,8 @@ def test_a_row_has_the_version_of_the_first_release_that_decides_rightly_by_it(j
     """An older one would forget what was reported of a job at the robot; of one that has ended it writes no row."""
     assert json.loads(encode_row(job))["version"] == version
     assert json.loads(encode_row(replace(job, orders=())))["version"] == 1
+    # And none knows the reasons of a job that somebody has stopped, or that it is given up.
+    assert json.loads(encode_row(replace(job, stop=STOP)))["version"] == 3
     assert version <= ROW_VERSION
 
 

@@ -15,7 +15,6 @@ from streams.settings import (
     BridgeSettings,
     KafkaSettings,
     LogFormat,
-    LogLevel,
     SaslMechanism,
     SecurityProtocol,
     SettingsError,
@@ -71,6 +70,13 @@ def test_three_variables_are_enough() -> None:
     assert settings.robot_endpoint == "http://robot.example.com:8000/api/crear-pedidos-batch"
     assert settings.callback_url == "https://app.example.com/api/webhooks/robot-callback"
     assert settings.callback_secret.get_secret_value() == CALLBACK_SECRET
+    assert settings.deadlines == Deadlines(
+        per_order=timedelta(seconds=30),
+        base=timedelta(minutes=5),
+        call_timeout=timedelta(seconds=60),
+        workspace_pause=timedelta(seconds=5),
+        retention=timedelta(days=7),
+    )
 
 
 def test_a_bridge_needs_the_secret_and_knows_the_former_one(environment: pytest.MonkeyPatch) -> None:
@@ -119,22 +125,6 @@ def test_for_kafka_alone_nothing_need_be_set_and_nothing_of_a_worker_is_minded(e
         load_settings(KafkaSettings)
 
 
-def test_the_defaults_are_the_documented_ones() -> None:
-    settings = load_settings(WorkerSettings)
-    assert settings.bootstrap_servers == "localhost:9092"
-    assert settings.app_id == "robot-orchestrator"
-    assert settings.jobs_per_workspace == 1
-    assert settings.probe_host == "127.0.0.1"
-    assert settings.log_level is LogLevel.INFO
-    assert settings.deadlines == Deadlines(
-        per_order=timedelta(seconds=30),
-        base=timedelta(minutes=5),
-        call_timeout=timedelta(seconds=60),
-        workspace_pause=timedelta(seconds=5),
-        retention=timedelta(days=7),
-    )
-
-
 @pytest.mark.parametrize("name", REQUIRED)
 @pytest.mark.parametrize("empty", [True, False])
 def test_a_missing_or_empty_variable_is_named(environment: pytest.MonkeyPatch, name: str, empty: bool) -> None:
@@ -143,14 +133,6 @@ def test_a_missing_or_empty_variable_is_named(environment: pytest.MonkeyPatch, n
     else:
         environment.delenv(name)
     assert complaint() == f"{name} is not set"
-
-
-def test_everything_that_is_missing_is_named_in_one_line(environment: pytest.MonkeyPatch) -> None:
-    for name in REQUIRED:
-        environment.delenv(name)
-    assert complaint() == (
-        "ROBOT_CALLBACK_SECRET is not set; ROBOT_COORDINADORA_URL is not set; NEXT_PUBLIC_APP_URL is not set"
-    )
 
 
 @pytest.mark.parametrize(
@@ -198,11 +180,15 @@ def test_a_malformed_variable_is_named_in_one_line(environment: pytest.MonkeyPat
 def test_several_malformed_variables_are_all_named_in_one_line(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("ROBOT_COORDINADORA_URL", "nowhere")
     environment.setenv("ROBOT_ORCHESTRATOR_ROBOT_CONCURRENCY", "many")
-    environment.delenv("NEXT_PUBLIC_APP_URL")
-    text = complaint()
-    assert "ROBOT_COORDINADORA_URL: " in text
-    assert "ROBOT_ORCHESTRATOR_ROBOT_CONCURRENCY: " in text
-    assert "NEXT_PUBLIC_APP_URL is not set" in text
+    for name in ("NEXT_PUBLIC_APP_URL", "ROBOT_CALLBACK_SECRET"):
+        environment.delenv(name)
+    said = [part.partition(":")[0] for part in complaint().split("; ")]
+    assert sorted(said) == [
+        "NEXT_PUBLIC_APP_URL is not set",
+        "ROBOT_CALLBACK_SECRET is not set",
+        "ROBOT_COORDINADORA_URL",
+        "ROBOT_ORCHESTRATOR_ROBOT_CONCURRENCY",
+    ]
 
 
 def test_every_setting_is_read_from_its_variable(environment: pytest.MonkeyPatch) -> None:
@@ -259,19 +245,6 @@ def test_the_environment_comes_before_a_file(environment: pytest.MonkeyPatch, tm
     environment.setenv(SECRETS_DIR_VARIABLE, str(tmp_path))
     (tmp_path / "ROBOT_CALLBACK_SECRET").write_text("from-a-file", encoding="utf-8")
     assert load_settings(WorkerSettings).callback_secret.get_secret_value() == CALLBACK_SECRET
-
-
-def test_a_folder_of_secrets_that_is_not_there_is_named(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    missing = tmp_path / "missing"
-    environment.setenv(SECRETS_DIR_VARIABLE, str(missing))
-    assert complaint() == f"{SECRETS_DIR_VARIABLE}: {missing} is not a folder"
-
-
-def test_a_file_of_secrets_that_is_no_text_is_not_quoted(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    environment.delenv("ROBOT_CALLBACK_SECRET")
-    environment.setenv(SECRETS_DIR_VARIABLE, str(tmp_path))
-    (tmp_path / "ROBOT_CALLBACK_SECRET").write_bytes(CALLBACK_SECRET.encode() + b"\xff")
-    assert complaint() == f"{SECRETS_DIR_VARIABLE}: a file in {tmp_path} cannot be read as text"
 
 
 def test_no_dotenv_file_is_read(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -352,41 +325,13 @@ def test_tls_files_that_cannot_be_used_are_said_to_be_so(
         settings.kafka_client_options()
 
 
-def all_set(environment: pytest.MonkeyPatch) -> WorkerSettings:
+def test_no_secret_shows_in_the_settings_repr_text_or_dump(environment: pytest.MonkeyPatch) -> None:
     for name, value in SASL.items():
         environment.setenv(name, value)
-    return load_settings(WorkerSettings)
-
-
-def test_no_secret_shows_in_the_settings_repr_text_or_dump(environment: pytest.MonkeyPatch) -> None:
-    settings = all_set(environment)
+    settings = load_settings(WorkerSettings)
     for text in (repr(settings), str(settings), settings.model_dump_json(), repr(settings.model_dump())):
         assert CALLBACK_SECRET not in text
         assert SASL_PASSWORD not in text
-
-
-def test_the_effective_settings_mask_secrets_and_show_everything_else(environment: pytest.MonkeyPatch) -> None:
-    all_set(environment)
-    rows = {name: (value, origin) for name, value, origin in effective()[0]}
-    assert rows["ROBOT_CALLBACK_SECRET"] == ("**********", "environment")
-    assert rows["KAFKA_SASL_PASSWORD"] == ("**********", "environment")
-    assert rows["KAFKA_SASL_MECHANISM"] == ("SCRAM-SHA-512", "environment")
-    assert rows["KAFKA_BOOTSTRAP_SERVERS"] == ("localhost:9092", "default")
-    assert rows["KAFKA_SSL_CA_FILE"] == ("", "default")
-    assert set(rows) == {variable_of(field) for field in WorkerSettings.model_fields}
-
-
-def test_the_effective_settings_of_a_bridge_are_its_own(environment: pytest.MonkeyPatch) -> None:
-    for name in REQUIRED:
-        environment.delenv(name)
-    rows, problem = effective(BridgeSettings)
-    assert {name for name, _, _ in rows} == {variable_of(field) for field in BridgeSettings.model_fields}
-    assert str(problem) == "ROBOT_CALLBACK_SECRET is not set"
-    environment.setenv("ROBOT_CALLBACK_SECRET", CALLBACK_SECRET)
-    environment.setenv("ROBOT_CALLBACK_SECRET_PREVIOUS", "former-s3cret")
-    rows, problem = effective(BridgeSettings)
-    assert problem is None
-    assert ("ROBOT_CALLBACK_SECRET_PREVIOUS", "**********", "environment") in rows
 
 
 def test_the_effective_settings_say_what_came_from_a_file(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:

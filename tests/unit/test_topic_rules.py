@@ -29,6 +29,7 @@ DEFAULTS = {
 ONE_COPY = {"min.insync.replicas": "1"}
 SECRET = (Topic.SUBMITTED, Topic.DLQ_SUBMITTED)
 HALF_THE_TABLE_MS = 302_400_000
+FIVE_YEARS_MS = 5 * 365 * 86_400_000
 
 
 def found(
@@ -112,9 +113,10 @@ def test_a_source_takes_a_record_of_any_age_that_has_its_producers_time(name: st
         assert told(name, {setting: "86400000", "message.timestamp.type": "LogAppendTime"}) == []
 
 
-def test_times_are_the_producers_for_submissions_and_the_brokers_for_rows() -> None:
-    submitted = told(Topic.SUBMITTED, {"message.timestamp.type": "LogAppendTime"})
-    assert submitted == [("message.timestamp.type", "LogAppendTime", "CreateTime", "refused")]
+def test_times_are_the_producers_for_submissions_and_controls_and_the_brokers_for_rows() -> None:
+    for name in (Topic.SUBMITTED, Topic.CONTROL):
+        given = told(name, {"message.timestamp.type": "LogAppendTime"})
+        assert given == [("message.timestamp.type", "LogAppendTime", "CreateTime", "refused")]
     rows = told(CHANGELOG, {"message.timestamp.type": "CreateTime"})
     assert rows == [("message.timestamp.type", "CreateTime", "LogAppendTime", "refused")]
 
@@ -147,14 +149,15 @@ def test_credentials_that_lie_for_longer_than_they_are_of_use_are_warned_of(name
         # Kafka has it for a topic of which nothing is deleted.
         ("cleanup.policy", "", "delete"),
     ):
-        if name != CHANGELOG:
+        if name not in (CHANGELOG, Topic.CONTROL):
             assert told(name, {setting: kept}) == ([(setting, kept, wanted, "warned")] if name in SECRET else [])
 
 
 @pytest.mark.parametrize("name", SPECS)
 def test_what_is_deleted_before_everybody_may_have_read_it_is_warned_of(name: str) -> None:
     watched = (*SOURCE_TOPICS, *OUTCOME_TOPICS, Topic.AMENDED)
-    wanted = str(HALF_THE_TABLE_MS if name == Topic.SUBMITTED else 604_800_000)
+    others: dict[str, int] = {Topic.SUBMITTED: HALF_THE_TABLE_MS, Topic.CONTROL: FIVE_YEARS_MS}
+    wanted = str(others.get(name, 604_800_000))
     for setting, value, enough in (("retention.ms", "86400000", wanted), ("retention.bytes", "1073741824", "-1")):
         assert told(name, {setting: value}) == ([(setting, value, enough, "warned")] if name in watched else [])
 
