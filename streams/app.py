@@ -4,7 +4,9 @@
 """
 
 import asyncio
+import socket
 import sys
+import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
@@ -55,8 +57,10 @@ class OrchestratorApp(HardenedApp):
     """The Faust app that drives a worker: joins the group only when that is up, leaves it only when drained."""
 
     def __init__(self, settings: WorkerSettings, connect: Connect) -> None:
+        worker_id = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
         super().__init__(
             settings.app_id,
+            broker_client_id=worker_id,
             broker=[URL(f"kafka://{server.strip()}") for server in settings.bootstrap_servers.split(",")],
             broker_credentials=_credentials(settings),
             broker_commit_interval=COMMIT_SECONDS,
@@ -68,7 +72,7 @@ class OrchestratorApp(HardenedApp):
         )
         self.claims = DurableChannel(self)
         self._worker_settings = settings
-        driver = Driver(hand_over=self.claims.put_nowait, is_member=self._is_member, crash=_end)
+        driver = Driver(worker_id=worker_id, hand_over=self.claims.put_nowait, is_member=self._is_member, crash=_end)
         self._connect = partial(connect, settings, driver)
         self._connected = AsyncExitStack()
         # Faust starts an app long after it was made.

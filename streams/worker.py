@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
-import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -55,7 +53,7 @@ async def running_worker(
     if something is not as a worker needs it, KafkaError if Kafka refuses for another reason.
     """
     journal = Journal(Metrics(settings.revision))
-    journal.info(LogEvent.WORKER_STARTED, version=version(), settings=in_force(settings))
+    journal.info(LogEvent.WORKER_STARTED, version=version(), worker_id=driver.worker_id, settings=in_force(settings))
     if unknown := unknown_variables():
         journal.warning(LogEvent.SETTINGS_WARNING, problem=unknown)
     async with AsyncExitStack() as stack:
@@ -77,7 +75,7 @@ async def running_worker(
             robot=await stack.enter_async_context(connected_robot(settings)),
             now=clock.now,
         )
-        worker = Worker(_rules(settings, report, watchdog), adapt(ports), driver, journal)
+        worker = Worker(_rules(settings, report, driver.worker_id, watchdog), adapt(ports), driver, journal)
         stack.push_async_callback(worker.close)
         probes.live[MOVES] = lambda: worker.watchdog.partitions_move
         probes.live[JOINED] = lambda: worker.watchdog.in_group
@@ -118,11 +116,11 @@ async def _topics(settings: WorkerSettings, journal: Journal) -> TopicsReport:
         await asyncio.sleep(BROKER_RETRY_SECONDS)
 
 
-def _rules(settings: WorkerSettings, report: TopicsReport, watchdog: WatchdogLimits) -> Rules:
+def _rules(settings: WorkerSettings, report: TopicsReport, worker_id: str, watchdog: WatchdogLimits) -> Rules:
     secret = settings.callback_secret.get_secret_value()
     return Rules(
         app_id=settings.app_id,
-        worker_id=f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}",
+        worker_id=worker_id,
         partitions=report.partitions,
         jobs_per_workspace=settings.jobs_per_workspace,
         call_slots=settings.robot_concurrency,

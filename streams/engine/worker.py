@@ -43,9 +43,11 @@ class Ports:
 class Driver:
     """What drives a worker. `hand_over` sees to it that `Worker.call` is called once with each claim that it is given.
 
-    `is_member` says whether the group counts on this worker; `crash` ends the process.
+    `is_member` says whether the group counts on this worker; `crash` ends the process. `worker_id` is also the client
+    id of its member of the group, so that rows lead to who is alive.
     """
 
+    worker_id: str
     hand_over: Callable[[Claim], None]
     is_member: Callable[[], bool]
     crash: Callable[[BaseException], None]

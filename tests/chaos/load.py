@@ -13,6 +13,7 @@ from random import Random
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from streams.core.controls import Action
 from streams.names import Topic
 from streams.wire.placement import partition_of
 from tests.chaos.brokers import PARTITIONS
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 
 # Per record, in this order of drawing; the rest is published as it should be.
 DUPLICATE, CONFLICT, MISPLACED, POISON, ABORTED, ODD_COMPLETION = 0.04, 0.02, 0.08, 0.03, 0.03, 0.03
+# By somebody on call, of a job that has just come.
+STOPPED = 0.08
 POISON_VALUES = (
     None,
     b"",
@@ -113,12 +116,30 @@ class Load:
             aborted = rng.random() < 0.3
             job_id = payload["jobId"] if aborted else "unknown"
             yield odd_completion(job_id, workspace_id, rng.randrange(PARTITIONS), aborted=aborted)
+        if rng.random() < STOPPED:
+            action = rng.choice((Action.CANCEL, Action.GIVE_UP))
+            self.sent[f"asked to {action}"] += 1
+            stop = asked(f"stop-{payload['jobId']}", action, workspace_id, payload["jobId"])
+            yield stop
+            if rng.random() < DUPLICATE:
+                yield stop
 
 
 def placed(topic: Topic, value: object, workspace_id: str) -> Record:
     """Return a record where it belongs."""
     data = json.dumps(value, ensure_ascii=False).encode()
     return Record(topic, data, partition_of(workspace_id, PARTITIONS), workspace_id.encode())
+
+
+def asked(
+    control_id: str, action: Action, workspace_id: str | None, job_id: str | None = None, partition: int = 0
+) -> Record:
+    """Return what somebody asks for; of everything in the partition where there is no workspace."""
+    who = {"actor": "somebody", "reason": "a round of chaos", "requestedAt": "2026-01-31T12:00:00.000Z"}
+    value = {"controlId": control_id, "action": action, "workspaceId": workspace_id, "jobId": job_id, **who}
+    if workspace_id is not None:
+        return placed(Topic.CONTROL, value, workspace_id)
+    return Record(Topic.CONTROL, json.dumps(value).encode(), partition, None)
 
 
 def odd_completion(job_id: str, workspace_id: str, partition: int, *, aborted: bool = False) -> Record:
@@ -152,6 +173,10 @@ class Producers:
         task = asyncio.create_task(self._abort(record) if record.aborted else self._send(record))
         self._sending.add(task)
         task.add_done_callback(self._ended)
+
+    async def publish_in_turn(self, record: Record) -> None:
+        """Publish a record and return when the broker has it."""
+        await self._send(record)
 
     async def flush(self) -> None:
         """Return when everything is published; raise what went wrong with it."""

@@ -14,6 +14,9 @@ BACKLOG_EVERY = 7
 BACKLOG_JOBS = 4_000
 COMPACTED = 0.5
 FOLLOWED = 0.5
+MOST_HOLDS = 4
+HELD_SECONDS = 8.0
+HELD_ALL = 0.3
 # It needs a bridge.
 BRIDGE_KILLED = "bridge_killed"
 # Not one that is made again.
@@ -55,6 +58,8 @@ class Plan:
     followed: bool
     robot: RobotOptions
     faults: Sequence[tuple[float, str]]
+    # What somebody holds, as (seconds after the load has begun, for so long, whether everything).
+    holds: Sequence[tuple[float, float, bool]] = ()
 
     def variables(self) -> Mapping[str, str]:
         """Return the workers' settings."""
@@ -106,6 +111,10 @@ def draw(seed: int, single: Sequence[str], cluster: Sequence[str], *, load_secon
         followed=rng.random() < FOLLOWED or BRIDGE_KILLED in chosen,
         robot=robot,
         faults=faults,
+        holds=[
+            (rng.uniform(0, load_seconds), rng.uniform(1, HELD_SECONDS), rng.random() < HELD_ALL)
+            for _ in range(rng.randint(0, MOST_HOLDS))
+        ],
     )
 
 

@@ -56,6 +56,8 @@ async def run_round(plan: Plan, folder: Path) -> Round:
         async with asyncio.timeout(FAULTS_SECONDS + plan.outage_seconds), asyncio.TaskGroup() as tasks:
             if not plan.backlog:
                 tasks.create_task(world.publish_load())
+            for nth, (at, seconds, everything) in enumerate(plan.holds):
+                tasks.create_task(world.hold(nth, at, seconds, everything=everything))
             for at, name in plan.faults:
                 tasks.create_task(_fault(world, at, name, done))
         await world.producers.flush()

@@ -25,6 +25,8 @@ def plan(seed: int, *faults: tuple[float, str], followed: bool) -> Plan:
         patience_seconds=20.0,
         followed=followed,
         faults=faults,
+        # One of a workspace and one of everything, during the faults.
+        holds=[(1.0, 4.0, False), (2.5, 5.0, True)],
     )
 
 

@@ -7,13 +7,14 @@ from pathlib import Path
 from random import Random
 from typing import Any, Self, cast
 
+from streams.core.controls import Action
 from streams.dev.loopback import HOST, free_port
 from streams.dev.robot import HEALTH_PATH
 from streams.dev.stack import Service
 from streams.settings import WorkerSettings
 from streams.wire.callback import CALLBACK_PATH, JOB_ID, WORKSPACE_ID
-from tests.chaos.brokers import Brokers
-from tests.chaos.load import Load, Producers
+from tests.chaos.brokers import PARTITIONS, Brokers
+from tests.chaos.load import Load, Producers, asked
 from tests.chaos.plan import Plan
 from tests.chaos.proxy import Proxy
 from tests.chaos.workers import Fleet, Slot
@@ -74,6 +75,18 @@ class World:
             self.producers.publish(record)
             await asyncio.sleep(pause)
         await self.producers.flush()
+
+    async def hold(self, nth: int, at: float, seconds: float, *, everything: bool) -> None:
+        """Be somebody who holds a workspace, or everything, for a while."""
+        await asyncio.sleep(at)
+        places: list[tuple[str | None, int]] = [(self.load.workspaces[nth % len(self.load.workspaces)], 0)]
+        if everything:
+            places = [(None, number) for number in range(PARTITIONS)]
+        for action, pause in ((Action.HOLD, seconds), (Action.RELEASE, 0.0)):
+            for workspace_id, number in places:
+                record = asked(f"{action}-{nth}-{number}", action, workspace_id, partition=number)
+                await self.producers.publish_in_turn(record)
+            await asyncio.sleep(pause)
 
     def add_worker(self) -> Slot | None:
         """Add a worker, unless there are enough."""

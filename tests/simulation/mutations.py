@@ -10,7 +10,7 @@ import pytest
 
 from streams.core import transition as core
 from streams.core.deadlines import Deadlines
-from streams.core.events import CallFailed, JobSubmitted, OrderReported
+from streams.core.events import CallFailed, Cancelled, DeadlinePassed, GivenUp, JobSubmitted, OrderReported
 from streams.core.job import Job, JobKey, OrderResult, Status
 from streams.core.table import JobTable
 from streams.core.transition import State
@@ -269,6 +269,29 @@ def reports_credited_to_another_job(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("streams.engine.ledger.interpret", interpret)
 
 
+def decisions_lost_with_their_owner(patch: pytest.MonkeyPatch) -> None:
+    """A new owner knows neither what is held nor what was decided."""
+    patch.setattr(JobTable, "load_decision", lambda *_args: None)
+
+
+def given_up_at_once(patch: pytest.MonkeyPatch) -> None:
+    """A job that is given up ends without a look at what is in the log."""
+    cells: dict[Any, Any] = core.TABLE
+
+    def cell(job: Any, event: Any, now: datetime, deadlines: Deadlines) -> Any:
+        row, *_ = cells[State.CALLED, GivenUp](job, event, now, deadlines)
+        return cells[State.ACCEPTED, DeadlinePassed](row, DeadlinePassed(event.key), now, deadlines)
+
+    patch.setitem(cells, (State.ACCEPTED, GivenUp), cell)
+
+
+def cancelled_at_the_robot(patch: pytest.MonkeyPatch) -> None:
+    """A job is cancelled although its call may have left."""
+    cells: dict[Any, Any] = core.TABLE
+    for state in (State.CALLED, State.ACCEPTED):
+        patch.setitem(cells, (state, Cancelled), cells[State.PENDING, Cancelled])
+
+
 # Each with what it must lead to, all of it, somewhere, and the seeds with which it did when somebody last looked.
 # Those come first, only to save time.
 MUTATIONS: tuple[tuple[Mutation, set[str], tuple[int, ...]], ...] = (
@@ -296,5 +319,8 @@ MUTATIONS: tuple[tuple[Mutation, set[str], tuple[int, ...]], ...] = (
     (reports_lost_in_the_row, {Kind.REPORTS_IGNORED, Kind.UNACCOUNTED}, (38, 41)),
     (nothing_amended, {Kind.UNACCOUNTED}, (34,)),
     (words_not_scrubbed, {Kind.SECRET}, (34,)),
+    (decisions_lost_with_their_owner, {Kind.CLAIMED_IN_A_HOLD, Kind.DECIDED_AGAIN}, ()),
+    (given_up_at_once, {Kind.COMPLETION_IGNORED}, ()),
+    (cancelled_at_the_robot, {Kind.POST_DENIED}, ()),
     (reports_credited_to_another_job, {Kind.REPORTS_IGNORED}, (34,)),
 )

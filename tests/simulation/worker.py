@@ -118,7 +118,7 @@ class SimulatedWorker:
             robot=SimulatedRobotClient(self.host),
             now=world.now,
         )
-        driver = Driver(hand_over=self._call, is_member=lambda: True, crash=self._crash)
+        driver = Driver(worker_id=name, hand_over=self._call, is_member=lambda: True, crash=self._crash)
         self.metrics = Metrics()
         self.worker = Worker(rules, ports, driver, QuietJournal(self.metrics))
         self._generation = -1

@@ -411,14 +411,14 @@ class World:
         await asyncio.gather(*asked)
 
     async def _hold(self, workspace_id: str | None, place: int | None) -> None:
-        """Hold something for a while, and do not leave before somebody has released it."""
-        await self._decided(self.ask(Action.HOLD, workspace_id, place=place))
+        """Hold something for a while, and do not leave before it is released."""
+        decision = await self._decided(self.ask(Action.HOLD, workspace_id, place=place))
         await asyncio.sleep(self.rng.uniform(0, 15))
-        released = False
-        while not released:
+        # A release that waited for longer than the table remembers must be said again.
+        refused: IgnoreReason | None = IgnoreReason.TOO_OLD
+        while decision is not None and refused is IgnoreReason.TOO_OLD:
             decision = await self._decided(self.ask(Action.RELEASE, workspace_id, place=place))
-            # One that waited for longer than the table remembers must be said again.
-            released = decision.refused is not IgnoreReason.TOO_OLD
+            refused = None if decision is None else decision.refused
 
     def ask(
         self, action: Action, workspace_id: str | None, job_id: str | None = None, *, place: int | None = None
@@ -430,14 +430,16 @@ class World:
             self.broker.append(NewRecord(Topic.CONTROL, at, None, control(control_id, action, workspace_id, job_id)))
         return control_id
 
-    async def _decided(self, control_id: str) -> Decision:
-        """Return what came of a control, as soon as it is written down."""
-        while True:
+    async def _decided(self, control_id: str) -> Decision | None:
+        """Return what came of a control, as soon as it is written down; None if it never is."""
+        give_up = self.time() + SETTLE_SECONDS
+        while self.time() < give_up:
             for record in self.broker.topic(changelog_topic(self.app_id)):
                 match decode_entry(record.key or b"", record.value):
                     case DecisionEntry(decided, Decision() as decision) if decided == control_id:
                         return decision
             await asyncio.sleep(POLL_SECONDS)
+        return None
 
     async def _cause_faults(self) -> None:
         for fault in self._faults():

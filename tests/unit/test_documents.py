@@ -18,8 +18,10 @@ from schemas import VALUE_MODELS
 from schemas.job_submitted import ID_MAX_LENGTH, ORDERS_MAX
 from schemas.order_reported import ERROR_MESSAGE_MAX_LENGTH, ERROR_TYPE_MAX_LENGTH, TRACKING_NUMBER_MAX_LENGTH
 from streams.cli import cli
+from streams.core.controls import Action
 from streams.core.deadlines import CLAIM_WINDOW
-from streams.core.effects import CallRobot, PublishAmendment
+from streams.core.effects import CallRobot, IgnoreReason, PublishAmendment
+from streams.core.events import Cancelled, Event, GivenUp
 from streams.core.job import FailureReason, Job, JobKey, OrderResult, OrderStatus, Source, Status
 from streams.core.transition import TABLE, State, transition
 from streams.engine.calls import event_of
@@ -182,9 +184,24 @@ def test_every_header_is_documented() -> None:
     assert sorted(code for table in tables for row in RECORDS.table(table) for code in codes(row[0])) == sorted(Header)
 
 
+def test_every_action_of_people_and_every_reason_against_one_is_documented() -> None:
+    assert [code for row in RECORDS.table("`action`") for code in codes(row[0])] == list(Action)
+    said = [code for row in RECORDS.table("refused because") for code in codes(row[0])]
+    table = {ignored for state in State for kind in (Cancelled, GivenUp) if (ignored := _ignored(state, kind))}
+    own = {IgnoreReason.ALREADY_GIVEN_UP, IgnoreReason.ALREADY_HELD, IgnoreReason.NOT_HELD, IgnoreReason.TOO_OLD}
+    assert set(said) == table | own
+
+
+def _ignored(state: State, kind: type[Event]) -> IgnoreReason | None:
+    return transition(JOBS[state], EVENTS[kind], NOW, DEADLINES).ignored
+
+
 def test_the_largest_values_are_documented() -> None:
     (cell,) = (row[1] for row in RECORDS.table("`robot.dlq.reason`") if "too_large" in row[0])
-    assert f"over {SUBMISSION_MAX_BYTES / 1e6:g} MB (a completion or report {COMPLETION_MAX_BYTES / 1e3:g} kB)" in cell
+    assert (
+        f"over {SUBMISSION_MAX_BYTES / 1e6:g} MB (a completion, report or control {COMPLETION_MAX_BYTES / 1e3:g} kB)"
+        in cell
+    )
     assert f"up to {SUBMISSION_MAX_BYTES / 1e6:g} MB" in RECORDS.section("For producers")
 
 
