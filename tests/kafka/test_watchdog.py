@@ -115,7 +115,7 @@ async def test_brokers_that_come_back_where_they_were_are_found_without_a_restar
         async with scene:
             worker = await scene.worker(command(look=LOOK_SECONDS))
             await asyncio.to_thread(broker.kill)
-            await worker.wait_told("waiting_for_broker", 2)
+            await worker.wait_told("waiting_for_broker")
             await asyncio.to_thread(broker.start)
             assert isinstance(await scene.outcome(await scene.submit(submission())), JobCompleted)
             assert worker.running
