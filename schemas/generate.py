@@ -202,6 +202,7 @@ def _components() -> Node:
             },
         },
         "schemas": {
+            "traceHeaders": _trace_headers(),
             "cloudEventHeaders": _cloud_event_headers(),
             "deadLetterHeaders": _dead_letter_headers(),
         },
@@ -254,7 +255,10 @@ def _message(topic: str) -> Node:
 
 
 def _source_message(topic: str) -> Node:
-    return _message(topic) | {"bindings": _key("The workspaceId as UTF-8 text: recommended, not required.")}
+    return _message(topic) | {
+        "headers": _ref("components", "schemas", "traceHeaders"),
+        "bindings": _key("The workspaceId as UTF-8 text: recommended, not required."),
+    }
 
 
 def _outcome_message(topic: str) -> Node:
@@ -262,6 +266,11 @@ def _outcome_message(topic: str) -> Node:
         "headers": _ref("components", "schemas", "cloudEventHeaders"),
         "bindings": _key("The jobId as UTF-8 text. The partition is still that of the workspaceId."),
     }
+
+
+def _trace_headers() -> Node:
+    traceparent = {"type": "string", "description": "The trace that it is part of (W3C Trace Context)."}
+    return {"type": "object", "properties": {"traceparent": traceparent}}
 
 
 def _cloud_event_headers() -> Node:
@@ -278,10 +287,11 @@ def _cloud_event_headers() -> Node:
         "ce_partitionkey": {"description": "The workspaceId."},
         "content-type": {"const": "application/json"},
     }
+    more: dict[str, Node] = {"ce_traceparent": {"description": "The trace that it is part of, where there is one."}}
     return {
         "type": "object",
         "description": "CloudEvents 1.0 in binary mode: the value is the record alone. All are UTF-8 text.",
-        "properties": {name: {"type": "string", **schema} for name, schema in headers.items()},
+        "properties": {name: {"type": "string", **schema} for name, schema in (headers | more).items()},
         "required": list(headers),
     }
 

@@ -107,7 +107,12 @@ class Header(StrEnum):
     CE_TIME = "ce_time"
     CE_SUBJECT = "ce_subject"
     CE_PARTITIONKEY = "ce_partitionkey"
+    CE_TRACEPARENT = "ce_traceparent"
     CONTENT_TYPE = "content-type"
+
+
+# By this header a source record, the POST and a report say which trace they are part of (W3C Trace Context).
+TRACEPARENT = "traceparent"
 
 
 class LogEvent(StrEnum):

@@ -24,6 +24,7 @@ from streams.settings import SettingsError, WorkerSettings, in_force, unknown_va
 from streams.telemetry.journal import Journal
 from streams.telemetry.metrics import Metrics
 from streams.telemetry.probes import Probes
+from streams.telemetry.tracing import running_tracing
 from streams.version import version
 from streams.wire.records import TopicPartition
 from streams.wire.robot_request import Callback
@@ -60,6 +61,7 @@ async def running_worker(
         stack.callback(journal.info, LogEvent.WORKER_STOPPED)
         probes = Probes(settings.probe_host, settings.probe_port, journal.metrics)
         await _watch_process(probes, driver, stack)
+        tracing = await stack.enter_async_context(running_tracing(settings.robot_endpoint, journal))
         report = await _topics(settings, journal)
         clock = Clock()
         readers = [KafkaReader(settings.kafka_client_options(), settings.app_id, report.partitions) for _ in range(2)]
@@ -74,6 +76,7 @@ async def running_worker(
             barrier_reader=readers[1],
             robot=await stack.enter_async_context(connected_robot(settings)),
             now=clock.now,
+            tracing=tracing,
         )
         worker = Worker(_rules(settings, report, driver.worker_id, watchdog), adapt(ports), driver, journal)
         stack.push_async_callback(worker.close)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +16,7 @@ from streams.bridge.server import UnavailableError
 from streams.kafka.access import AccessError, Operation, connection_problem, describe_topics
 from streams.kafka.admin import admin_client
 from streams.kafka.topics import TopicsError
-from streams.names import LogEvent, Topic
+from streams.names import TRACEPARENT, LogEvent, Topic
 from streams.settings import BridgeSettings
 
 TOPIC = Topic.ORDER_REPORTED.value
@@ -81,25 +82,29 @@ class KafkaPublisher:
     def _current(self) -> _Line | None:
         return self._line.result() if self._line.done() and self._line.exception() is None else None
 
-    async def publish(self, report: OrderReported) -> None:
+    async def publish(self, report: OrderReported, traceparent: str | None = None) -> None:
         """Return when the record is in the log for good; see Publisher."""
-        key, value = report.workspaceId.encode(), report.model_dump_json(exclude_none=True).encode()
+        record: dict[str, Any] = {
+            "key": report.workspaceId.encode(),
+            "value": report.model_dump_json(exclude_none=True).encode(),
+            "headers": [] if traceparent is None else [(TRACEPARENT, traceparent.encode())],
+        }
         try:
             async with asyncio.timeout(self._hold_seconds):
-                while not await self._deliver(key, value):
+                while not await self._deliver(record):
                     pass
         except TimeoutError:
             self._failing = True
             raise UnavailableError(f"Kafka did not take it within {self._hold_seconds:g} s") from None
 
-    async def _deliver(self, key: bytes, value: bytes) -> bool:
+    async def _deliver(self, record: Mapping[str, Any]) -> bool:
         """Try once; return whether the record is in the log.
 
         Cancelled, it leaves the record with the producer, which goes on trying: at least once is what is promised.
         """
         line = await asyncio.shield(self._line)
         try:
-            delivery: asyncio.Future[Any] = await line.producer.send(TOPIC, value, key=key)
+            delivery: asyncio.Future[Any] = await line.producer.send(TOPIC, **record)
         except KafkaTimeoutError:
             # It has no more room: others wait in front.
             return False

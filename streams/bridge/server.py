@@ -21,6 +21,7 @@ from streams.names import ReportRefusal
 from streams.telemetry.probes import Checks, passes, verdict
 from streams.wire.callback import CALLBACK_PATH, ids_of
 from streams.wire.robot_report import REPORT_MAX_BYTES, MalformedReportError, report_reader
+from streams.wire.trace_context import traceparent_of
 
 SECRET_HEADER = b"x-callback-secret"
 # Time for the body of a report to arrive.
@@ -51,8 +52,11 @@ class Publisher(Protocol):
     def ready(self) -> bool:
         """Whether it takes records, as far as is known."""
 
-    async def publish(self, report: OrderReported) -> None:
-        """Return when the record is in the log for good. Raises UnavailableError."""
+    async def publish(self, report: OrderReported, traceparent: str | None = None) -> None:
+        """Return when the record is in the log for good, as a part of a trace if there is one.
+
+        Raises UnavailableError.
+        """
 
 
 class Reports(BaseRoute):
@@ -90,7 +94,7 @@ class Reports(BaseRoute):
                 return PlainTextResponse("Not Found", 404, _CLOSE)
             body = RefusedError(ReportRefusal.UNAUTHORIZED, "the secret is not ours")
         try:
-            await self._take(key, body)
+            await self._take(key, body, _traceparent(request))
         except RefusedError as error:
             self._journal.refused(error, key)
             return JSONResponse({"error": error.refusal.value}, _STATUS[error.refusal], _CLOSE)
@@ -101,7 +105,7 @@ class Reports(BaseRoute):
         # With all of them, so that the time does not tell which one it was.
         return any([hmac.compare_digest(given, secret) for secret in self._secrets])  # noqa: C419 # as above
 
-    async def _take(self, key: JobKey | None, body: bytes | RefusedError) -> None:
+    async def _take(self, key: JobKey | None, body: bytes | RefusedError, traceparent: str | None) -> None:
         """Return when the report is in the log. Raises RefusedError."""
         if isinstance(body, RefusedError):
             raise body
@@ -114,7 +118,7 @@ class Reports(BaseRoute):
         since = time.monotonic()
         with self._journal.metrics.bridge_requests_held.track_inprogress():
             try:
-                await self._publisher.publish(report)
+                await self._publisher.publish(report, traceparent)
             except UnavailableError as error:
                 raise RefusedError(ReportRefusal.UNAVAILABLE, str(error), report.itemId) from error
         self._journal.accepted(time.monotonic() - since)
@@ -122,6 +126,10 @@ class Reports(BaseRoute):
 
 def _is_callback(scope: Scope) -> bool:
     return bool(scope["raw_path"].startswith(CALLBACK_PATH.encode()))
+
+
+def _traceparent(request: Request) -> str | None:
+    return traceparent_of((name.decode("latin-1"), value) for name, value in request.headers.raw)
 
 
 async def _body(request: Request) -> bytes | RefusedError:

@@ -10,7 +10,8 @@ from streams.core.job import FailureReason, JobKey, OrderResult, Source, Stop
 class JobSubmitted:
     """A well-formed submission was read. `fingerprint` tells another payload under the same ids.
 
-    `resubmission_of`: the id of the job, of the same workspace, whose orders it tries again.
+    `resubmission_of`: the id of the job, of the same workspace, whose orders it tries again. `traceparent`: the trace
+    that it is part of.
     """
 
     key: JobKey
@@ -19,6 +20,7 @@ class JobSubmitted:
     order_count: int
     fingerprint: str
     resubmission_of: str | None = None
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,7 @@ class InvalidSubmission:
     submitted_at: datetime
     source: Source
     error: str
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,7 +101,8 @@ class Job:
     followed order by order. `amended_at` is when something of a job that had ended was last learned. With
     `robot_restarted_at` the robot was started again after it had accepted the batch, and has lost it; reports of it may
     be on their way. `called_at` and `answered_at` are of the last call whose answer is known. With `stop` a job at the
-    robot is given up; where it has ended, by that or by being cancelled, it says by whom.
+    robot is given up; where it has ended, by that or by being cancelled, it says by whom. `traceparent` is the trace
+    that it is part of (W3C Trace Context).
     """
 
     workspace_id: str
@@ -131,6 +132,7 @@ class Job:
     called_at: datetime | None = None
     answered_at: datetime | None = None
     stop: Stop | None = None
+    traceparent: str | None = None
 
     def __post_init__(self) -> None:
         put_off = () if self.put_off is None else (self.put_off.since, self.put_off.until, self.put_off.gives_up_at)

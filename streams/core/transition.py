@@ -95,6 +95,7 @@ def _submit(event: JobSubmitted, _now: datetime) -> Result:
             fingerprint=event.fingerprint,
             order_count=event.order_count,
             resubmission_of=event.resubmission_of,
+            traceparent=event.traceparent,
         )
     )
 
@@ -110,6 +111,7 @@ def _fail_invalid(event: InvalidSubmission, now: datetime) -> Result:
         ended_at=now,
         reason=FailureReason.INVALID_SUBMISSION,
         error=event.error,
+        traceparent=event.traceparent,
     )
     return Result(row, (PublishOutcome(),))
 

@@ -83,11 +83,15 @@ class Dispatcher:
         if claimed_at is None or not self._rules.deadlines.may_still_be_called(claimed_at, now()):
             error = "The worker stood still between the claim and the call, so the call was not made"
             return CallFailed(job.key, FailureReason.NOT_DISPATCHED, error, robot_may_have_received=False)
-        called_at, started = now(), time.monotonic()
+        called_at = now()
         self._runtime.journal.call_started(job, called_at)
-        answer, spared = await self._robot.create_batch(request)
+        span = self._runtime.tracing.call(job)
+        started = time.monotonic()
+        answer, spared = await self._robot.create_batch(request.in_trace(span.traceparent))
         result = DispatchResult(type(answer).__name__.lower())
         self._runtime.journal.call_ended(result, time.monotonic() - started)
+        status = answer.status if isinstance(answer, Accepted | Rejected) else None
+        span.end(status, error=None if isinstance(answer, Accepted) else str(status or result))
         event = event_of(job.key, answer, now())
         if isinstance(event, CallFailed):
             return replace(event, spared=spared, called_at=called_at, answered_at=now())

@@ -53,6 +53,7 @@ from streams.telemetry.facts import (
     SubmissionIgnored,
 )
 from streams.telemetry.journal import Journal
+from streams.telemetry.tracing import NO_SPANS, Span, Tracing
 from streams.wire.dead_letters import dead_letter, record_size
 from streams.wire.intake import (
     Apply,
@@ -114,6 +115,9 @@ _NOT_RESUBMITTED = {
     IgnoreReason.ALREADY_RESUBMITTED: "resubmissionOf: the job was resubmitted as another one",
 }
 
+# What a record says.
+RecordEvent = JobSubmitted | InvalidSubmission | BatchCompleted | OrderReported
+
 
 class LostTableError(TableError):
     """The group has worked on the partition, and its table is not there."""
@@ -133,6 +137,7 @@ class Shared:
     payloads: PayloadCache
     hand_over: Callable[[Claim], None]
     journal: Journal
+    tracing: Tracing = NO_SPANS
 
 
 @dataclass(slots=True)
@@ -155,6 +160,7 @@ class Ledger:
         self._submissions = Submissions(shared.reader, shared.payloads, rules.callback)
         self._hand_over = shared.hand_over
         self._journal = shared.journal
+        self._tracing = shared.tracing
         self._changelog = changelog_topic(rules.app_id)
         self._table = JobTable(rules.deadlines, rules.jobs_per_workspace, shared.slots.round_after)
         self._queue: deque[_Delivered | Event] = deque()
@@ -363,7 +369,7 @@ class Ledger:
         self._admit(payloads, now, draft)
         self._stands_back = not readable
         self._forget(now, draft)
-        to_write = draft.to_write(self.partition, self._rules.app_id)
+        to_write = draft.to_write(self.partition, self._rules.app_id, self._tracing)
         if self._has_to_show_itself(now):
             self._owner = replace(self._owner, robot_away_since=self.robot_away_since)
             value = encode_owner(self._owner)
@@ -449,7 +455,7 @@ class Ledger:
 
     def _apply_record(
         self,
-        event: JobSubmitted | InvalidSubmission | BatchCompleted | OrderReported,
+        event: RecordEvent,
         rejection: Rejection | None,
         record: SourceRecord,
         now: datetime,
@@ -467,8 +473,10 @@ class Ledger:
                     event, rejection = refusal
                 elif record.value is not None:
                     self._submissions.offer(event.key, record.value)
+        event, span = self._begin_span(event, record)
         ignored = self._apply(event, now, draft).ignored
         if ignored is None:
+            draft.spans.append(span)
             return rejection
         if isinstance(event, OrderReported):
             draft.facts.append(ReportIgnored(event.key, ignored))
@@ -481,6 +489,14 @@ class Ledger:
             return None
         return rejection or _LETTER_OF.get(ignored)
 
+    def _begin_span(self, event: RecordEvent, record: SourceRecord) -> tuple[RecordEvent, Span]:
+        """Begin to take in a record, in the trace of its job; what follows for a new job is a part of this span."""
+        if isinstance(event, BatchCompleted | OrderReported):
+            job = self._table.get(event.key)
+            return event, self._tracing.process(record, event.key, None if job is None else job.traceparent)
+        span = self._tracing.process(record, event.key, event.traceparent)
+        return replace(event, traceparent=span.traceparent), span
+
     def _resubmit(self, event: JobSubmitted, now: datetime, draft: Draft) -> tuple[InvalidSubmission, Rejection] | None:
         """Note with a job that its orders are tried again; return why they must not be, if they must not."""
         if event.resubmission_of is None:
@@ -490,7 +506,7 @@ class Ledger:
         why = None if ignored is None else _NOT_RESUBMITTED.get(ignored)
         if why is None:
             return None
-        invalid = InvalidSubmission(event.key, event.submitted_at, event.source, why)
+        invalid = InvalidSubmission(event.key, event.submitted_at, event.source, why, event.traceparent)
         return invalid, Rejection(DeadLetterReason.INVALID, why)
 
     def _decide(self, control: Control, record: SourceRecord, now: datetime, draft: Draft) -> None:
@@ -518,7 +534,7 @@ class Ledger:
             if row.status is not Status.PENDING:
                 self._submissions.drop_payload(event.key)
             if PublishOutcome() in change.effects:
-                draft.records.append(outcome_record(row, self.partition, self._rules.app_id))
+                draft.publish(outcome_record(row, self.partition, self._rules.app_id), row, self._tracing)
             if PublishAmendment() in change.effects:
                 draft.amended[event.key] = row
             draft.facts.append(RowChanged(event, change.before, row, now))
@@ -610,5 +626,7 @@ class Ledger:
         self._submissions.drop_secrets_unless(self._is_at_robot)
         for claim in draft.claims:
             self._hand_over(claim)
+        for span in draft.spans:
+            span.end()
         for fact in draft.facts:
             self._journal.tell(fact)

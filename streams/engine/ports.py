@@ -118,6 +118,8 @@ class PartitionLog(Protocol):
 class Accepted:
     """The robot answered 2xx and works on the batch."""
 
+    status: int = 200
+
 
 @dataclass(frozen=True, slots=True)
 class Rejected:

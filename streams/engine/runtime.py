@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from streams.telemetry.journal import Journal
+from streams.telemetry.tracing import NO_SPANS, Tracing
 
 
 class Supervisor:
@@ -43,3 +44,4 @@ class Runtime:
     now: Callable[[], datetime]
     journal: Journal
     supervisor: Supervisor
+    tracing: Tracing = NO_SPANS

@@ -20,6 +20,7 @@ from streams.engine.watchdog import Watchdog
 from streams.names import LogEvent
 from streams.telemetry.journal import Journal
 from streams.telemetry.metrics import HoldScope
+from streams.telemetry.tracing import NO_SPANS, Tracing
 from streams.wire.records import SourceRecord, TopicPartition
 
 DRAIN_POLL_SECONDS = 0.05
@@ -37,6 +38,7 @@ class Ports:
     barrier_reader: UndecidedReader
     robot: Robot
     now: Callable[[], datetime]
+    tracing: Tracing = NO_SPANS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +62,7 @@ class Worker:
         self._ports = ports
         self._driver = driver
         self._journal = journal
-        self._runtime = Runtime(ports.now, journal, Supervisor(driver.crash))
+        self._runtime = Runtime(ports.now, journal, Supervisor(driver.crash), ports.tracing)
         self.partitions = Partitions(self._make_ledger, self._runtime)
         self._slots = CallSlots(rules.call_slots, self.partitions.wake)
         self._shared = Shared(
@@ -70,6 +72,7 @@ class Worker:
             payloads=PayloadCache(rules.payload_cache_bytes),
             hand_over=driver.hand_over,
             journal=journal,
+            tracing=ports.tracing,
         )
         self._scan = DeadlineScan(self.partitions, ReadBarrier(ports.barrier_reader), self._runtime)
         self._deciding: asyncio.Task[None] | None = None

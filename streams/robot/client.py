@@ -14,6 +14,7 @@ from httpx_aiohttp import AiohttpTransport
 
 from schemas import ERROR_MAX_LENGTH
 from streams.engine.ports import Accepted, Answer, Health, Rejected, Unknown, Unreachable
+from streams.names import TRACEPARENT
 from streams.robot.pages import is_page, page_text
 from streams.settings import WorkerSettings
 from streams.version import DISTRIBUTION, version
@@ -78,6 +79,8 @@ class HttpRobot:
     async def create_batch(self, request: RobotRequest) -> Answer:
         """POST a batch once and return what became of it. Raises nothing but cancellation."""
         headers = {"Content-Type": "application/json", "X-Callback-Secret": self._callback_secret, **_UNPACKED}
+        if request.traceparent is not None:
+            headers[TRACEPARENT] = request.traceparent
         status: int | None = None
         body = bytearray()
         try:
@@ -151,7 +154,7 @@ def _asked_for(response: httpx.Response) -> timedelta:
 
 def _answered(status: int, body: bytes, request: RobotRequest, *, whole: bool) -> Answer:
     if 200 <= status < 300:
-        return Accepted()
+        return Accepted(status)
     if status < LEAST_STATUS:
         return Unknown(f"The robot answered {status}, which is no HTTP status")
     text = scrub(body[:ANSWER_MAX_BYTES].decode(errors="replace").strip(), request.secrets)

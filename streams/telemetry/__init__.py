@@ -1,1 +1,1 @@
-"""What is told of what happens: log lines, metrics, probes."""
+"""What is told of what happens: log lines, metrics, spans, probes."""

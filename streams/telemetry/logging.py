@@ -20,7 +20,11 @@ LOGGER = "robot_orchestrator"
 
 # Chatty at INFO about every connection and every rebalance step; their warnings matter.
 # At DEBUG aiokafka prints whole requests, and with them credentials, so libraries never log at DEBUG.
-_LIBRARIES = ("aiokafka", "faust", "mode", "httpx", "asyncio", "aiohttp", "uvicorn", "streams")
+_LIBRARIES = (
+    *("aiokafka", "faust", "mode", "httpx", "asyncio", "aiohttp", "uvicorn", "streams"),
+    # What exports the spans.
+    *("opentelemetry", "urllib3"),
+)
 
 _SHARED: list[structlog.typing.Processor] = [
     structlog.stdlib.add_log_level,

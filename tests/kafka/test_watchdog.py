@@ -89,8 +89,15 @@ async def test_a_rebalance_that_waits_for_a_frozen_member_ends_nobody_else(scene
 
 async def test_brokers_that_come_back_at_another_address_are_found_by_a_restart(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
-        broker, proxy, scene = await kafka_behind_a_proxy(stack, tmp_path)
-        async with scene:
+        broker = EmbeddedKafka(tmp_path / "kafka")
+        await asyncio.to_thread(broker.start)
+        stack.callback(broker.kill)
+        # A bootstrap address that stays when the broker's changes.
+        proxy = Proxy(broker.port)
+        await proxy.start()
+        stack.push_async_callback(proxy.stop)
+        bootstrap = {"KAFKA_BOOTSTRAP_SERVERS": f"{HOST}:{proxy.port}"}
+        async with Scene(broker.bootstrap_servers, tmp_path, bootstrap) as scene:
             """Its own clients would be lost too."""
         impatient = command(look=LOOK_SECONDS, moved_after=2)
         worker = WorkerProcess(scene.variables, tmp_path / "worker.log", impatient)
@@ -107,26 +114,3 @@ async def test_brokers_that_come_back_at_another_address_are_found_by_a_restart(
         restarted = WorkerProcess(scene.variables, tmp_path / "restarted.log")
         stack.callback(restarted.close)
         await restarted.wait_ready()
-
-
-async def test_brokers_that_come_back_where_they_were_are_found_without_a_restart(tmp_path: Path) -> None:
-    async with AsyncExitStack() as stack:
-        broker, _, scene = await kafka_behind_a_proxy(stack, tmp_path)
-        async with scene:
-            worker = await scene.worker(command(look=LOOK_SECONDS))
-            await asyncio.to_thread(broker.kill)
-            await worker.wait_told("waiting_for_broker")
-            await asyncio.to_thread(broker.start)
-            assert isinstance(await scene.outcome(await scene.submit(submission())), JobCompleted)
-            assert worker.running
-
-
-async def kafka_behind_a_proxy(stack: AsyncExitStack, folder: Path) -> tuple[EmbeddedKafka, Proxy, Scene]:
-    """Run a Kafka of its own, with a bootstrap address that stays when the broker's changes."""
-    broker = EmbeddedKafka(folder / "kafka")
-    await asyncio.to_thread(broker.start)
-    stack.callback(broker.kill)
-    proxy = Proxy(broker.port)
-    await proxy.start()
-    stack.push_async_callback(proxy.stop)
-    return broker, proxy, Scene(broker.bootstrap_servers, folder, {"KAFKA_BOOTSTRAP_SERVERS": f"{HOST}:{proxy.port}"})

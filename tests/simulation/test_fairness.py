@@ -5,8 +5,6 @@ from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 
-import pytest
-
 from streams.core.job import JobKey
 from streams.dev.history import Post
 from streams.engine.ports import Accepted, Answer
@@ -63,18 +61,8 @@ def posts_by(workspaces: dict[int, int], jobs: int, seconds: float) -> list[JobK
     return [post.key for post in world.robot.posts]
 
 
-def test_every_partition_has_its_share_of_the_calls() -> None:
-    posts = posts_by(dict.fromkeys(range(PARTITIONS), 30), jobs=1, seconds=20)
-    calls = Counter(partition_of(key.workspace_id, PARTITIONS) for key in posts)
-    assert 80 < calls.total() < 8 * 30, "there is more to do than was done"
-    share = calls.total() / PARTITIONS
-    # Whose records come first has the first slots; nobody is left out, and nobody has it all.
-    assert all(share / 2 < calls[number] < 2 * share for number in range(PARTITIONS)), calls
-
-
-@pytest.mark.parametrize("crowded", [0, PARTITIONS - 1])
-def test_a_workspace_has_as_many_calls_as_one_in_a_more_crowded_partition(crowded: int) -> None:
-    workspaces = dict.fromkeys(range(PARTITIONS), 2) | {crowded: 26}
+def test_a_workspace_has_as_many_calls_as_one_in_a_more_crowded_partition() -> None:
+    workspaces = dict.fromkeys(range(PARTITIONS), 2) | {0: 26}
     posts = posts_by(workspaces, jobs=20, seconds=60)
     calls = Counter(key.workspace_id for key in posts)
     assert len(calls) == 40

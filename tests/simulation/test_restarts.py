@@ -10,7 +10,7 @@ from streams.core.job import FailureReason, Job, JobKey, Status
 from streams.engine.robot_watch import UPTIME_SECONDS
 from streams.names import Topic
 from tests.simulation.robots import SilentRobot
-from tests.simulation.world import Plan, World, completion, false_alarms, rows, submission
+from tests.simulation.world import Plan, World, false_alarms, rows, submission
 
 KEY = JobKey("workspace-0", "job-0")
 DEADLINE_SECONDS = 600.0
@@ -81,19 +81,6 @@ def test_the_next_owner_of_a_partition_finds_what_was_lost_before_its_time() -> 
 
     scene.world.play(main())
     assert false_alarms(scene.world) == []
-
-
-def test_a_report_that_was_on_its_way_completes_the_job() -> None:
-    scene = Scene()
-
-    async def main() -> None:
-        await scene.lose()
-        scene.world.publish(Topic.BATCH_COMPLETED, KEY, completion(KEY, 1, 0))
-        row = await scene.end(lambda job: job.ended)
-        assert row.status is Status.COMPLETED
-        assert row.robot_restarted_at is not None
-
-    scene.world.play(main())
 
 
 @pytest.mark.parametrize("later", [0.0, 1.5])

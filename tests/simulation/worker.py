@@ -117,6 +117,7 @@ class SimulatedWorker:
             barrier_reader=reader,
             robot=SimulatedRobotClient(self.host),
             now=world.now,
+            tracing=world.tracing,
         )
         driver = Driver(worker_id=name, hand_over=self._call, is_member=lambda: True, crash=self._crash)
         self.metrics = Metrics()

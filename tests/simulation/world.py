@@ -17,6 +17,7 @@ from streams.dev.violations import Violation
 from streams.engine.ports import Accepted, Answer, Health, PartitionLog, Rejected, Unknown, Unreachable
 from streams.names import OUTCOME_TOPICS, SOURCE_TOPICS, Topic, changelog_topic
 from streams.telemetry.metrics import Metrics
+from streams.telemetry.tracing import NO_SPANS, Tracing
 from streams.wire.placement import partition_of
 from streams.wire.records import NewRecord
 from streams.wire.robot_request import RobotRequest
@@ -198,6 +199,7 @@ class World:
     pause_seconds = 2.0
     drain_seconds = 10.0
     max_bytes: Mapping[str, int] = dict.fromkeys(map(str, Topic), 1_000_000)
+    tracing: Tracing = NO_SPANS
 
     def __init__(
         self, seed: int, plan: Plan, make_log: Callable[[PartitionLog], PartitionLog] = lambda log: log

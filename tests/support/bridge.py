@@ -64,6 +64,7 @@ class FakePublisher:
 
     def __init__(self, hold_seconds: float = 60.0) -> None:
         self.log: list[OrderReported] = []
+        self.traceparents: list[str | None] = []
         self._hold_seconds = hold_seconds
         self._given_up: list[OrderReported] = []
         self._here = asyncio.Event()
@@ -73,7 +74,8 @@ class FakePublisher:
     def ready(self) -> bool:
         return not self._given_up
 
-    async def publish(self, report: OrderReported) -> None:
+    async def publish(self, report: OrderReported, traceparent: str | None = None) -> None:
+        self.traceparents.append(traceparent)
         try:
             async with asyncio.timeout(self._hold_seconds):
                 await self._here.wait()

@@ -15,6 +15,9 @@ CALLBACK_SECRET = "callback-s3cret"
 SECRETS = (PASSWORD, USERNAME, CALLBACK_SECRET)
 # Nobody listens there.
 NOWHERE = "127.0.0.1:9"
+# Of a producer, and of who reports to it: of two traces, in the form of W3C Trace Context.
+TRACE_OF_PRODUCER = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+TRACE_OF_REPORT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 # What an id may be all the same.
 NASTY_IDS = (
     *("/", "//", "a/b", "/a", "a/", "..", ".", "../..", "a/../b", "...", "~", "~.", "~..", "~~"),

@@ -14,7 +14,7 @@ from streams.names import Topic, changelog_topic
 from streams.telemetry.journal import Journal
 from streams.telemetry.metrics import Metrics
 from streams.wire.placement import partition_of
-from streams.wire.records import NewRecord
+from streams.wire.records import Headers, NewRecord
 from streams.wire.rows import encode_row, row_key
 from tests.core.builders import DEADLINES, NOW
 from tests.simulation.broker import Entry, SimulatedBroker, SimulatedPartitionLog, SimulatedReader
@@ -132,9 +132,9 @@ class Partition:
         """Write a completion and hand it to the ledger."""
         self.write(Topic.BATCH_COMPLETED, completion(jobId=job_id))
 
-    def write(self, topic: Topic, value: bytes, timestamp: datetime | None = None) -> Entry:
+    def write(self, topic: Topic, value: bytes, timestamp: datetime | None = None, *, headers: Headers = ()) -> Entry:
         """Write a record and hand it to the ledger."""
-        entry = self.broker.append(NewRecord(topic, HERE, b"workspace-1", value, timestamp=timestamp))
+        entry = self.broker.append(NewRecord(topic, HERE, b"workspace-1", value, headers, timestamp))
         self.deliver(entry)
         return entry
 

@@ -67,19 +67,6 @@ def test_a_letter_is_the_same_however_often_the_record_is_read() -> None:
     assert first == second
 
 
-def test_letters_of_different_records_have_different_ids() -> None:
-    places = [(topic, partition, offset) for topic in DLQ_OF for partition in (1, 11) for offset in (1, 11, 111)]
-    ids = {
-        DeadLetterHeaders.from_headers(
-            dead_letter(
-                record(b"x", topic=topic, partition=partition, offset=offset), DeadLetterReason.INVALID, "why", BIG
-            ).headers
-        ).letter_id
-        for topic, partition, offset in places
-    }
-    assert len(ids) == len(places)
-
-
 def test_a_letter_that_was_sent_back_and_fails_again_says_so_once() -> None:
     """What an earlier letter said about itself gives way; how often it was sent back stays."""
     first = dead_letter(record(b"x", headers=DOUBLED), DeadLetterReason.CONFLICT, "first", BIG)

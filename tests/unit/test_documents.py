@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, cast, get_args
+from urllib.parse import urlsplit
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -37,6 +38,7 @@ from streams.names import (
     CHANGELOG_TABLE_KEY,
     DLQ_OF,
     OUTCOME_TOPICS,
+    REPORT_TOPICS,
     SOURCE_TOPICS,
     DeadLetterReason,
     Header,
@@ -48,6 +50,8 @@ from streams.names import (
 from streams.settings import DRAIN_MARGIN_SECONDS, FIELDS, SECRETS_DIR_VARIABLE, WorkerSettings, variable_of
 from streams.telemetry.journal import SKEW_WARNING_SECONDS
 from streams.telemetry.metrics import BridgeMetrics, DispatchResult, Metrics, SubmissionResult, TransactionResult
+from streams.telemetry.otel import JOB_ID, JOB_REASON, JOB_STATUS
+from streams.telemetry.tracing import CLOSE_SECONDS
 from streams.version import version
 from streams.wire.intake import COMPLETION_MAX_BYTES, SUBMISSION_MAX_BYTES
 from streams.wire.outcomes import outcome_record
@@ -56,6 +60,7 @@ from streams.wire.robot_request import Callback, build_request
 from streams.wire.rows import ROW_VERSION
 from tests.core.builders import DEADLINES, NOW
 from tests.core.test_transition import EVENTS, JOBS
+from tests.support.builders import worker_variables
 from tests.support.documents import CHANGELOG, DESIGN, DOCUMENTS, EVIDENCE, OPERATING, README, RECORDS, ROOT, codes
 
 DEFAULT_APP_ID = "robot-orchestrator"
@@ -150,7 +155,7 @@ def test_every_topic_is_documented_with_its_direction() -> None:
 
 
 def test_every_topic_name_in_a_document_is_one() -> None:
-    known = {*Topic, changelog_topic(DEFAULT_APP_ID)}
+    known = {*Topic, changelog_topic(DEFAULT_APP_ID), JOB_ID, JOB_STATUS, JOB_REASON}
     for document in DOCUMENTS:
         for name in re.findall(r"`((?:dlq\.)?robot\.(?:job|order)\.[\w.]+)`", document.text):
             assert name in known, (document.path, name)
@@ -177,6 +182,14 @@ def test_which_answers_say_that_the_robot_has_begun_nothing_is_documented() -> N
 def test_every_dead_letter_reason_is_documented() -> None:
     documented = [code for row in RECORDS.table("`robot.dlq.reason`") for code in codes(row[0])]
     assert sorted(documented) == sorted(DeadLetterReason)
+
+
+def test_every_span_is_documented() -> None:
+    taken_in, told = (Topic.SUBMITTED, *REPORT_TOPICS), (*OUTCOME_TOPICS, Topic.AMENDED)
+    spans = {f"process {topic.value}" for topic in taken_in} | {f"send {topic.value}" for topic in told}
+    settings = WorkerSettings(**cast(Any, worker_variables()))
+    spans.add(f"POST {urlsplit(settings.robot_endpoint).path}")
+    assert {code for row in OPERATING.table("span") for code in codes(row[0])} == spans
 
 
 def test_every_header_is_documented() -> None:
@@ -296,6 +309,7 @@ def test_the_changelog_has_the_version() -> None:
         (f"{PAYLOAD_CACHE_BYTES / 1e6:g} MB of payloads of jobs that wait for their call", OPERATING),
         (f"stands still for {WatchdogLimits().stuck_after.total_seconds():g} s", OPERATING),
         (f"a skew of over {SKEW_WARNING_SECONDS:g} s", OPERATING),
+        (f"A stop takes up to {CLOSE_SECONDS:g} s longer", OPERATING),
         (f"names no job; its body has over {REPORT_MAX_BYTES / 1e3:g} kB", OPERATING),
         (f"report below, up to {REPORT_MAX_BYTES / 1e3:g} kB", RECORDS),
         (f"{TRACKING_NUMBER_MAX_LENGTH}, {ERROR_TYPE_MAX_LENGTH} and {ERROR_MESSAGE_MAX_LENGTH} characters", RECORDS),

@@ -148,6 +148,7 @@ JOBS: Mapping[int, Mapping[str, Job]] = {
         "timeout_amended": replace(TIMEOUT, success_count=2, error_count=0, amended_at=at(9, 1, 5)),
         "resubmitted": replace(REJECTED, resubmitted_as="1f8b2a6c-job"),
         "resubmission": replace(PENDING, job_id="1f8b2a6c-job", resubmission_of="0f8b2a6c-job"),
+        "traced": replace(PENDING, traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
         "accepted_call": replace(ACCEPTED, called_at=at(0, 11, 500_000)),
         "robot_rejected_call": replace(REJECTED, called_at=at(0, 10, 500_000), answered_at=at(0, 10, 900_000)),
         "letters": replace(

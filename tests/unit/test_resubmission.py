@@ -16,7 +16,6 @@ from streams.core.job import FailureReason, Job, OrderResult, OrderStatus, Statu
 from streams.operate.resubmission import (
     Choice,
     Group,
-    KnownOrder,
     Plan,
     Refusal,
     Standing,
@@ -93,32 +92,44 @@ def choose(*named: str, group: Group | None = None, **more: bool) -> Choice:
 # Whatever is chosen
 
 
-@pytest.mark.parametrize("job", ALL_RUNNING, ids=["pending", "put off", "processing"])
-def test_a_job_that_has_not_ended_is_refused(job: Job) -> None:
-    assert refused(job, ANYTHING).startswith(f"it is still {job.status}")
-
-
-def test_until_when_a_job_runs_is_said_where_it_is_known() -> None:
-    assert refused(PENDING, ANYTHING) == "it is still pending"
-    until = "it is still pending, until 2026-01-31T13:14:00.000Z at the latest"
-    assert refused(PUT_OFF, ANYTHING) == until
-
-
-def test_a_job_that_was_resubmitted_is_refused_by_the_new_one_s_name() -> None:
-    assert "it was resubmitted as new-1:" in refused(replace(NEVER_HAD, resubmitted_as="new-1"), ANYTHING)
-
-
 def test_a_submission_that_was_invalid_is_refused_before_it_is_looked_for() -> None:
     invalid = replace(NEVER_HAD, reason=FailureReason.INVALID_SUBMISSION)
-    refusal = plan_resubmission(invalid, None, ANYTHING, NOW)
-    assert isinstance(refusal, Refusal)
-    assert "its submission was invalid" in refusal.reason
+    for job, reason in ((invalid, "was invalid"), (NEVER_HAD, "is no longer in robot.job.submitted")):
+        refusal = plan_resubmission(job, None, ANYTHING, NOW)
+        assert isinstance(refusal, Refusal)
+        assert f"its submission {reason}" in refusal.reason
 
 
-def test_a_submission_that_is_gone_is_refused() -> None:
-    refusal = plan_resubmission(NEVER_HAD, None, ANYTHING, NOW)
-    assert isinstance(refusal, Refusal)
-    assert "its submission is no longer in robot.job.submitted" in refusal.reason
+SECOND_FAILED = followed(success("a"), error("b"), unreported("c"))
+
+
+@pytest.mark.parametrize(
+    ("job", "choice", "reason"),
+    [
+        *((job, ANYTHING, f"it is still {job.status}") for job in ALL_RUNNING),
+        (PUT_OFF, ANYTHING, "it is still pending, until 2026-01-31T13:14:00.000Z at the latest"),
+        (replace(NEVER_HAD, resubmitted_as="new-1"), ANYTHING, "it was resubmitted as new-1:"),
+        (NEVER_HAD, Choice(), "no order was reported as failed; the robot never had this job: --orders all"),
+        (
+            followed(success("a"), success("b"), unreported("c")),
+            Choice(),
+            "--orders unreported chooses those",
+        ),
+        (followed(success("a"), error("b"), error("c")), choose(group=Group.UNREPORTED), "(--orders failed"),
+        (SECOND_FAILED, choose("b", "x"), "it has no such order: x"),
+        # The counts speak against the errors.
+        (followed(success("a"), error("b"), error("c"), success_count=3, error_count=0), Choice(), "shipped: b, c"),
+        # They do not add up, or are of more orders than there are.
+        *((counted(0, errors), ANYTHING, "not known") for errors in (0, 1)),
+        *((counted(0, errors), choose("a", "b", new_item_ids=True), "can have failed") for errors in (0, 1)),
+        (counted(2, 3), ANYTHING, "not known"),
+        # All succeeded.
+        (counted(3, 0), ANYTHING, "nothing is left to send"),
+        (counted(3, 0), choose("a", new_item_ids=True), "these were reported as success"),
+    ],
+)
+def test_what_is_refused_is_refused_with_its_reason(job: Job, choice: Choice, reason: str) -> None:
+    assert reason in refused(job, choice)
 
 
 # Where the robot never had the job
@@ -127,12 +138,6 @@ def test_a_submission_that_is_gone_is_refused() -> None:
 @pytest.mark.parametrize("group", [Group.ALL, Group.UNREPORTED])
 def test_of_a_job_that_the_robot_never_had_all_orders_are_sent_without_more_ado(group: Group) -> None:
     assert sent(NEVER_HAD, Choice(group=group)) == ["a", "b", "c"]
-
-
-def test_of_a_job_that_the_robot_never_had_no_order_failed_and_what_to_say_is_said() -> None:
-    assert refused(NEVER_HAD, Choice()) == (
-        "no order was reported as failed; the robot never had this job: --orders all"
-    )
 
 
 def test_what_a_robot_reports_before_it_refuses_has_failed_and_was_not_sent() -> None:
@@ -153,13 +158,6 @@ def test_where_all_succeeded_nothing_is_left() -> None:
     done = followed(success("a"), success("b"), success("c"))
     for group in Group:
         assert refused(done, Choice(group=group, may_have_shipped=True)).startswith("nothing is left to send")
-
-
-def test_where_none_failed_it_is_said_what_else_there_is() -> None:
-    assert refused(followed(success("a"), success("b"), unreported("c")), Choice()).endswith(
-        "--orders unreported chooses those that were not reported"
-    )
-    assert "(--orders failed" in refused(followed(success("a"), error("b"), error("c")), choose(group=Group.UNREPORTED))
 
 
 @pytest.mark.parametrize("error_type", ["timeout", "unknown", None, "portal_timeout"])
@@ -186,16 +184,6 @@ def test_a_success_is_sent_again_only_if_it_is_named_and_that_is_allowed() -> No
     assert refused(job, choose("a")).startswith("these were reported as success")
     assert sent(job, choose("a", may_have_shipped=True)) == ["a"]
     assert sent(job, choose("a", group=Group.ALL, may_have_shipped=True)) == ["a", "b", "c"]
-
-
-def test_an_order_that_the_job_does_not_have_is_refused() -> None:
-    job = followed(success("a"), error("b"), unreported("c"))
-    assert refused(job, choose("b", "x")) == "it has no such order: x"
-
-
-def test_errors_against_which_the_counts_speak_need_a_word() -> None:
-    job = followed(success("a"), error("b"), error("c"), success_count=3, error_count=0)
-    assert refused(job, Choice()).endswith("--may-have-shipped: b, c")
 
 
 def test_a_report_of_an_item_id_that_two_orders_share_tells_of_neither() -> None:
@@ -227,11 +215,6 @@ def test_where_all_failed_it_is_known_but_not_how() -> None:
     assert sent(counted(0, 3), Choice(new_item_ids=True, may_have_shipped=True)) == ["a", "b", "c"]
 
 
-def test_where_all_succeeded_by_the_counts_nothing_is_left() -> None:
-    assert refused(counted(3, 0), ANYTHING).startswith("nothing is left to send")
-    assert refused(counted(3, 0), choose("a", new_item_ids=True)).startswith("these were reported as success")
-
-
 def test_counts_also_tell_of_orders_whose_reports_never_came() -> None:
     orders = (unreported("a"), unreported("b"), error("c"))
     done = followed(*orders, success_count=2, error_count=1)
@@ -240,17 +223,6 @@ def test_counts_also_tell_of_orders_whose_reports_never_came() -> None:
     assert sent(late, Choice(may_have_shipped=True)) == ["a", "b", "c"]
     one = followed(success("a"), unreported("b"), unreported("c"), success_count=1, error_count=2)
     assert sent(one, Choice(may_have_shipped=True)) == ["b", "c"]
-
-
-@pytest.mark.parametrize("counts", [(0, 0), (0, 1)])
-def test_counts_that_do_not_add_up_tell_nothing_of_an_order(counts: tuple[int, int]) -> None:
-    job = counted(*counts)
-    assert "not known" in refused(job, ANYTHING)
-    assert "can have failed" in refused(job, choose("a", "b", new_item_ids=True))
-
-
-def test_counts_of_more_orders_than_there_are_may_have_any_success_among_them() -> None:
-    assert "not known" in refused(counted(2, 3), ANYTHING)
 
 
 # Two jobs whose reports look alike
@@ -453,12 +425,6 @@ def test_what_the_robot_may_still_ship_is_not_sent_again_before_the_deadline_tho
     job = followed(success("a"), error("b"), unreported("c"), deadline=NOW + timedelta(minutes=5))
     reason = "the robot may still be at it, until 2026-01-31T13:05:00.000Z: wait until then, or say --may-have-shipped"
     assert refused(job, choose("c")) == reason
-    assert [order.item_id for order in chosen(job, choose("b"))] == ["b"], "of that one it is known that it failed"
-    assert [order.item_id for order in chosen(job, choose("c", may_have_shipped=True))] == ["c"]
-    assert [order.item_id for order in chosen(replace(job, deadline=NOW), choose("c"))] == ["c"]
-
-
-def chosen(job: Job, choice: Choice) -> Sequence[KnownOrder]:
-    plan = decide(job, choice)
-    assert isinstance(plan, Plan), plan
-    return plan.orders
+    assert sent(job, choose("b")) == ["b"], "of that one it is known that it failed"
+    assert sent(job, choose("c", may_have_shipped=True)) == ["c"]
+    assert sent(replace(job, deadline=NOW), choose("c")) == ["c"]

@@ -14,6 +14,7 @@ from streams.robot.client import ANSWER_MAX_BYTES, HttpRobot, connected_robot
 from streams.settings import WorkerSettings
 from streams.version import DISTRIBUTION, version
 from streams.wire.robot_request import RobotRequest
+from tests.support.builders import TRACE_OF_PRODUCER
 
 
 @contextlib.asynccontextmanager
@@ -66,7 +67,7 @@ async def test_no_cut_of_a_long_answer_leaves_the_beginning_of_a_secret(length: 
         ("000", Unknown("The robot answered 0, which is no HTTP status")),
         ("099", Unknown("The robot answered 99, which is no HTTP status")),
         ("200", Accepted()),
-        ("299", Accepted()),
+        ("299", Accepted(299)),
         ("300", Rejected(300, "Robot service error 300: no")),
         ("999", Rejected(999, "Robot service error 999: no")),
     ],
@@ -74,6 +75,15 @@ async def test_no_cut_of_a_long_answer_leaves_the_beginning_of_a_secret(length: 
 async def test_every_status_has_a_meaning_that_an_outcome_can_carry(status: str, answer: Answer) -> None:
     raw = f"HTTP/1.1 {status} X\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno"
     assert await answer_to(raw.encode()) == answer
+
+
+@pytest.mark.parametrize("trace", [None, TRACE_OF_PRODUCER])
+async def test_a_call_is_part_of_the_trace_of_its_request(trace: str | None) -> None:
+    raw = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    async with robot_that_answers(raw) as (robot, heads):
+        await robot.create_batch(RobotRequest("job-1", "workspace-1", b"{}", ()).in_trace(trace))
+    expected = [] if trace is None else [f"traceparent: {trace}".encode()]
+    assert [line for line in heads[0].lower().splitlines() if b"trace" in line] == expected
 
 
 @pytest.mark.parametrize(

@@ -117,10 +117,6 @@ def test_the_request_knows_every_secret_in_it() -> None:
     assert set(request(encoded()).secrets) == {PASSWORD, "portal-user", CALLBACK_SECRET}
 
 
-def test_the_same_submission_makes_the_same_body() -> None:
-    assert request(encoded()) == request(encoded())
-
-
 def test_of_fields_with_one_name_the_last_one_counts_as_in_the_contracts_model() -> None:
     value = b'{"jobId": "first", "credentials": {"username": "a", "password": "b"}, ' + encoded()[1:]
     model = read_submission(value)

@@ -55,6 +55,7 @@ jobs = st.builds(
     resubmission_of=st.none() | ids,
     resubmitted_as=st.none() | ids,
     robot_restarted_at=st.none() | instants,
+    traceparent=st.none() | texts,
 )
 
 
@@ -74,7 +75,8 @@ def test_every_field_of_a_job_is_in_its_row_and_nothing_else_but_the_version() -
     times = ("accepted_at", "amended_at", "robot_restarted_at", "called_at", "answered_at")
     more: dict[str, Any] = dict.fromkeys(times, NOW)
     more |= {"success_count": 0, "error_count": 0, "put_off": PUT_OFF.put_off, "stop": STOP}
-    everything = replace(FAILED, **more, resubmission_of="job-0", resubmitted_as="job-2")
+    more |= {"resubmission_of": "job-0", "resubmitted_as": "job-2", "traceparent": "a trace"}
+    everything = replace(FAILED, **more)
     snake = {
         "".join(f"_{c.lower()}" if c.isupper() else c for c in name) for name in json.loads(encode_row(everything))
     }
