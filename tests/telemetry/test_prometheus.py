@@ -51,7 +51,7 @@ class Prometheus:
 
 
 @contextlib.asynccontextmanager
-async def prometheus(folder: Path, ports: dict[str, int]) -> AsyncIterator[Prometheus]:
+async def prometheus(program: str, folder: Path, ports: dict[str, int]) -> AsyncIterator[Prometheus]:
     """Run the configuration that is deployed, in a hurry, with jobs at some ports."""
     config = yaml.safe_load(PROMETHEUS.read_text(encoding="utf-8"))
     config["global"] = {"scrape_interval": INTERVAL, "scrape_timeout": INTERVAL, "evaluation_interval": INTERVAL}
@@ -66,7 +66,7 @@ async def prometheus(folder: Path, ports: dict[str, int]) -> AsyncIterator[Prome
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address={address}",
     )
-    process = spawn([tool("prometheus", "prometheus"), *options], folder / "prometheus.log")
+    process = spawn([program, *options], folder / "prometheus.log")
     try:
         async with httpx.AsyncClient(base_url=f"http://{address}", trust_env=False) as client:
             server = Prometheus(client)
@@ -91,7 +91,7 @@ async def until(look: Callable[[], Any], wanted: Callable[[Any], bool]) -> None:
 async def test_every_panel_shows_something_and_an_alert_fires_for_the_first_report_that_is_refused(
     kafka_bootstrap: str, tmp_path: Path
 ) -> None:
-    tool("prometheus", "prometheus")
+    program = tool("prometheus", "prometheus")
     async with contextlib.AsyncExitStack() as stack:
         scene = await stack.enter_async_context(Scene(kafka_bootstrap, tmp_path))
         worker = await scene.worker()
@@ -100,7 +100,7 @@ async def test_every_panel_shows_something_and_an_alert_fires_for_the_first_repo
         await bridge.wait_ready()
         assert isinstance(await scene.outcome(await scene.submit(submission())), JobCompleted)
         ports = {"robot-orchestrator-worker": worker.probe_port, "robot-orchestrator-bridge": bridge.probe_port}
-        server = await stack.enter_async_context(prometheus(tmp_path, ports))
+        server = await stack.enter_async_context(prometheus(program, tmp_path, ports))
 
         await until(server.unanswered, lambda queries: queries == [])
         await until(server.alerts, lambda states: set(states.values()) == {"inactive"})
