@@ -122,6 +122,12 @@ def jobs_named(record: SourceRecord) -> set[JobKey]:
     return {key for key in keys if key is not None}
 
 
+def readable_key(record: SourceRecord) -> JobKey | None:
+    """Return the job that a record names, whatever else is wrong with it, None where no ids can be read."""
+    ids = None if record.value is None else _read_ids(record.value)
+    return _key_of(ids) if isinstance(ids, _Ids) else None
+
+
 def read_submission(value: bytes) -> SubmissionPayload:
     """Return the payload of a submission's bytes. Raises pydantic's ValidationError."""
     return SubmissionPayload.model_validate_json(value)

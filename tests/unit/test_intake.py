@@ -24,6 +24,7 @@ from streams.wire.intake import (
     interpret,
     jobs_named,
     read_submission,
+    readable_key,
 )
 from streams.wire.placement import partition_of
 from streams.wire.records import SourceRecord
@@ -283,3 +284,20 @@ def test_an_error_in_reading_a_submission_again_is_a_value_error() -> None:
     """The ledger takes such bytes for a payload that is gone."""
     with pytest.raises(ValueError, match="orders"):
         read_submission(encoded(orders=[]))
+
+
+@pytest.mark.parametrize(
+    ("value", "key"),
+    [
+        (encoded(orders=[]), KEY),
+        (encoded(jobId=17), None),
+        (encoded(workspaceId=""), None),
+        (b"no JSON", None),
+        (b"[1]", None),
+        (None, None),
+    ],
+)
+def test_the_job_that_a_bad_record_names_is_known_if_both_ids_can_be_read(
+    value: bytes | None, key: JobKey | None
+) -> None:
+    assert readable_key(record(value)) == key
