@@ -4,7 +4,6 @@ import uuid
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
-import structlog
 from aiokafka.errors import KafkaError
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import RedirectResponse, Response
@@ -20,6 +19,7 @@ from streams.names import LogEvent, Topic
 from streams.operate.console import printable
 from streams.operate.giving import NotGivenError, control_producer, publish_control
 from streams.settings import ConsoleSettings
+from streams.telemetry.lines import Lines
 from streams.wire.placement import partition_of
 
 ACT = "/act"
@@ -42,7 +42,7 @@ class Asker:
 
     def __init__(self, settings: ConsoleSettings) -> None:
         self._settings = settings
-        self._log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+        self._log = Lines()
 
     async def ask(self, control: Control) -> None:
         """Publish a control where it belongs: in one partition, or in each. Raises NotGivenError and AccessError."""
@@ -54,7 +54,7 @@ class Asker:
         except KafkaError as error:
             raise NotGivenError(f"Kafka does not take it now: {error}") from error
         self._log.info(
-            LogEvent.CONSOLE_ASKED.value,
+            LogEvent.CONSOLE_ASKED,
             action=control.action.value,
             actor=control.actor,
             control_id=control.control_id,

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import structlog
 from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as KafkaTopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -24,6 +23,7 @@ from streams.kafka.reader import KafkaReader
 from streams.kafka.topics import TopicsError
 from streams.names import SOURCE_TOPICS, LogEvent, changelog_topic
 from streams.settings import ConsoleSettings
+from streams.telemetry.lines import Lines
 from streams.wire.records import TopicPartition
 
 RETRY_SECONDS = 1.0
@@ -65,7 +65,7 @@ class Follower:
         self._changes = changes
         self._options = settings.kafka_client_options()
         self._changelog = changelog_topic(settings.app_id)
-        self._log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+        self._log = Lines()
         self.problem: str | None = "not connected yet"
         self.behind: int | None = None
         self.cluster: Cluster | None = None
@@ -88,7 +88,7 @@ class Follower:
             except (KafkaError, UnreadableError, TimeoutError) as error:
                 problem = str(error) or type(error).__name__
             self._tell(problem=problem)
-            self._log.warning(LogEvent.WAITING_FOR_BROKER.value, error=problem)
+            self._log.waiting_for_broker(problem)
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _check(self, admin: AIOKafkaAdminClient) -> int:
@@ -107,7 +107,7 @@ class Follower:
         stale = caught_up_at is not None and datetime.now(UTC) - caught_up_at > STALE
         if stale or not self._store.belongs_to(identity):
             why = "it was not followed for too long" if stale else "it is not of these topics"
-            self._log.info(LogEvent.CONSOLE_BEGINS_ANEW.value, reason=why)
+            self._log.info(LogEvent.CONSOLE_BEGINS_ANEW, reason=why)
             await asyncio.to_thread(self._store.begin_anew, identity)
         return found[self._changelog].partitions
 
@@ -161,7 +161,7 @@ class Follower:
             if batches or self.behind != before:
                 self._tell(problem=self.problem)
             if self.behind == 0 != before:
-                self._log.info(LogEvent.CONSOLE_CAUGHT_UP.value)
+                self._log.info(LogEvent.CONSOLE_CAUGHT_UP)
 
     def _take(self, batches: Mapping[KafkaTopicPartition, Sequence[Any]], partitions: int) -> None:
         """Write a batch; in a thread of its own, so that pages are answered meanwhile."""

@@ -7,7 +7,6 @@ import signal
 import socket
 from collections.abc import Iterator
 
-import structlog
 import uvicorn
 
 from streams.console.access import Gate, check_guarded
@@ -19,7 +18,8 @@ from streams.console.store import Store, StoreError
 from streams.kafka.access import AccessError
 from streams.kafka.topics import CONFIG_EXIT_CODE, TopicsError
 from streams.names import LogEvent
-from streams.settings import ConsoleSettings, SettingsError, changed, unknown_variables, variable_of
+from streams.settings import ConsoleSettings, SettingsError, in_force, unknown_variables, variable_of
+from streams.telemetry.lines import Lines
 from streams.telemetry.logging import configure_logging
 from streams.version import version
 from streams.wire.rows import TableError
@@ -103,10 +103,10 @@ async def serve(settings: ConsoleSettings, *, allow_actions: bool) -> None:
 def run_console(settings: ConsoleSettings, *, allow_actions: bool) -> int:
     """Run a console to its end; return the exit code. What a restart cannot mend is the last log line."""
     configure_logging(settings.log_format, settings.log_level)
-    log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
-    log.info(LogEvent.CONSOLE_STARTED.value, version=version(), settings=changed(settings))
+    log = Lines()
+    log.info(LogEvent.CONSOLE_STARTED, version=version(), settings=in_force(settings))
     if unknown := unknown_variables():
-        log.warning(LogEvent.SETTINGS_WARNING.value, problem=unknown)
+        log.warning(LogEvent.SETTINGS_WARNING, problem=unknown)
     try:
         asyncio.run(serve(settings, allow_actions=allow_actions))
     except (SettingsError, StoreError, TopicsError, AccessError, TableError) as error:
@@ -114,7 +114,7 @@ def run_console(settings: ConsoleSettings, *, allow_actions: bool) -> int:
     except Exception as error:  # noqa: BLE001 # whatever it was: one line, and a supervisor starts the next one
         code, text = os.EX_SOFTWARE, repr(error)
     else:
-        log.info(LogEvent.CONSOLE_STOPPED.value)
+        log.info(LogEvent.CONSOLE_STOPPED)
         return 0
-    log.critical(LogEvent.CONSOLE_STOPPED.value, error=text, exit_code=code)
+    log.critical(LogEvent.CONSOLE_STOPPED, error=text, exit_code=code)
     return code

@@ -9,10 +9,8 @@ import pytest_asyncio
 
 from schemas import JobCompleted, JobFailed
 from streams.dev.robot import Fate, RobotBehaviour
-from streams.names import Topic
-from streams.wire.placement import partition_of
-from tests.support.builders import CALLBACK_SECRET, PASSWORD, SECRETS, USERNAME, submission
-from tests.support.scene import PARTITIONS, Scene
+from tests.support.builders import CALLBACK_SECRET, SECRETS, submission
+from tests.support.scene import Scene
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -39,31 +37,10 @@ async def test_a_submission_becomes_one_post_and_one_completed_outcome(scene: Sc
     assert outcome.orderCount == 2
     assert outcome.dispatchedAt is not None
     assert outcome.submittedAt <= outcome.dispatchedAt <= outcome.endedAt
-    assert scene.posts(payload["jobId"]) == 1
+    (call,) = (call for call in scene.robot.calls if call.job_id == payload["jobId"])
+    assert (call.headers["Content-Type"], call.headers["X-Callback-Secret"]) == ("application/json", CALLBACK_SECRET)
+    assert json.loads(call.body)["orders"] == payload["orders"]
     assert len(await scene.outcomes_of(payload["jobId"])) == 1
-
-
-async def test_the_post_is_what_the_contract_says(scene: Scene) -> None:
-    payload = submission(orders=1)
-    order = payload["orders"][0]
-    order["unknown"] = "cut away"
-    # Number forms that a float would lose.
-    raw_input = '{"peso":0.50,"valor":1e3,"grande":12345678901234567890123,"ciudad":"Bogotá (D.C.)","x":[-0.0]}'
-    text = json.dumps(payload, ensure_ascii=False).replace(
-        json.dumps(order["pedidoInput"], ensure_ascii=False), raw_input
-    )
-    await scene.write(Topic.SUBMITTED, text.encode(), partition_of(payload["workspaceId"], PARTITIONS))
-    await scene.outcome(payload["jobId"])
-    call = next(call for call in scene.robot.calls if call.job_id == payload["jobId"])
-    assert call.headers["Content-Type"] == "application/json"
-    assert call.headers["X-Callback-Secret"] == CALLBACK_SECRET
-    body = json.loads(call.body)
-    assert body.keys() == {"workspaceId", "credentials", "callbackUrl", "callbackSecret", "jobId", "orders"}
-    assert body["credentials"] == {"username": USERNAME, "password": PASSWORD}
-    assert body["callbackUrl"] == "https://app.example/base/api/webhooks/robot-callback"
-    assert body["callbackSecret"] == CALLBACK_SECRET
-    assert body["orders"][0].keys() == {"itemId", "orderId", "pedidoInput"}
-    assert f'"pedidoInput":{raw_input}'.encode() in call.body
 
 
 @pytest.mark.parametrize(
@@ -91,23 +68,25 @@ async def test_a_call_that_fails_fails_the_job_at_once_and_is_never_made_again(
     assert len(await scene.outcomes_of(job_id)) == 1
 
 
-async def test_the_probes_answer_and_the_metrics_count(scene: Scene) -> None:
+async def test_the_probes_answer(scene: Scene) -> None:
     worker = scene.workers[0]
     assert await worker.get("/livez") == (200, "ok\n")
     status, text = await worker.get("/readyz?verbose")
     assert (status, text) == (200, "[+] group joined, partitions loaded\n[+] robot answers\nok\n")
-    _, metrics = await worker.get("/metrics")
-    assert 'robot_orchestrator_submissions_total{result="accepted"}' in metrics
-    assert 'robot_orchestrator_outcomes_total{outcome="completed",reason=""}' in metrics
 
 
-async def test_every_step_of_a_job_is_a_log_line(scene: Scene) -> None:
+async def test_a_change_of_a_job_is_one_log_line(scene: Scene) -> None:
     job_id = await scene.submit(submission())
     await scene.outcome(job_id)
-    expected = {"job_submitted", "job_claimed", "job_dispatched", "job_completed"}
+    events: list[str] = []
     async with asyncio.timeout(60):
-        while True:
-            lines = [line for line in scene.workers[0].log_lines() if line.get("job_id") == job_id]
-            if expected <= {line["event"] for line in lines}:
-                break
+        while "job_completed" not in events:
             await asyncio.sleep(0.05)
+            events = [line["event"] for line in scene.workers[0].log_lines() if line.get("job_id") == job_id]
+    # It may complete before the robot's answer is read.
+    assert [event for event in events if event != "job_accepted"] == [
+        "job_submitted",
+        "job_dispatched",
+        "job_completed",
+    ]
+    assert events.count("job_accepted") <= 1

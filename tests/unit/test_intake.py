@@ -24,6 +24,7 @@ from streams.wire.intake import (
     interpret,
     jobs_named,
     read_submission,
+    readable_key,
 )
 from streams.wire.placement import partition_of
 from streams.wire.records import SourceRecord
@@ -63,10 +64,6 @@ def event_of(meaning: Meaning) -> JobSubmitted | InvalidSubmission | BatchComple
 def rejection_of(meaning: Meaning) -> Rejection:
     assert isinstance(meaning, Refuse | RefuseAndFail)
     return meaning.rejection
-
-
-def target_of(meaning: Meaning) -> int | None:
-    return meaning.target if isinstance(meaning, Forward) else None
 
 
 def damaged(at: int, damage: bytes) -> bytes:
@@ -287,3 +284,20 @@ def test_an_error_in_reading_a_submission_again_is_a_value_error() -> None:
     """The ledger takes such bytes for a payload that is gone."""
     with pytest.raises(ValueError, match="orders"):
         read_submission(encoded(orders=[]))
+
+
+@pytest.mark.parametrize(
+    ("value", "key"),
+    [
+        (encoded(orders=[]), KEY),
+        (encoded(jobId=17), None),
+        (encoded(workspaceId=""), None),
+        (b"no JSON", None),
+        (b"[1]", None),
+        (None, None),
+    ],
+)
+def test_the_job_that_a_bad_record_names_is_known_if_both_ids_can_be_read(
+    value: bytes | None, key: JobKey | None
+) -> None:
+    assert readable_key(record(value)) == key
