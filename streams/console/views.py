@@ -13,8 +13,17 @@ from streams.core.deadlines import Deadlines
 from streams.core.job import Job, JobKey, OrderStatus, Status
 from streams.names import Topic
 from streams.operate.giving import REFUSALS
+from streams.operate.job_fields import job_fields, standing_fields
 from streams.operate.letters import STEPS
-from streams.operate.standing import Around, holds_in_force, orders_of_row, send_again, state_in_words, waiting_for
+from streams.operate.standing import (
+    Around,
+    Wait,
+    holds_in_force,
+    orders_of_row,
+    send_again,
+    state_in_words,
+    waiting_for,
+)
 from streams.wire.rows import Owner
 
 # Jobs of a workspace that are looked at to say what one of them waits for, of each kind.
@@ -36,6 +45,9 @@ class WaitView(View):
     words: str
     since: datetime | None
     until: datetime | None
+    place: int | None
+    """In its workspace's line, from 1; null of what is no line."""
+    behind: str | None
 
 
 class JobView(View):
@@ -86,19 +98,25 @@ class ControlView(View):
     """Whether it is a hold that nobody has released."""
 
 
+class PlaceView(View):
+    """Where a record lies."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
 class LetterView(View):
     """A dead letter. Its value is not here: it may carry credentials."""
 
     letterId: str
-    topic: str
-    partition: int
-    offset: int
     reason: str
     message: str
-    redrives: int
+    lies: PlaceView
+    redriveCount: int
     workspaceId: str | None
     jobId: str | None
-    writtenAt: datetime
+    letteredAt: datetime
 
 
 class EventView(View):
@@ -113,37 +131,60 @@ class SendAgainView(View):
 
     verdict: str
     because: str
-    orders: list[str]
+    orders: list[str] = []
     """The item ids of those that may, where not all may."""
 
 
-class SourceView(View):
-    """Where the submission of a job lies."""
+class StoppedView(View):
+    """Who cancelled a job or gave it up, and why."""
 
-    topic: str
-    partition: int
-    offset: int
+    controlId: str
+    actor: str
+    reason: str
+
+
+class PutOffView(View):
+    """That a job's calls were refused before any effect, or never left."""
+
+    times: int
+    since: datetime
+    until: datetime
+    reason: str
+    robotStatus: int | None
+    givesUpAt: datetime | None
 
 
 class JobDetail(JobView):
-    """A job with all that is known of it."""
+    """A job with all that is known of it, by the names of `jobs show --json`."""
 
-    waitsFor: list[WaitView]
-    sendAgain: SendAgainView | None
-    """Null while the job has not ended."""
+    waitingFor: list[WaitView]
+    sendAgain: SendAgainView
     error: str | None
     robotStatus: int | None
     robotMayHaveReceived: bool
+    robotRestartedAt: datetime | None
+    dispatchedAt: datetime | None
+    calledAt: datetime | None
+    answeredAt: datetime | None
+    acceptedAt: datetime | None
+    decideAt: datetime | None
+    amendedAt: datetime | None
     claimedBy: str | None
+    workerAlive: bool | None
+    """Whether the worker that claimed it is in the group; null while nobody knows."""
+    putOff: PutOffView | None
+    control: StoppedView | None
     successCount: int | None
     errorCount: int | None
+    countsMismatch: bool
     resubmissionOf: str | None
     resubmittedAs: str | None
-    source: SourceView
-    orders: list[OrderView]
+    source: PlaceView
+    orders: list[OrderView] | None
+    """Null where the batch is not followed order by order."""
     history: list[EventView]
     controls: list[ControlView]
-    letters: list[LetterView]
+    deadLetters: list[LetterView]
 
 
 class CountView(View):
@@ -242,44 +283,25 @@ def job_detail(reader: Reader, key: JobKey, moment: Moment) -> JobDetail | None:
         return None
     job, partition = found
     controls = reader.controls_of(key, SHOWN)
-    topic, own, offset = job.source
-    again = send_again(job, orders_of_row(job), moment.now) if job.ended else None
+    history = _history(job, reader.outcomes_of(key, SHOWN), controls)
+    again = send_again(job, orders_of_row(job), moment.now)
+    known = moment.workers is not None and job.claimed_by is not None
     return JobDetail.model_validate(
         {
+            **job_fields(job),
             **_job_fields(job, moment.now),
-            "waitsFor": _waits(reader, job, partition, moment),
-            "sendAgain": None
-            if again is None
-            else SendAgainView(verdict=again.verdict.value, because=again.because, orders=list(again.orders)),
-            "error": job.error,
-            "robotStatus": job.robot_status,
-            "robotMayHaveReceived": job.robot_may_have_received,
-            "claimedBy": job.claimed_by,
-            "successCount": job.success_count,
-            "errorCount": job.error_count,
-            "resubmissionOf": job.resubmission_of,
-            "resubmittedAs": job.resubmitted_as,
-            "source": SourceView(topic=topic, partition=own, offset=offset),
-            "orders": [
-                OrderView(
-                    itemId=order.item_id,
-                    status=order.status,
-                    trackingNumber=order.tracking_number,
-                    errorType=order.error_type,
-                    errorMessage=order.error_message,
-                )
-                for order in job.orders
-            ],
-            "history": sorted(_history(job, reader.outcomes_of(key, SHOWN), controls), key=lambda event: event.at),
+            **standing_fields(_waits(reader, job, partition, moment), again),
+            "workerAlive": job.claimed_by in (moment.workers or ()) if known else None,
+            "history": sorted(history, key=lambda event: event.at),
             "controls": control_views(controls),
-            "letters": list(map(letter_view, reader.letters_of(key, SHOWN))),
+            "deadLetters": list(map(letter_view, reader.letters_of(key, SHOWN))),
         }
     )
 
 
-def _waits(reader: Reader, job: Job, partition: int, moment: Moment) -> list[WaitView]:
+def _waits(reader: Reader, job: Job, partition: int, moment: Moment) -> tuple[Wait, ...]:
     if job.ended:
-        return []
+        return ()
     decisions = [one.decision for one in reader.holds() if one.partition == partition and one.decision is not None]
     since = moment.now - moment.deadlines.workspace_pause - timedelta(seconds=1)
     around = Around(
@@ -290,10 +312,7 @@ def _waits(reader: Reader, job: Job, partition: int, moment: Moment) -> list[Wai
         workers=moment.workers,
         jobs_per_workspace=moment.jobs_per_workspace,
     )
-    return [
-        WaitView(kind=wait.kind.value, words=wait.words, since=wait.since, until=wait.until)
-        for wait in waiting_for(job, around, moment.now)
-    ]
+    return waiting_for(job, around, moment.now)
 
 
 def _history(job: Job, outcomes: Iterable[Outcome], controls: Iterable[Audited]) -> Iterator[EventView]:
@@ -352,15 +371,13 @@ def letter_view(letter: Letter) -> LetterView:
     """Return a letter for a list."""
     return LetterView(
         letterId=letter.letter_id,
-        topic=letter.topic,
-        partition=letter.partition,
-        offset=letter.offset,
         reason=letter.reason,
         message=letter.message,
-        redrives=letter.redrives,
+        lies=PlaceView(topic=letter.topic, partition=letter.partition, offset=letter.offset),
+        redriveCount=letter.redrives,
         workspaceId=None if letter.key is None else letter.key.workspace_id,
         jobId=None if letter.key is None else letter.key.job_id,
-        writtenAt=letter.written_at,
+        letteredAt=letter.written_at,
     )
 
 

@@ -87,7 +87,7 @@ async def test_the_summary_says_how_everything_is(console: Served) -> None:
     assert [(one["workerId"], one["partitions"], one["alive"]) for one in said["workers"]] == [("worker-1", [0], True)]
     assert [(one["reason"], one["count"]) for one in said["letters"]] == [("unknown_item", 1)]
     assert said["oldestWaiting"]["jobId"] == "job-0"
-    waits = [(wait["kind"], wait["words"]) for wait in said["oldestWaiting"]["waitsFor"]]
+    waits = [(wait["kind"], wait["words"]) for wait in said["oldestWaiting"]["waitingFor"]]
     assert waits[0][0] == "person"
     assert waits[0][1].startswith("alice, who holds its workspace")
     assert "robot_away" in [kind for kind, _ in waits]
@@ -127,7 +127,7 @@ async def test_a_job_has_its_history_orders_letters_and_what_people_did(console:
         ("item-1", "success"),
         ("item-2", "unreported"),
     ]
-    assert [one["letterId"] for one in said["letters"]] == ["robot.order.reported-0-4"]
+    assert [one["letterId"] for one in said["deadLetters"]] == ["robot.order.reported-0-4"]
     assert [(one["actor"], one["refused"]) for one in said["controls"]] == [("bob", "it has ended")]
     assert said["sendAgain"]["verdict"] == "no"
 
