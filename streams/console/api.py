@@ -8,23 +8,10 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
 from streams.console.guard import API, PROBLEM_TYPE
+from streams.console.models import ControlView, JobDetail, JobView, LetterCountView, LetterView, Summary, View
 from streams.console.page import Console
 from streams.console.reader import Filter
-from streams.console.views import (
-    ControlView,
-    JobDetail,
-    JobView,
-    LetterCountView,
-    LetterView,
-    Summary,
-    View,
-    control_views,
-    job_detail,
-    job_views,
-    letter_counts,
-    letter_view,
-    summary,
-)
+from streams.console.views import control_views, job_detail, job_views, letter_counts, letter_view, summary
 from streams.core.job import FailureReason, JobKey, Status
 from streams.names import DLQ_OF, Topic
 

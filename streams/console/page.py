@@ -7,8 +7,9 @@ from typing import Protocol
 from streams.console.access import Gate
 from streams.console.changes import Changes
 from streams.console.follower import Cluster
+from streams.console.models import KafkaView
 from streams.console.store import Store
-from streams.console.views import KafkaView, Moment
+from streams.console.views import Moment
 from streams.settings import ConsoleSettings
 
 
