@@ -9,6 +9,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
+    InvalidProducerEpoch,
     KafkaError,
     ProducerFenced,
     TopicAuthorizationFailedError,
@@ -200,7 +201,7 @@ async def _write(producer: AIOKafkaProducer, record: SourceRecord, letter: Lette
         async with producer.transaction():
             for one in records:
                 await _send(producer, one)
-    except ProducerFenced as error:
+    except (ProducerFenced, InvalidProducerEpoch) as error:
         raise NotRedrivenError("somebody else redrives at this moment: give the same command again") from error
     except KafkaError as error:
         raise NotGivenError(
