@@ -11,7 +11,7 @@ from schemas import Control as Asked
 from streams.core.controls import NOTES, Action, Decision
 from streams.core.effects import IgnoreReason
 from streams.core.job import FailureReason, Job, JobKey, Status
-from streams.dev.history import History, copies_of, copy_in, position
+from streams.dev.history import History, copies_of, copy_in, position, workspace_of
 from streams.dev.violations import Violation, ViolationKind, name_of
 from streams.names import OUTCOME_TOPICS, Topic, changelog_topic
 from streams.wire.placement import partition_of
@@ -54,10 +54,8 @@ def _undecided(history: History, decisions: Container[tuple[int, str]]) -> Itera
     records = history.of(Topic.CONTROL)
     copies, letters = copies_of(records), history.letters()
     for record in records:
-        asked = _read(record)
-        home = record.partition
-        if asked is not None and asked.workspaceId is not None:
-            home = partition_of(asked.workspaceId, history.partitions)
+        asked, workspace_id = _read(record), workspace_of(record)
+        home = record.partition if workspace_id is None else partition_of(workspace_id, history.partitions)
         if position(record) in letters or (home != record.partition and copy_in(record, home) in copies):
             continue
         if asked is None or (asked.action not in NOTES and (home, asked.controlId) not in decisions):

@@ -163,12 +163,25 @@ _ids = msgspec.json.Decoder(_Ids)
 
 def job_key(record: SourceRecord) -> JobKey | None:
     """Return the ids in a submission or completion, None if it has no usable ones."""
+    ids = _read_ids(record)
+    return JobKey(ids.workspaceId, ids.jobId) if _is_id(ids.workspaceId) and _is_id(ids.jobId) else None
+
+
+def workspace_of(record: SourceRecord) -> str | None:
+    """Return the workspace of a control, None if it has none that decides where it belongs."""
+    ids = _read_ids(record)
+    return str(ids.workspaceId) if _is_id(ids.workspaceId) and (ids.jobId is None or _is_id(ids.jobId)) else None
+
+
+def _read_ids(record: SourceRecord) -> _Ids:
     try:
-        ids = _ids.decode(record.value or b"")
+        return _ids.decode(record.value or b"")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    key = JobKey(ids.workspaceId, ids.jobId)
-    return key if all(isinstance(name, str) and 0 < len(name) <= ID_MAX_LENGTH for name in key) else None
+        return _Ids()
+
+
+def _is_id(name: object) -> bool:
+    return isinstance(name, str) and 0 < len(name) <= ID_MAX_LENGTH
 
 
 def copy_in(record: SourceRecord, partition: int) -> Copy:
@@ -188,7 +201,10 @@ def position(record: SourceRecord) -> str:
 
 def missed_deadline(row: Job) -> datetime | None:
     """Return until when a completion would have counted of a job that failed because none had come; else None."""
-    ended_so = row.reason in (FailureReason.TIMEOUT, FailureReason.DISPATCH_UNKNOWN, FailureReason.GIVEN_UP)
-    if not ended_so or not row.robot_may_have_received or row.decide_at is None or row.ended_at is None:
+    # One that was given up and then refused by the robot was never there to be completed.
+    given_up = row.reason is FailureReason.GIVEN_UP and row.robot_may_have_received
+    if not given_up and row.reason not in (FailureReason.TIMEOUT, FailureReason.DISPATCH_UNKNOWN):
+        return None
+    if row.decide_at is None or row.ended_at is None:
         return None
     return row.decide_at if row.ended_at >= row.decide_at else None
