@@ -6,13 +6,13 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from statistics import median
 
-from streams.core.deadlines import Deadlines
 from streams.core.job import Job, Source, Status
 from streams.engine.ledger import Ledger
 from streams.names import Topic, changelog_topic
 from streams.wire.records import NewRecord
 from streams.wire.rows import encode_row, row_key
 from tests.benchmarks.report import Row, progress
+from tests.core.builders import DEADLINES
 from tests.simulation.broker import SimulatedBroker, SimulatedPartitionLog, SimulatedReader
 from tests.support.engine import APP, rules_of, shared_by
 
@@ -20,14 +20,6 @@ ROWS = (1_000, 20_000)
 TICKS = 2_000
 REPEATS = 5
 TITLE = "tick with jobs at the robot"
-
-_DEADLINES = Deadlines(
-    per_order=timedelta(seconds=30),
-    base=timedelta(minutes=5),
-    call_timeout=timedelta(seconds=60),
-    workspace_pause=timedelta(seconds=5),
-    retention=timedelta(days=7),
-)
 
 
 def ticks() -> list[Row]:
@@ -45,7 +37,7 @@ async def _tick_seconds(count: int) -> float:
     for number in range(count):
         job = _processing(number, now)
         broker.append(NewRecord(changelog_topic(APP), 0, row_key(job.key), encode_row(job)))
-    shared = shared_by(rules_of(deadlines=_DEADLINES), SimulatedReader(broker, _no_way), lambda _claim: None)
+    shared = shared_by(rules_of(deadlines=DEADLINES), SimulatedReader(broker, _no_way), lambda _claim: None)
     ledger = Ledger(0, SimulatedPartitionLog(broker, _no_way, APP, 0), shared)
     await ledger.open(now)
     return median(_timed(ledger, now) for _ in range(REPEATS))

@@ -11,8 +11,6 @@ from typing import Any
 import aiohttp
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from streams.bridge import run, server
@@ -20,14 +18,13 @@ from streams.dev.loopback import HOST
 from streams.wire.callback import CALLBACK_PATH, callback_url
 from streams.wire.robot_report import REPORT_MAX_BYTES
 from tests.bridge.conftest import FORMER_SECRET
+from tests.contract.test_publisher import until
 from tests.support.bridge import HEADERS, PATH, FakePublisher, Served, bridge_settings, report, served
 from tests.support.builders import CALLBACK_SECRET, NASTY_IDS, TRACE_OF_REPORT
 
 
-async def until(condition: Any) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.01)
+def holds_one(bridge: Served) -> bool:
+    return bridge.metrics.registry.get_sample_value("robot_orchestrator_bridge_requests_held") == 1
 
 
 async def test_a_report_is_answered_when_it_is_in_the_log(bridge: Served, publisher: FakePublisher) -> None:
@@ -71,7 +68,7 @@ async def test_every_id_survives_the_way(bridge: Served, publisher: FakePublishe
     assert [(one.workspaceId, one.jobId) for one in publisher.log] == sent
 
 
-@pytest.mark.parametrize("rest", ["", "/", "/shop-5", "/shop-5/", "/shop-5/job-17/", "/a/b/c", f"/a/{'x' * 201}"])
+@pytest.mark.parametrize("rest", ["", "/shop-5/job-17/"])
 async def test_a_path_that_names_no_job_is_malformed(bridge: Served, rest: str) -> None:
     answer = await bridge.client.post(bridge.url + CALLBACK_PATH + rest, json=report(), headers=HEADERS)
     assert answer.status_code == 400
@@ -243,37 +240,17 @@ async def test_whatever_is_sent_the_next_report_is_taken(bridge: Served, publish
     assert len(publisher.log) == 1
 
 
-async def test_hostile_bodies_are_taken_or_refused_and_break_nothing(bridge: Served, publisher: FakePublisher) -> None:
-    url = callback_url(bridge.url + PATH, "shop-5", "job-17")
-    values = st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists, max_leaves=4)
-    fields = st.sampled_from(["itemId", "status", "trackingNumber", "errorType", "errorMessage", "x"])
-    objects = st.dictionaries(fields, values | st.sampled_from(["success", "error"]))
-    sent: list[int] = []
-
-    @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-    @given(st.binary(max_size=2000) | objects.map(lambda value: json.dumps(value).encode()))
-    def post(body: bytes) -> None:
-        status = httpx.post(url, content=body, headers=HEADERS, trust_env=False).status_code
-        assert status in (200, 400)
-        sent.append(status)
-
-    await asyncio.to_thread(post)
-    assert sent.count(200) == len(publisher.log) == bridge.count("accepted")
-    assert sent.count(400) == bridge.count("malformed")
-
-
 # Kafka away
 
 
 async def test_while_kafka_is_away_a_report_is_held(bridge: Served, publisher: FakePublisher) -> None:
     publisher.go_away()
     posted = asyncio.create_task(bridge.post(report()))
-    held = "robot_orchestrator_bridge_requests_held"
-    await until(lambda: bridge.metrics.registry.get_sample_value(held) == 1)
+    await until(lambda: holds_one(bridge))
     assert not posted.done()
     publisher.come_back()
     assert (await posted).status_code == 200
-    assert bridge.metrics.registry.get_sample_value(held) == 0
+    assert not holds_one(bridge)
 
 
 async def test_a_report_is_held_up_to_a_bound_and_then_told_to_be_lost() -> None:
@@ -296,8 +273,7 @@ async def test_a_report_whose_robot_has_gone_is_published_all_the_same(
 ) -> None:
     publisher.go_away()
     posted = asyncio.create_task(bridge.post(report()))
-    held = "robot_orchestrator_bridge_requests_held"
-    await until(lambda: bridge.metrics.registry.get_sample_value(held) == 1)
+    await until(lambda: holds_one(bridge))
     posted.cancel()
     await asyncio.gather(posted, return_exceptions=True)
     publisher.come_back()

@@ -23,7 +23,14 @@ from streams.names import CHANGELOG_OPENED_KEY, changelog_topic
 from streams.telemetry.journal import Journal
 from streams.telemetry.metrics import Metrics
 from streams.wire.records import NewRecord, SourceRecord, TopicPartition
-from tests.simulation.broker import RefusedError, SimulatedBroker, SimulatedPartitionLog, SimulatedReader, State
+from tests.simulation.broker import (
+    RefusedError,
+    SimulatedBroker,
+    SimulatedPartitionLog,
+    SimulatedReader,
+    State,
+    at_once,
+)
 
 PARTITIONS = 2
 MAX_BYTES = 50_000
@@ -108,9 +115,6 @@ def simulated(stack: AsyncExitStack) -> Cluster:
     broker = SimulatedBroker(PARTITIONS, lambda: datetime(2026, 1, 1, tzinfo=UTC))
     place = TopicPartition("source", 1)
 
-    async def io() -> None:
-        """There is no way to go."""
-
     async def begin() -> Foreign:
         return SimulatedForeign(broker, place)
 
@@ -121,8 +125,8 @@ def simulated(stack: AsyncExitStack) -> Cluster:
     return Cluster(
         "app",
         place,
-        SimulatedReader(broker, io, most=LONG // 4),
-        lambda: SimulatedPartitionLog(broker, io, "app", 0),
+        SimulatedReader(broker, at_once, most=LONG // 4),
+        lambda: SimulatedPartitionLog(broker, at_once, "app", 0),
         begin,
         refuse,
     )

@@ -1,7 +1,7 @@
 """Who is next at the robot, and when a workspace is free again."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -141,36 +141,27 @@ def test_more_held_jobs_than_places_let_nobody_in_until_enough_have_left() -> No
     assert admission.first() == key("a4")
 
 
-@pytest.mark.parametrize("job", [PENDING, CALLED, ACCEPTED, replace(COMPLETED, ended_at=None)])
-def test_the_robot_has_not_let_go_of_a_job_that_has_not_ended(job: Job) -> None:
-    assert robot_free_at(job, DEADLINES) is None
+TOLD_LATE = replace(FAILED, success_count=2, error_count=0, amended_at=NOW)
 
 
-def test_the_robot_lets_go_of_a_completed_batch_a_pause_after_its_completion() -> None:
-    assert robot_free_at(COMPLETED, DEADLINES) == ENDED_AT + 5 * SECOND
-
-
-def test_a_batch_that_surely_never_ran_frees_its_workspace_at_once() -> None:
-    assert robot_free_at(replace(FAILED, robot_may_have_received=False), DEADLINES) == ENDED_AT
-    never_called = replace(PENDING, status=Status.FAILED, ended_at=ENDED_AT)
-    assert robot_free_at(never_called, DEADLINES) == ENDED_AT
-
-
-def test_a_failed_batch_that_may_be_running_frees_its_workspace_a_pause_after_its_deadline() -> None:
-    assert robot_free_at(FAILED, DEADLINES) == CLAIM_DEADLINE + 5 * SECOND
-    timed_out = replace(ACCEPTED, status=Status.FAILED, ended_at=ACCEPTED_DEADLINE + SECOND)
-    assert robot_free_at(timed_out, DEADLINES) == ACCEPTED_DEADLINE + 5 * SECOND
-
-
-def test_a_failed_batch_of_which_the_end_was_told_late_frees_its_workspace_a_pause_after_that() -> None:
-    told = replace(FAILED, success_count=2, error_count=0, amended_at=NOW)
-    assert robot_free_at(told, DEADLINES) == NOW + 5 * SECOND
-    one_order_of_two = replace(FAILED, amended_at=NOW)
-    assert robot_free_at(one_order_of_two, DEADLINES) == CLAIM_DEADLINE + 5 * SECOND
-
-
-def test_a_failed_batch_without_a_deadline_frees_its_workspace_a_pause_after_its_end() -> None:
-    assert robot_free_at(replace(FAILED, deadline=None), DEADLINES) == ENDED_AT + 5 * SECOND
+@pytest.mark.parametrize(
+    ("job", "free_at"),
+    [
+        *((job, None) for job in (PENDING, CALLED, ACCEPTED, replace(COMPLETED, ended_at=None))),
+        (COMPLETED, ENDED_AT + 5 * SECOND),
+        # The robot surely never ran it.
+        (replace(FAILED, robot_may_have_received=False), ENDED_AT),
+        (replace(PENDING, status=Status.FAILED, ended_at=ENDED_AT), ENDED_AT),
+        # It may still be at it.
+        (FAILED, CLAIM_DEADLINE + 5 * SECOND),
+        (replace(FAILED, amended_at=NOW), CLAIM_DEADLINE + 5 * SECOND),
+        (replace(ACCEPTED, status=Status.FAILED, ended_at=ENDED_AT), ACCEPTED_DEADLINE + 5 * SECOND),
+        (replace(FAILED, deadline=None), ENDED_AT + 5 * SECOND),
+        (TOLD_LATE, NOW + 5 * SECOND),
+    ],
+)
+def test_the_robot_has_let_go_of_a_batch_from_then_on(job: Job, free_at: datetime | None) -> None:
+    assert robot_free_at(job, DEADLINES) == free_at
 
 
 def test_a_job_that_is_withdrawn_leaves_its_turn_to_the_next_of_its_workspace() -> None:

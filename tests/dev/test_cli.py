@@ -14,6 +14,7 @@ from streams.core.job import JobKey
 from streams.dev.demo_jobs import example_submission
 from streams.settings import SECRETS_DIR_VARIABLE, BridgeSettings, WorkerSettings, variable_of
 from tests.support.builders import NOWHERE, worker_variables
+from tests.support.settings import only_these, set_all
 
 NO_CONNECTION = f"robot-orchestrator: no connection to Kafka at {NOWHERE}: "
 ANY_TEXT = ("sasl_username", "sasl_password", "ssl_ca_file", "ssl_cert_file", "ssl_key_file", "probe_host")
@@ -29,10 +30,7 @@ OF_KAFKA = (
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Leave of the environment's settings only where no Kafka is."""
-    for name in list(os.environ):
-        if name.startswith(("ROBOT_", "KAFKA_", "NEXT_PUBLIC_")):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", NOWHERE)
+    only_these(monkeypatch, {"KAFKA_BOOTSTRAP_SERVERS": NOWHERE})
     return monkeypatch
 
 
@@ -103,8 +101,7 @@ def test_settings_prints_what_it_can_and_marks_what_a_worker_lacks_or_cannot_use
 
 
 def test_settings_that_do_not_go_together_are_printed_all_the_same(environment: pytest.MonkeyPatch) -> None:
-    for name, value in worker_variables().items():
-        environment.setenv(name, value)
+    set_all(environment, worker_variables())
     environment.setenv("KAFKA_SECURITY_PROTOCOL", "SASL_SSL")
     result = run(["settings"])
     assert "KAFKA_SECURITY_PROTOCOL=SASL_SSL  # environment" in result.stdout.splitlines()
@@ -144,8 +141,7 @@ def test_secrets_that_cannot_be_read_are_one_line(
 
 
 def test_settings_of_a_worker_that_can_start_end_well(environment: pytest.MonkeyPatch) -> None:
-    for name, value in worker_variables().items():
-        environment.setenv(name, value)
+    set_all(environment, worker_variables())
     result = run(["settings"])
     assert (result.exit_code, result.stderr) == (0, "")
     assert "ROBOT_ORCHESTRATOR_DRAIN_SECONDS=65.0  # default" in result.stdout.splitlines()

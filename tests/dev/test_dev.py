@@ -29,6 +29,7 @@ from streams.dev.running import APP_ID_FILE, only_dev, own_app_id, variables_of_
 from streams.dev.stack import StackError
 from streams.kafka.admin import admin_client
 from streams.names import Topic, changelog_topic
+from tests.dev.test_topics import delete
 from tests.support.worker import POLL_SECONDS, WorkerProcess
 
 LIVE_JOBS = 12
@@ -139,13 +140,6 @@ def joined(bootstrap_servers: str, group: str) -> Iterator[None]:
             runner.run(consumer.stop())
 
 
-async def delete_topic(bootstrap_servers: str, name: str) -> None:
-    async with admin_client(bootstrap_servers=bootstrap_servers) as admin:
-        await admin.delete_topics([name])
-        while name in await admin.list_topics():
-            await asyncio.sleep(POLL_SECONDS)
-
-
 async def members_of(bootstrap_servers: str, group: str) -> int:
     async with admin_client(bootstrap_servers=bootstrap_servers) as admin:
         (response,) = await admin.describe_consumer_groups([group])
@@ -232,7 +226,7 @@ def test_dev_works_on_another_cluster_only_if_its_jobs_are_its_own(cluster: Embe
         pass
     with joined(servers, app_id):
         assert_refused(first.run("dev", *on_it), servers, f"its group {app_id} has members, ")
-    asyncio.run(delete_topic(servers, changelog_topic(app_id)))
+    asyncio.run(delete(servers, changelog_topic(app_id)))
     assert_refused(first.run("dev", *on_it), servers, "robot.job.submitted has or had records of somebody else")
 
 

@@ -4,12 +4,11 @@ import asyncio
 import re
 import signal
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from schemas import JobCompleted, JobFailed
+from schemas import JobCompleted
 from streams.dev.robot import Fate, RobotBehaviour
 from tests.support.builders import submission
 from tests.support.saboteur import OF_ONE_JOB, How, Point, command
@@ -60,24 +59,6 @@ async def test_a_kill_at_any_point_of_a_call_neither_repeats_nor_loses_it(scene:
     for job_id in (payload["jobId"], bystander["jobId"]):
         assert scene.posts(job_id) <= 1
         assert len(await scene.outcomes_of(job_id)) == 1
-
-
-async def test_a_claim_whose_worker_died_fails_at_its_deadline_as_unknown(scene: Scene) -> None:
-    payload = submission()
-    # The window is in the deadline of the row, and that is what the survivor goes by.
-    window = timedelta(seconds=3)
-    dying = await scene.worker(command(Point.BEFORE_POST, job_id=payload["jobId"], claim_window=window))
-    await scene.submit(payload)
-    await dying.wait_ended()
-    await scene.worker()
-    outcome = await scene.outcome(payload["jobId"])
-    assert isinstance(outcome, JobFailed)
-    assert (outcome.reason, outcome.robotMayHaveReceived) == ("dispatch_unknown", True)
-    assert outcome.dispatchedAt is not None
-    # The claim's window, the call's 3 s, and the work's 3 s.
-    assert outcome.endedAt - outcome.dispatchedAt >= window + timedelta(seconds=6)
-    assert scene.posts(payload["jobId"]) == 0
-    assert len(await scene.outcomes_of(payload["jobId"])) == 1
 
 
 async def test_a_worker_that_slept_through_its_session_does_nothing_any_more(scene: Scene) -> None:
@@ -161,23 +142,3 @@ async def test_sigterm_lets_the_calls_in_flight_finish(kafka_bootstrap: str, tmp
             # The answer was written down, so whoever takes over knows that the robot has it.
             await scene.row(job_id, lambda row: row.accepted_at is not None)
             assert scene.posts(job_id) == 1
-
-
-async def test_two_workers_share_the_work_and_one_takes_over_what_the_other_leaves(scene: Scene) -> None:
-    first, second = await asyncio.gather(scene.worker(), scene.worker())
-    # Both are ready only with what they own; the first one's share may still be moving.
-    jobs = [await scene.submit(submission()) for _ in range(40)]
-    for job_id in jobs:
-        assert isinstance(await scene.outcome(job_id), JobCompleted)
-    both = await scene.claimants(jobs)
-    assert len(both) == 2
-    await first.kill()
-    more = [await scene.submit(submission()) for _ in range(40)]
-    for job_id in more:
-        assert isinstance(await scene.outcome(job_id), JobCompleted)
-    assert second.running
-    assert len(await scene.claimants(more)) == 1
-    assert await scene.claimants(more) < both
-    for job_id in jobs + more:
-        assert scene.posts(job_id) == 1
-        assert len(await scene.outcomes_of(job_id)) == 1

@@ -171,22 +171,6 @@ async def test_a_dry_run_prints_the_plan_and_sends_nothing(working: Scene) -> No
     assert sum(await submitted_ends(working)) == sum(before) + 1
 
 
-async def test_a_command_that_is_given_twice_makes_one_job(working: Scene) -> None:
-    payload = await half_done(working)
-    await stop_workers(working)
-    twice = [await resubmit(working, payload, "--yes", "--json") for _ in range(2)]
-    assert [code for code, *_ in twice] == [0, 0]
-    (new_job_id,) = {json.loads(out)["jobId"] for _, out, _ in twice}
-    worker = await working.worker()
-    assert isinstance(await working.outcome(new_job_id), JobCompleted)
-    assert working.posts(new_job_id) == 1
-    await working.wait_for(
-        lambda: next((line for line in worker.log_lines() if line["event"] == "submission_ignored"), None)
-    )
-    assert len(await working.outcomes_of(new_job_id)) == 1
-    assert not [line for line in worker.log_lines() if line["event"] == "dead_letter"]
-
-
 # What is asked
 
 

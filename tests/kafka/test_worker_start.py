@@ -1,11 +1,9 @@
 """What a worker insists on before it starts, and how it says so."""
 
-import asyncio
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
@@ -19,7 +17,7 @@ from streams.dev.loopback import free_port
 from streams.kafka.admin import admin_client
 from streams.kafka.adopt import adopt_table
 from streams.kafka.topics import TopicsError, check_topics, create_topics
-from streams.names import Topic, changelog_topic
+from streams.names import changelog_topic
 from streams.settings import KafkaSettings
 from streams.wire.rows import ROW_VERSION
 from tests.support.builders import CALLBACK_SECRET, NOWHERE, submission, worker_variables
@@ -74,24 +72,6 @@ async def test_a_row_of_a_newer_release_is_one_line_and_no_internal_failure(scen
     assert "Traceback" not in worker.log_path.read_text()
 
 
-@pytest.fixture(scope="module")
-def own_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
-    """Run a Kafka whose topics no other test uses."""
-    with EmbeddedKafka(tmp_path_factory.mktemp("own-kafka")) as broker:
-        yield broker
-
-
-@pytest.fixture
-async def own_topics(own_kafka: EmbeddedKafka, tmp_path: Path) -> AsyncIterator[Scene]:
-    """Return an application on topics that are as if nobody had ever used them; afterwards they are gone."""
-    async with Scene(own_kafka.bootstrap_servers, tmp_path, new=True) as scene:
-        yield scene
-    async with admin_client(bootstrap_servers=own_kafka.bootstrap_servers) as admin:
-        await admin.delete_topics([*Topic, changelog_topic(scene.app_id)])
-        while set(Topic) & set(await admin.list_topics()):
-            await asyncio.sleep(0.05)
-
-
 TOO_SMALL = {"message.timestamp.type": "LogAppendTime", "cleanup.policy": "compact", "max.message.bytes": "262143"}
 
 
@@ -113,13 +93,13 @@ async def test_topics_that_would_not_do_are_named(
         await check_topics(settings_of(scene.bootstrap_servers, ROBOT_ORCHESTRATOR_APP_ID=app_id), worker=True)
 
 
-async def test_an_application_that_starts_for_the_first_time_says_that_it_calls_what_is_there(
-    own_topics: Scene,
-) -> None:
-    scene = own_topics
-    job_id = await scene.submit(submission())
-    worker = await scene.worker()
-    assert isinstance(await scene.outcome(job_id), JobCompleted)
+async def test_an_application_that_starts_for_the_first_time_says_that_it_calls_what_is_there(tmp_path: Path) -> None:
+    """On a Kafka of its own, to which nobody else has written."""
+    with EmbeddedKafka(tmp_path / "kafka") as broker:
+        async with Scene(broker.bootstrap_servers, tmp_path, new=True) as scene:
+            job_id = await scene.submit(submission())
+            worker = await scene.worker()
+            assert isinstance(await scene.outcome(job_id), JobCompleted)
     expected = f"{scene.app_id} (ROBOT_ORCHESTRATOR_APP_ID) has never run here: it calls all that robot.job.submitted "
     assert [line["problem"].startswith(expected) for line in worker.told("topics_warning")].count(True) == 1
 

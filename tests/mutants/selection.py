@@ -6,7 +6,7 @@ from pathlib import Path
 
 FOLDERS = ("tests/core", "tests/unit", "tests/simulation")
 # They start processes, which would run the checkout, or run the many worlds that come last here anyway.
-_LEFT_OUT = {"test_exit.py", "test_logs.py", "test_simulation.py"}
+_LEFT_OUT = {"test_logs.py", "test_simulation.py"}
 
 
 def lots_for(root: Path, module: str) -> list[list[str]]:

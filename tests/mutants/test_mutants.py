@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.mutants.equivalents import Equivalent, known, unused
+from tests.mutants.equivalents import known
 from tests.mutants.mutate import mutants_of
-from tests.mutants.selection import lots_for
 
 
 @pytest.mark.parametrize(
@@ -35,19 +34,6 @@ from tests.mutants.selection import lots_for
 def test_a_statement_is_changed_in_these_ways(statement: str, changed: set[str]) -> None:
     made = {mutant.source.strip() for mutant in mutants_of("m.py", f"{statement}\n")}
     assert made == changed
-
-
-def test_a_mutant_says_where_it_is_and_what_changed() -> None:
-    source = "class Ä:\n    def f(self):\n        # why\n        g('ä', (a\n            < b))\n"
-    shown = [(mutant.line, mutant.where, mutant.before, mutant.after) for mutant in mutants_of("m.py", source)]
-    assert (4, "Ä.f", "g('ä', (a < b))", "pass") in shown
-    assert (4, "Ä.f", "g('ä', (a < b))", "g('ä', (a <= b))") in shown
-
-
-def test_an_entry_that_fits_no_mutant_is_found() -> None:
-    mutants = mutants_of("m.py", "x = 1\n")
-    entries = [Equivalent("m.py", "", f"x = {n}", f"x = {n + 1}", "why not") for n in (1, 2)]
-    assert unused(entries, mutants) == entries[1:]
 
 
 def test_every_entry_of_the_list_has_a_reason() -> None:
@@ -78,13 +64,6 @@ def toy(tmp_path: Path) -> Path:
     (tmp_path / "streams" / "toy.py").write_text(TOY, encoding="utf-8")
     (tmp_path / "tests" / "unit" / "test_toy.py").write_text(TOY_TEST, encoding="utf-8")
     return tmp_path
-
-
-def test_the_tests_of_a_module_are_those_that_import_it_in_the_end(toy: Path) -> None:
-    (toy / "streams" / "user.py").write_text("import streams.toy\n", encoding="utf-8")
-    for name, text in (("other", "from streams import user"), ("none", "import sys")):
-        (toy / "tests" / "unit" / f"test_{name}.py").write_text(f"{text}\n", encoding="utf-8")
-    assert lots_for(toy, "streams/toy.py") == [["tests/unit/test_toy.py"], ["tests/unit/test_other.py"]]
 
 
 def test_what_no_test_notices_is_listed_and_the_tree_stays_as_it_was(toy: Path) -> None:

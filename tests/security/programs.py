@@ -6,9 +6,9 @@ import sys
 from collections.abc import Mapping
 
 from tests.support.scene import PARTITIONS
+from tests.support.settings import OURS
 
 CREATE_TOPICS = f"topics create --partitions {PARTITIONS} --replication-factor 1"
-OURS = ("ROBOT_", "KAFKA_", "NEXT_PUBLIC_")
 
 
 def run(command: str, variables: Mapping[str, str], stdin: str = "") -> "subprocess.CompletedProcess[str]":

@@ -16,6 +16,10 @@ CHANGELOG_BATCH_RECORDS = 20
 Io = Callable[[], Awaitable[None]]
 
 
+async def at_once() -> None:
+    """Be the way to a broker that takes no time."""
+
+
 class State(Enum):
     """What became of an entry of the log."""
 

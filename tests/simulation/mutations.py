@@ -188,16 +188,23 @@ def put_off_after_a_broken_call(patch: pytest.MonkeyPatch) -> None:
     put_off_after(patch, Unknown)
 
 
-def put_off_by_whoever_opens_the_partition(patch: pytest.MonkeyPatch) -> None:
-    """A new owner takes a call without an answer for one that was refused: two owners put the same job off."""
+def rows_at_the_robot_loaded_as(patch: pytest.MonkeyPatch, changed: Callable[[Job], Job]) -> None:
+    """A new owner finds the jobs that were called otherwise than they were left."""
     real = JobTable.load
 
     def load(self: JobTable, key: JobKey, row: Job | None) -> None:
-        if row is not None and row.status is Status.PROCESSING and row.accepted_at is None:
-            row = replace(row, status=Status.PENDING, claimed_at=None, deadline=None)
-        real(self, key, row)
+        real(self, key, changed(row) if row is not None and row.status is Status.PROCESSING else row)
 
     patch.setattr(JobTable, "load", load)
+
+
+def put_off_by_whoever_opens_the_partition(patch: pytest.MonkeyPatch) -> None:
+    """A new owner takes a call without an answer for one that was refused: two owners put the same job off."""
+
+    def pending(row: Job) -> Job:
+        return row if row.accepted_at else replace(row, status=Status.PENDING, claimed_at=None, deadline=None)
+
+    rows_at_the_robot_loaded_as(patch, pending)
 
 
 def no_back_off(patch: pytest.MonkeyPatch) -> None:
@@ -223,14 +230,11 @@ def reports_skip_the_barrier(patch: pytest.MonkeyPatch) -> None:
 
 def reports_lost_in_the_row(patch: pytest.MonkeyPatch) -> None:
     """A new owner finds a job at the robot without what was reported of it."""
-    real = JobTable.load
 
-    def load(self: JobTable, key: JobKey, row: Job | None) -> None:
-        if row is not None and row.status is Status.PROCESSING:
-            row = replace(row, orders=tuple(OrderResult(order.item_id) for order in row.orders))
-        real(self, key, row)
+    def unreported(row: Job) -> Job:
+        return replace(row, orders=tuple(OrderResult(order.item_id) for order in row.orders))
 
-    patch.setattr(JobTable, "load", load)
+    rows_at_the_robot_loaded_as(patch, unreported)
 
 
 def nothing_amended(patch: pytest.MonkeyPatch) -> None:

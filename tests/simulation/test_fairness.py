@@ -1,6 +1,7 @@
 """Who is called when there are fewer call slots than jobs that could be called."""
 
 import asyncio
+import itertools
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
@@ -33,37 +34,29 @@ class SlowRobot(SimulatedRobot):
         return Accepted()
 
 
-def posts_by(workspaces: dict[int, int], jobs: int, seconds: float) -> list[JobKey]:
-    """Return the first calls of one worker, whose partitions have so many workspaces with so many jobs each."""
+def test_a_workspace_has_as_many_calls_as_one_in_a_more_crowded_partition() -> None:
     world = World(3, Plan(partitions=PARTITIONS))
     world.deadlines = replace(world.deadlines, workspace_pause=timedelta(0))
     world.robot = SlowRobot(world)
-    missing = Counter(workspaces)
-    for number in range(1_000_000):
-        if not missing.total():
-            break
-        name = f"workspace-{number}"
+    missing = Counter(dict.fromkeys(range(PARTITIONS), 2) | {0: 26})
+    numbers = itertools.count()
+    while missing.total():
+        name = f"workspace-{next(numbers)}"
         partition = partition_of(name, PARTITIONS)
         if missing[partition]:
             missing[partition] -= 1
-            for job in range(jobs):
-                key = JobKey(name, f"job-{job}-{number}")
+            for job in range(20):
+                key = JobKey(name, f"job-{job}-of-{name}")
                 world.broker.append(NewRecord(Topic.SUBMITTED, partition, None, submission(key, orders=1)))
 
     async def scene() -> None:
         worker = SimulatedWorker(world, "worker", concurrency=SLOTS)
         world.workers.append(worker)
         running = world.spawn(worker.run())
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(60)
         running.cancel()
 
     world.play(scene())
-    return [post.key for post in world.robot.posts]
-
-
-def test_a_workspace_has_as_many_calls_as_one_in_a_more_crowded_partition() -> None:
-    workspaces = dict.fromkeys(range(PARTITIONS), 2) | {0: 26}
-    posts = posts_by(workspaces, jobs=20, seconds=60)
-    calls = Counter(key.workspace_id for key in posts)
+    calls = Counter(post.key.workspace_id for post in world.robot.posts)
     assert len(calls) == 40
     assert max(calls.values()) - min(calls.values()) <= 3, calls

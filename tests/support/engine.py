@@ -25,7 +25,7 @@ from streams.telemetry.metrics import Metrics
 from streams.wire.records import NewRecord, SourceRecord, TopicPartition
 from streams.wire.robot_request import Callback, build_request
 from tests.core.builders import DEADLINES
-from tests.simulation.broker import SimulatedBroker, SimulatedPartitionLog, SimulatedReader
+from tests.simulation.broker import SimulatedBroker, SimulatedPartitionLog, SimulatedReader, at_once
 from tests.support.hostile import Hostile, encode
 from tests.support.settings import settings_of
 
@@ -142,13 +142,10 @@ class Engine:
             deadlines=deadlines,
             callback=callback,
         )
-        shared = shared_by(self._rules, SimulatedReader(self.broker, self._io), self._call)
+        shared = shared_by(self._rules, SimulatedReader(self.broker, at_once), self._call)
         for number in range(partitions):
-            log = _CheckedLog(SimulatedPartitionLog(self.broker, self._io, APP, number))
+            log = _CheckedLog(SimulatedPartitionLog(self.broker, at_once, APP, number))
             self.ledgers.append(Ledger(number, log, shared))
-
-    async def _io(self) -> None:
-        pass
 
     def _call(self, claim: Claim) -> None:
         request = build_request(claim.payload, self._rules.callback)

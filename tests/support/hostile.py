@@ -315,9 +315,13 @@ def without_id(kind: str, topic: Topic, name: str, value: Any, maker: Maker) -> 
     return [maker.record(kind, topic, encode(fields), place, letters=letters)]
 
 
-def bad_submission(kind: str, changes: Fields, maker: Maker) -> list[Hostile]:
+def invalid(kind: str, topic: Topic, changes: Fields, maker: Maker) -> list[Hostile]:
+    """Write a record with fields that it must not have; a submission fails its job."""
     key = maker.key()
-    return [_failing(maker, kind, key, encode(maker.fields(Topic.SUBMITTED, key) | changes))]
+    value = encode(maker.fields(topic, key) | changes)
+    if topic is Topic.SUBMITTED:
+        return [_failing(maker, kind, key, value)]
+    return [maker.record(kind, topic, value, maker.home(key), letters=frozenset({DeadLetterReason.INVALID}))]
 
 
 def unreadable_order(kind: str, text: bytes, maker: Maker) -> list[Hostile]:
@@ -346,20 +350,6 @@ def bad_count(kind: str, name: str, text: str | None, maker: Maker) -> list[Host
         value = f'{{"{name}": {text}, '.encode() + value[1:]
     letters = frozenset({DeadLetterReason.INVALID})
     return [maker.record(kind, Topic.BATCH_COMPLETED, value, maker.home(key), letters=letters)]
-
-
-def bad_report(kind: str, changes: Fields, maker: Maker) -> list[Hostile]:
-    key = maker.key()
-    value = encode(maker.fields(Topic.ORDER_REPORTED, key) | changes)
-    letters = frozenset({DeadLetterReason.INVALID})
-    return [maker.record(kind, Topic.ORDER_REPORTED, value, maker.home(key), letters=letters)]
-
-
-def bad_control(kind: str, changes: Fields, maker: Maker) -> list[Hostile]:
-    key = maker.key()
-    value = encode(maker.fields(Topic.CONTROL, key) | changes)
-    letters = frozenset({DeadLetterReason.INVALID})
-    return [maker.record(kind, Topic.CONTROL, value, maker.home(key), letters=letters)]
 
 
 def odd_id(kind: str, text: str, maker: Maker) -> list[Hostile]:
@@ -586,16 +576,16 @@ def _kinds() -> Iterator[tuple[Make, float]]:
             for kind, value in NO_ID.items():
                 yield partial(without_id, f"{name}: {kind}", topic, name, value), HEAVY if kind == "100 KB" else 1
     for kind, changes in BAD_SUBMISSION.items():
-        yield partial(bad_submission, kind, changes), 2
+        yield partial(invalid, kind, Topic.SUBMITTED, changes), 2
     for kind, written in UNREADABLE_ORDER.items():
         yield partial(unreadable_order, kind, written), 1
     for name in ("successCount", "errorCount"):
         for kind, count in BAD_COUNT.items():
             yield partial(bad_count, f"{name}: {kind}", name, count), 1
     for kind, changes in BAD_REPORT.items():
-        yield partial(bad_report, kind, changes), 1
+        yield partial(invalid, kind, Topic.ORDER_REPORTED, changes), 1
     for kind, changes in BAD_CONTROL.items():
-        yield partial(bad_control, kind, changes), 1
+        yield partial(invalid, kind, Topic.CONTROL, changes), 1
     # From here on jobs are run, which takes longer.
     for kind, text in ODD_IDS.items():
         yield partial(odd_id, f"id: {kind}", text), 0.3

@@ -1,7 +1,7 @@
-"""A worker that does something to itself at a named point: `python -m tests.support.saboteur POINT HOW JOB NTH WINDOW`.
+"""A worker that does something to itself at a named point: `python -m tests.support.saboteur POINT HOW JOB NTH`.
 
 JOB is the job that it waits for there, or nothing for whatever job it is; NTH is the passing at which it does it.
-WINDOW is how long a claim may wait for its call, in seconds. `command` writes it all down.
+`command` writes it all down.
 The points come in around the real parts through the composition root, so no production run can reach one.
 """
 
@@ -11,13 +11,11 @@ import signal
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import replace
-from datetime import timedelta
 from enum import StrEnum
 from functools import partial
 from typing import Any
 
 from streams.app import run_worker
-from streams.core import deadlines
 from streams.core.job import Status
 from streams.engine.ports import Answer, ChangelogBatch, PartitionLog, Robot
 from streams.engine.worker import Ports
@@ -55,12 +53,9 @@ class How(StrEnum):
 OF_ONE_JOB = tuple(point for point in Point if point not in (Point.DURING_RECOVERY, Point.INSIDE_TRANSACTION))
 
 
-def command(
-    point: Point, how: How = How.KILL, *, job_id: str = "", nth: int = 1, claim_window: timedelta | None = None
-) -> tuple[str, ...]:
+def command(point: Point, how: How = How.KILL, *, job_id: str = "", nth: int = 1) -> tuple[str, ...]:
     """Return how to start one."""
-    window = (claim_window or deadlines.CLAIM_WINDOW).total_seconds()
-    return ("-m", "tests.support.saboteur", point, how, job_id, str(nth), str(window))
+    return ("-m", "tests.support.saboteur", point, how, job_id, str(nth))
 
 
 class Sabotage:
@@ -147,8 +142,7 @@ class SabotagedRobot:
 
 def main() -> None:
     """Run the worker."""
-    point, how, job_id, nth, window = sys.argv[1:]
-    deadlines.CLAIM_WINDOW = timedelta(seconds=float(window))
+    point, how, job_id, nth = sys.argv[1:]
     sabotage = Sabotage(Point(point), How(how), job_id, int(nth))
 
     def sabotaged(ports: Ports) -> Ports:

@@ -1,9 +1,10 @@
 """One partition's ledger over a simulated log, with the clock and the robot in the test's hands."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncGenerator
+from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from streams.core.events import CallFailed, RobotAccepted
 from streams.core.job import FailureReason, Job, JobKey
@@ -17,7 +18,7 @@ from streams.wire.placement import partition_of
 from streams.wire.records import Headers, NewRecord
 from streams.wire.rows import encode_row, row_key
 from tests.core.builders import DEADLINES, NOW
-from tests.simulation.broker import Entry, SimulatedBroker, SimulatedPartitionLog, SimulatedReader
+from tests.simulation.broker import Entry, SimulatedBroker, SimulatedPartitionLog, SimulatedReader, at_once
 from tests.support.engine import APP, FOLLOWED, rules_of
 from tests.unit.builders import completion, encoded
 
@@ -38,24 +39,12 @@ def key_of(job_id: str) -> JobKey:
     return JobKey("workspace-1", job_id)
 
 
-@dataclass
-class ShuffledLog:
+class ShuffledLog(SimulatedPartitionLog):
     """A log that gives the rows out in another order than they were written in."""
 
-    log: PartitionLog
-
-    async def open(self, owner: bytes | None = None) -> AsyncGenerator[ChangelogBatch, None]:
-        rows = dict([entry async for batch in await self.log.open(owner) for entry in batch])
-        return self._batches(sorted(rows.items(), reverse=True))
-
-    async def _batches(self, rows: ChangelogBatch) -> AsyncGenerator[ChangelogBatch, None]:
-        yield rows
-
-    async def commit(self, records: Sequence[NewRecord]) -> None:
-        await self.log.commit(records)
-
-    async def close(self) -> None:
-        await self.log.close()
+    async def _read_changelog(self, end: int) -> AsyncGenerator[ChangelogBatch, None]:
+        rows = dict([entry async for batch in super()._read_changelog(end) for entry in batch])
+        yield sorted(rows.items(), reverse=True)
 
 
 class Partition:
@@ -80,7 +69,7 @@ class Partition:
 
     def new_log(self) -> SimulatedPartitionLog:
         """Return the partition's log, as one more worker would open it."""
-        return SimulatedPartitionLog(self.broker, self._write, APP, HERE)
+        return SimulatedPartitionLog(self.broker, at_once, APP, HERE)
 
     def over(self, log: PartitionLog, *, number: int = HERE, partitions: int = PARTITIONS) -> Ledger:
         """Return the ledger of a partition over a log."""
@@ -93,9 +82,6 @@ class Partition:
             journal=Journal(self.metrics),
         )
         return Ledger(number, log, shared)
-
-    async def _write(self) -> None:
-        return
 
     async def _ask(self) -> None:
         self.now += self.read_takes
@@ -127,6 +113,15 @@ class Partition:
     def submit(self, *job_ids: str) -> list[Entry]:
         """Write submissions and hand them to the ledger."""
         return [self.write(Topic.SUBMITTED, encoded(jobId=job_id)) for job_id in job_ids]
+
+    async def line_up(self, **changes: Any) -> list[Entry]:
+        """Submit a job of each of three workspaces, none of which is called yet."""
+        self.ledger.admitting = False
+        workspaces = ("workspace-1", *NEIGHBOURS)
+        entries = [self.write(Topic.SUBMITTED, encoded(workspaceId=name, **changes)) for name in workspaces]
+        await self.work()
+        self.ledger.admitting = True
+        return entries
 
     def complete(self, job_id: str) -> None:
         """Write a completion and hand it to the ledger."""
@@ -168,7 +163,7 @@ class Partition:
     async def move(self) -> None:
         """Open the partition at another worker, which knows only what is in the log."""
         self.payloads = PayloadCache(ROOM_FOR_ALL)
-        self.ledger = self.over(ShuffledLog(self.new_log()))
+        self.ledger = self.over(ShuffledLog(self.broker, at_once, APP, HERE))
         await self.ledger.open(self.now)
 
 

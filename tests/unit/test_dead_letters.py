@@ -62,11 +62,6 @@ def test_the_headers_of_a_letter_can_be_read_by_the_contract(reason: DeadLetterR
     assert parsed.letter_id == "robot.job.batch_completed-6-9223372036854775807"
 
 
-def test_a_letter_is_the_same_however_often_the_record_is_read() -> None:
-    first, second = (dead_letter(record(encoded()), DeadLetterReason.INVALID, "why", BIG) for _ in range(2))
-    assert first == second
-
-
 def test_a_letter_that_was_sent_back_and_fails_again_says_so_once() -> None:
     """What an earlier letter said about itself gives way; how often it was sent back stays."""
     first = dead_letter(record(b"x", headers=DOUBLED), DeadLetterReason.CONFLICT, "first", BIG)

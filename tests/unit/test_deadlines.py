@@ -20,7 +20,7 @@ from streams.telemetry.journal import Journal
 from streams.telemetry.metrics import Metrics
 from streams.wire.records import NewRecord, TopicPartition
 from tests.core.builders import NOW
-from tests.simulation.broker import SimulatedBroker, SimulatedReader, State
+from tests.simulation.broker import SimulatedBroker, SimulatedReader, State, at_once
 from tests.simulation.loop import in_virtual_time
 from tests.unit.builders import completion
 
@@ -157,12 +157,9 @@ async def test_a_partition_whose_transactions_nobody_can_describe_is_read_all_th
                 raise UnreadableError(str(place))
             return await super().read(place, start, end, limit)
 
-    async def io() -> None:
-        """There is no way to go."""
-
     broker = SimulatedBroker(1, lambda: NOW)
     broker.append(NewRecord(Topic.BATCH_COMPLETED, HOME, None, None), State.MARKER)
-    barrier, ledger = ReadBarrier(Reticent(broker, io)), cast(Ledger, Scene())
+    barrier, ledger = ReadBarrier(Reticent(broker, at_once)), cast(Ledger, Scene())
     ends = await barrier.ends()
     with pytest.raises(BehindError, match=f"{Topic.BATCH_COMPLETED}-{HOME}"):
         await barrier.check_applied(ledger, ends)

@@ -428,13 +428,6 @@ def test_an_outcome_in_a_document_is_what_a_job_ends_in(document: Any, topic: To
     assert list(json.loads(record.value or b"").items()) == list(outcome.items())
 
 
-def test_the_three_examples_are_of_one_job() -> None:
-    submitted, posted, ended = (json.loads(block.text) for block in README.blocks("json"))
-    ids = {(one["workspaceId"], one["jobId"]) for one in (submitted, posted, ended)}
-    assert len(ids) == 1
-    assert ended["orderCount"] == len(submitted["orders"]) == len(posted["orders"])
-
-
 def test_the_credentials_in_the_documents_are_those_of_nobody() -> None:
     for document in DOCUMENTS:
         found = re.findall(r"[\"']?(username|password|callbackSecret)[\"']?: [\"']([^\"']+)", document.text)

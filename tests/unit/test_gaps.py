@@ -11,7 +11,7 @@ from streams.engine.ports import Reading, UnreadableError
 from streams.names import Topic
 from streams.wire.records import NewRecord, TopicPartition
 from tests.core.builders import NOW
-from tests.simulation.broker import SimulatedBroker, SimulatedReader, State
+from tests.simulation.broker import SimulatedBroker, SimulatedReader, State, at_once
 
 PLACE = TopicPartition(Topic.BATCH_COMPLETED, 0)
 
@@ -22,12 +22,9 @@ class Log(SimulatedReader):
     def __init__(self, *states: State, most: int = 100) -> None:
         self.broker = SimulatedBroker(1, lambda: NOW)
         self.starts: list[int] = []
-        super().__init__(self.broker, self._io, most)
+        super().__init__(self.broker, at_once, most)
         for state in states:
             self.write(state)
-
-    async def _io(self) -> None:
-        pass
 
     def write(self, state: State) -> None:
         self.broker.append(NewRecord(*PLACE, None, b"x"), state)

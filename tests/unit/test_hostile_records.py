@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -156,26 +155,3 @@ def test_the_largest_record_that_a_source_topic_takes_becomes_a_whole_letter(top
     assert (letter.key, letter.value) == (source.key, source.value)
     assert letter.headers[0] == source.headers[0]
     assert_producible(letter, most)
-
-
-@pytest.mark.parametrize(
-    "odd",
-    [
-        pytest.param({"headers": tuple((f"{number}", b"") for number in range(700_000))}, id="700,000 headers"),
-        pytest.param({"headers": (("x" * 8_000_000, None),)}, id="a name of 8 MB"),
-        pytest.param({"key": bytes(8_000_000)}, id="a key of 8 MB"),
-        pytest.param({"value": bytes(8_000_000)}, id="a value of 8 MB"),
-    ],
-)
-def test_a_record_that_was_larger_than_it_looked_becomes_a_short_letter(odd: dict[str, Any]) -> None:
-    """A source topic's limit is about what it stores, which may be compressed; the letter is not."""
-    most = max_bytes()[Topic.DLQ_SUBMITTED]
-    source = replace(record(b"x"), **odd)
-    letter = dead_letter(source, DeadLetterReason.MALFORMED, "why", most)
-    assert_producible(letter, most)
-    assert json.loads(letter.value or b"") == {
-        "topic": Topic.SUBMITTED,
-        "partition": 0,
-        "offset": 41,
-        "originalBytes": len(source.value or b""),
-    }

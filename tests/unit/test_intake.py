@@ -65,10 +65,6 @@ def rejection_of(meaning: Meaning) -> Rejection:
     return meaning.rejection
 
 
-def target_of(meaning: Meaning) -> int | None:
-    return meaning.target if isinstance(meaning, Forward) else None
-
-
 def damaged(at: int, damage: bytes) -> bytes:
     good = encoded()
     cut = at % len(good)

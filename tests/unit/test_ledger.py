@@ -20,7 +20,6 @@ from tests.unit.partition import (
     FAR,
     HERE,
     MOMENT,
-    NEIGHBOURS,
     PAUSE,
     ROOM_FOR_ALL,
     STRANGER,
@@ -142,11 +141,7 @@ async def test_what_is_read_again_and_is_the_same_submission_is_called_with_what
 async def test_a_step_reads_a_bounded_number_of_bytes_again() -> None:
     partition = await opened(payload_bytes=0)
     large = [{"itemId": "i", "orderId": "o", "pedidoInput": {"text": "x" * (STEP_MAX_BYTES // 2)}}]
-    partition.ledger.admitting = False
-    for workspace in ("workspace-1", *NEIGHBOURS):
-        partition.write(Topic.SUBMITTED, encoded(workspaceId=workspace, orders=large))
-    await partition.work()
-    partition.ledger.admitting = True
+    await partition.line_up(orders=large)
     await partition.ledger.step(partition.clock)
     assert len(partition.claims) == 2
     await partition.work()
@@ -161,11 +156,8 @@ async def test_what_was_kept_is_not_read_again() -> None:
 
 async def test_one_step_ends_all_the_jobs_whose_submission_is_too_old_or_gone() -> None:
     partition = await opened(payload_bytes=0)
-    partition.ledger.admitting = False
-    for workspace in ("workspace-1", *NEIGHBOURS):
-        partition.write(Topic.SUBMITTED, encoded(workspaceId=workspace)).state = State.ABORTED
-    await partition.work()
-    partition.ledger.admitting = True
+    for entry in await partition.line_up():
+        entry.state = State.ABORTED
     await partition.ledger.step(partition.clock)
     assert len(partition.broker.topic(Topic.FAILED)) == 3
     partition.ledger.admitting = False
@@ -232,11 +224,7 @@ async def test_a_payload_that_cannot_be_read_now_leaves_the_slot_free_and_the_jo
 
 async def test_the_payloads_that_could_be_read_before_one_that_could_not_are_called() -> None:
     partition = await opened(payload_bytes=0)
-    partition.ledger.admitting = False
-    for workspace in ("workspace-1", *NEIGHBOURS):
-        partition.write(Topic.SUBMITTED, encoded(workspaceId=workspace))
-    await partition.work()
-    partition.ledger.admitting = True
+    await partition.line_up()
     partition.answers = 1
     assert not await partition.ledger.step(partition.clock)
     assert len(partition.claims) == 1
@@ -269,8 +257,7 @@ async def test_claims_that_are_not_committed_leave_their_slots_free_and_are_not_
 
 async def test_no_more_jobs_are_claimed_than_slots_are_free() -> None:
     partition = await opened(slots=2)
-    for workspace in ("workspace-1", *NEIGHBOURS):
-        partition.write(Topic.SUBMITTED, encoded(workspaceId=workspace))
+    await partition.line_up()
     await partition.work()
     assert len(partition.claims) == 2
     assert partition.ledger.workspaces_waiting == 1
@@ -285,8 +272,7 @@ async def test_no_more_jobs_are_claimed_than_slots_are_free() -> None:
 
 async def test_a_partition_that_moved_away_is_owed_no_slot() -> None:
     partition = await opened(slots=1)
-    for workspace in ("workspace-1", *NEIGHBOURS):
-        partition.write(Topic.SUBMITTED, encoded(workspaceId=workspace))
+    await partition.line_up()
     await partition.work()
     await partition.ledger.close()
     await partition.move()
@@ -376,24 +362,15 @@ async def test_a_hole_that_cannot_be_looked_into_now_leaves_everything_queued_in
     assert partition.acknowledged == [1, 2]
 
 
-async def test_a_step_takes_a_bounded_number_of_records() -> None:
+@pytest.mark.parametrize(("value", "most"), [(b"no json", STEP_MAX_ITEMS), (bytes(STEP_MAX_BYTES // 2), 2)])
+async def test_a_step_takes_a_bounded_number_of_records_and_of_bytes(value: bytes, most: int) -> None:
     partition = await opened()
-    for _ in range(STEP_MAX_ITEMS + 1):
-        partition.write(Topic.SUBMITTED, b"no json")
+    for _ in range(most + 1):
+        partition.write(Topic.SUBMITTED, value)
     await partition.ledger.step(partition.clock)
-    assert len(partition.acknowledged) == STEP_MAX_ITEMS
+    assert len(partition.acknowledged) == most
     await partition.work()
-    assert len(partition.acknowledged) == STEP_MAX_ITEMS + 1
-
-
-async def test_a_step_takes_a_bounded_number_of_bytes() -> None:
-    partition = await opened()
-    for _ in range(3):
-        partition.write(Topic.SUBMITTED, bytes(STEP_MAX_BYTES // 2))
-    await partition.ledger.step(partition.clock)
-    assert len(partition.acknowledged) == 2
-    await partition.work()
-    assert len(partition.acknowledged) == 3
+    assert len(partition.acknowledged) == most + 1
 
 
 async def test_records_from_which_nothing_follows_cost_no_transaction() -> None:
@@ -462,17 +439,10 @@ async def test_the_jobs_are_counted_by_what_they_are_at() -> None:
     await partition.work(after=PAUSE)
     partition.break_off("failed", may_have_received=False)
     await partition.work()
-    assert +partition.ledger.jobs_by_status == {
-        Status.COMPLETED: 1,
-        Status.FAILED: 1,
-        Status.PROCESSING: 1,
-    }
+    one_of_each = dict.fromkeys((Status.COMPLETED, Status.FAILED, Status.PROCESSING), 1)
+    assert +partition.ledger.jobs_by_status == one_of_each
     await partition.move()
-    assert +partition.ledger.jobs_by_status == {
-        Status.COMPLETED: 1,
-        Status.FAILED: 1,
-        Status.PROCESSING: 1,
-    }
+    assert +partition.ledger.jobs_by_status == one_of_each
 
 
 # Memory

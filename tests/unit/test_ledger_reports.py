@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from schemas.job_submitted import ORDERS_MAX
 from schemas.order_reported import ERROR_MESSAGE_MAX_LENGTH, ERROR_TYPE_MAX_LENGTH, TRACKING_NUMBER_MAX_LENGTH
 from streams.core.events import DeadlinePassed
-from streams.core.job import FailureReason, Job, OrderResult, OrderStatus, Status
+from streams.core.job import FailureReason, Job, OrderResult, OrderStatus
 from streams.kafka.partition_log import MAX_BATCH_BYTES
 from streams.names import SOURCE_TOPICS, Topic, changelog_topic
 from streams.wire.orders import cut_to_share, item_ids
@@ -80,16 +80,6 @@ async def test_the_report_of_the_last_order_completes_the_job_and_the_outcome_te
         {"itemId": "i1", "status": "success", "trackingNumber": "TN-1"},
         {"itemId": "i2", "status": "error", "errorType": "portal", "errorMessage": "No such city"},
     ]
-
-
-async def test_a_job_that_moves_keeps_what_was_reported_of_it() -> None:
-    partition = await called()
-    report(partition, "i1")
-    await partition.work()
-    await move(partition)
-    report(partition, "i2")
-    await partition.work()
-    assert partition.job("job").status is Status.COMPLETED
 
 
 async def test_a_batch_whose_callback_names_no_job_is_not_followed() -> None:

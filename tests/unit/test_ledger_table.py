@@ -23,6 +23,7 @@ from streams.wire.placement import partition_of
 from streams.wire.records import NewRecord, TopicPartition
 from streams.wire.rows import Owner, OwnerEntry, UnreadableRowError, decode_entry, encode_row, row_key
 from tests.core.builders import ACCEPTED, ACCEPTED_DEADLINE, COMPLETED, DEADLINES, PENDING
+from tests.simulation.loop import in_virtual_time
 from tests.support.engine import APP
 from tests.unit.builders import encoded
 from tests.unit.partition import HERE, MOMENT, PARTITIONS, Partition, opened
@@ -139,6 +140,18 @@ async def test_a_table_has_a_mark_from_its_first_opening_on() -> None:
     await partition.move()
     marks = [record for record in partition.broker.topic(changelog_topic(APP)) if record.key == CHANGELOG_TABLE_KEY]
     assert len(marks) == 1
+
+
+@in_virtual_time
+async def test_a_ledger_asks_for_the_group_s_offsets_until_it_is_told() -> None:
+    partition = Partition()
+    partition.readable = False
+    opening = asyncio.create_task(partition.ledger.open(partition.now))
+    await asyncio.sleep(60)
+    assert not opening.done()
+    partition.readable = True
+    await opening
+    assert [partition.ledger.processed(topic) for topic in SOURCE_TOPICS] == [0, 0, 0, 0]
 
 
 @pytest.mark.parametrize("topic", SOURCE_TOPICS)

@@ -1,4 +1,4 @@
-"""Libraries that repeat themselves are heard once in a while, and no line tells what it must not."""
+"""What is heard of libraries, what no line tells, and that a process ends whose log nobody reads."""
 
 import json
 import logging
@@ -32,6 +32,23 @@ for name in (LOGGER, "aiokafka.conn", "faust.app", "mode", "httpx", "asyncio", "
 """
 
 
+# Fills the pipe that nobody reads, and then wants to say why it ends.
+BLOCKED = """
+import os
+from streams.faust_hardening.app import exit_now
+from streams.telemetry.logging import configure_logging
+from streams.settings import LogFormat
+configure_logging(LogFormat.JSON, "info")
+os.set_blocking(1, False)
+try:
+    while True:
+        os.write(1, b"x" * 4096)
+except BlockingIOError:
+    os.set_blocking(1, True)
+exit_now("nobody reads this")
+"""
+
+
 def line(name: str, message: str) -> logging.LogRecord:
     return logging.LogRecord(name, logging.ERROR, __file__, 1, message, None, None)
 
@@ -59,3 +76,12 @@ def test_at_debug_libraries_are_still_silent_about_their_details() -> None:
     """Aiokafka's are whole requests: a login, a submission."""
     ended = subprocess.run([sys.executable, "-c", DEBUG], capture_output=True, text=True, check=True)
     assert [json.loads(text)["event"] for text in ended.stdout.splitlines()] == [f"{LOGGER} tells everything"]
+
+
+def test_a_process_whose_log_nobody_reads_ends_all_the_same() -> None:
+    process = subprocess.Popen([sys.executable, "-c", BLOCKED], stdout=subprocess.PIPE)
+    try:
+        assert process.wait(timeout=60) == 70
+    finally:
+        process.kill()
+        process.communicate()

@@ -8,17 +8,12 @@ import pytest
 from streams.settings import WorkerSettings
 from streams.telemetry.metrics import Metrics
 from streams.telemetry.probes import Probes
-
-REQUIRED = {
-    "ROBOT_COORDINADORA_URL": "http://robot.example.com",
-    "ROBOT_CALLBACK_SECRET": "made up",
-    "NEXT_PUBLIC_APP_URL": "https://app.example.com",
-}
+from tests.support.builders import worker_variables
 
 
 async def test_by_default_only_this_machine_can_ask(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ROBOT_ORCHESTRATOR_PROBE_HOST", raising=False)
-    host = WorkerSettings(**cast(Any, REQUIRED)).probe_host
+    host = WorkerSettings(**cast(Any, worker_variables())).probe_host
     probes = Probes(host, 0, Metrics())
     await probes.start()
     try:

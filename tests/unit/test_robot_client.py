@@ -14,7 +14,7 @@ from streams.robot.client import ANSWER_MAX_BYTES, HttpRobot, connected_robot
 from streams.settings import WorkerSettings
 from streams.version import DISTRIBUTION, version
 from streams.wire.robot_request import RobotRequest
-from tests.support.builders import TRACE_OF_PRODUCER
+from tests.support.builders import TRACE_OF_PRODUCER, worker_variables
 
 
 @contextlib.asynccontextmanager
@@ -35,12 +35,7 @@ async def robot_that_answers(raw: bytes) -> AsyncIterator[tuple[HttpRobot, list[
 
 def settings_with(url: str) -> WorkerSettings:
     """Return settings with a robot at a URL."""
-    values = {
-        "ROBOT_COORDINADORA_URL": url,
-        "ROBOT_CALLBACK_SECRET": "made up",
-        "NEXT_PUBLIC_APP_URL": "https://app.example.com",
-    }
-    return WorkerSettings(**cast(Any, values))
+    return WorkerSettings(**cast(Any, worker_variables(robot_url=url)))
 
 
 async def answer_to(raw: bytes, *secrets: str) -> Answer:
@@ -136,15 +131,7 @@ async def health_of(body: bytes, *, announced: int | None = None) -> Health | No
         ("12.5", 12.5),
         ("0", 0),
         ("1e3", 1000),
-        ("-1", None),
-        ("1e300", None),
-        ("1e400", None),
-        ("9" * 500, None),
-        ("NaN", None),
-        ("true", None),
-        ("null", None),
-        ('"12"', None),
-        ("[12]", None),
+        *((none, None) for none in ("-1", "1e300", "1e400", "9" * 500, "NaN", "true", "null", '"12"', "[12]")),
     ],
 )
 async def test_an_uptime_is_believed_only_if_it_is_one(uptime: str, seconds: float | None) -> None:

@@ -80,7 +80,8 @@ def test_no_secret_of_ours_is_in_a_record(secret: str, name: str) -> None:
 @pytest.mark.parametrize("secret", [SECRET, FORMER])
 def test_a_cut_leaves_no_part_of_a_secret(secret: str) -> None:
     # Masks are shorter: what lies far behind comes within what is kept.
-    for before in range(4 * ERROR_MESSAGE_MAX_LENGTH - 40, 4 * ERROR_MESSAGE_MAX_LENGTH + 1200):
+    # Every alignment to the secrets' lengths, which share no factor with the step.
+    for before in range(4 * ERROR_MESSAGE_MAX_LENGTH - 40, 4 * ERROR_MESSAGE_MAX_LENGTH + 1200, 4):
         many = (secret * 400)[: before // len(secret) * len(secret)]
         text = many + "-" * (before - len(many)) + secret + "x" * 3000
         kept = record_of(errorMessage=text).errorMessage

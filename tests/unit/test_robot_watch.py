@@ -25,6 +25,7 @@ BUSY = Rejected(409, "Robot service error 409: busy")
 BROKEN = Unknown("The connection broke")
 FREE = 4
 MOMENT = 0.1
+RAN = timedelta(seconds=100)
 
 
 class Line:
@@ -177,10 +178,13 @@ async def test_answers_to_calls_from_before_it_went_bring_the_robot_not_back() -
 
 @in_virtual_time
 async def test_a_call_that_broke_tells_nothing_of_a_robot_that_answers_when_it_is_asked() -> None:
+    """And how long it has run is known at once."""
     scene = Scene([BROKEN])
+    scene.uptime = RAN
     await scene.call()
     await asyncio.sleep(MOMENT)
     assert (scene.share, scene.up, scene.asked) == (FREE, 1, 1)
+    assert scene.batches.told == [started(RAN, NOW)]
 
 
 @in_virtual_time
@@ -238,8 +242,6 @@ async def test_a_robot_that_is_not_there_at_the_start_is_known_before_the_first_
 
 # Whether it was started again
 
-RAN = timedelta(seconds=100)
-
 
 def started(uptime: timedelta, at: datetime) -> tuple[datetime, datetime]:
     """Return what is told of a robot that was asked at an instant."""
@@ -294,15 +296,6 @@ async def test_nobody_pays_for_a_health_that_cannot_be_read_while_calls_get_thro
     assert (scene.share, scene.up, scene.watch.is_there) == (FREE, 1, True)
     running.cancel()
     assert scene.said == []
-
-
-@in_virtual_time
-async def test_after_a_call_that_broke_it_is_asked_at_once() -> None:
-    scene = Scene([BROKEN])
-    scene.uptime = RAN
-    await scene.call()
-    await asyncio.sleep(MOMENT)
-    assert scene.batches.told == [started(RAN, NOW)]
 
 
 @in_virtual_time

@@ -3,7 +3,6 @@
 import base64
 import html
 import json
-import time
 from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
@@ -130,9 +129,11 @@ def test_a_text_is_scrubbed_of_these(text: str, secrets: list[str], scrubbed: st
     assert scrub(text, secrets) == scrubbed
 
 
-def test_a_long_row_of_backslashes_does_not_take_for_ever() -> None:
-    text = "\\" * 10_000
+# The suite's time-out ends what takes for ever.
+@pytest.mark.parametrize("text", ["a" * 16_384, "\\" * 16_384, "%61" * 5_000, "a-" * 8_192])
+def test_no_text_takes_for_ever(text: str) -> None:
     assert scrub(text, ["\\" * 400 + "x"]) == text
+    scrub(text, ["a", "\\", "a-a"])
 
 
 # Secrets of fewer than 4 characters
@@ -206,13 +207,6 @@ def test_a_login_of_which_a_part_is_short_is_masked_as_a_whole(
 ) -> None:
     token = encode(":".join(login).encode()).decode()
     assert scrub(f'{{"authorization":"Basic {token}"}}', login) == f'{{"authorization":"Basic {MASK}"}}'
-
-
-@pytest.mark.parametrize("text", ["a" * 16_384, "\\" * 16_384, "%61" * 5_000, "a-" * 8_192])
-def test_many_short_secrets_do_not_take_for_ever(text: str) -> None:
-    started = time.monotonic()
-    scrub(text, ["a", "\\", "a-a"])
-    assert time.monotonic() - started < 10
 
 
 @given(st.lists(secrets, max_size=3), st.data())

@@ -1,19 +1,16 @@
 """What the environment says, and the one line that says what is wrong with it."""
 
-import os
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from streams.core.deadlines import Deadlines
 from streams.settings import (
     FIELDS,
     MAX_SECONDS,
     PER_ORDER_MAX_SECONDS,
     SECRETS_DIR_VARIABLE,
     BridgeSettings,
-    KafkaSettings,
     LogFormat,
     SaslMechanism,
     SecurityProtocol,
@@ -26,7 +23,8 @@ from streams.settings import (
     variable_of,
 )
 from streams.wire.intake import SUBMISSION_MAX_BYTES
-from tests.core.builders import NOW
+from tests.core.builders import DEADLINES, NOW
+from tests.support.settings import only_these, set_all
 
 CALLBACK_SECRET = "callback-s3cret"  # made up
 SASL_PASSWORD = "br0ker-pass"  # made up
@@ -46,11 +44,7 @@ SASL = {
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Leave of the environment's settings only those without which nothing starts."""
-    for name in list(os.environ):
-        if name.startswith(("ROBOT_", "KAFKA_", "NEXT_PUBLIC_")):
-            monkeypatch.delenv(name)
-    for name, value in REQUIRED.items():
-        monkeypatch.setenv(name, value)
+    only_these(monkeypatch, REQUIRED)
     return monkeypatch
 
 
@@ -70,13 +64,7 @@ def test_three_variables_are_enough() -> None:
     assert settings.robot_endpoint == "http://robot.example.com:8000/api/crear-pedidos-batch"
     assert settings.callback_url == "https://app.example.com/api/webhooks/robot-callback"
     assert settings.callback_secret.get_secret_value() == CALLBACK_SECRET
-    assert settings.deadlines == Deadlines(
-        per_order=timedelta(seconds=30),
-        base=timedelta(minutes=5),
-        call_timeout=timedelta(seconds=60),
-        workspace_pause=timedelta(seconds=5),
-        retention=timedelta(days=7),
-    )
+    assert settings.deadlines == DEADLINES
 
 
 def test_a_bridge_needs_the_secret_and_knows_the_former_one(environment: pytest.MonkeyPatch) -> None:
@@ -114,16 +102,6 @@ def test_a_malformed_variable_of_a_bridge_stops_that_and_no_worker(
     assert load_settings(WorkerSettings)
 
 
-def test_for_kafka_alone_nothing_need_be_set_and_nothing_of_a_worker_is_minded(environment: pytest.MonkeyPatch) -> None:
-    for name in REQUIRED:
-        environment.delenv(name)
-    environment.setenv("ROBOT_ORCHESTRATOR_PROBE_PORT", "http")
-    assert load_settings(KafkaSettings).app_id == "robot-orchestrator"
-    environment.setenv("KAFKA_SECURITY_PROTOCOL", "SASL_SSL")
-    with pytest.raises(SettingsError, match=r"^KAFKA_SASL_MECHANISM is not set, but .* is SASL_SSL$"):
-        load_settings(KafkaSettings)
-
-
 @pytest.mark.parametrize("name", REQUIRED)
 @pytest.mark.parametrize("empty", [True, False])
 def test_a_missing_or_empty_variable_is_named(environment: pytest.MonkeyPatch, name: str, empty: bool) -> None:
@@ -134,43 +112,28 @@ def test_a_missing_or_empty_variable_is_named(environment: pytest.MonkeyPatch, n
     assert complaint() == f"{name} is not set"
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("ROBOT_COORDINADORA_URL", "robot.example.com"),
-        ("ROBOT_COORDINADORA_URL", "ftp://robot.example.com"),
-        ("ROBOT_COORDINADORA_URL", "http://"),
-        ("NEXT_PUBLIC_APP_URL", "/webhooks"),
-        ("NEXT_PUBLIC_APP_URL", "https://app.example.com:99999"),
-        ("KAFKA_SECURITY_PROTOCOL", "TLS"),
-        ("KAFKA_SASL_MECHANISM", "GSSAPI"),
-        ("ROBOT_ORCHESTRATOR_APP_ID", "two words"),
-        ("ROBOT_ORCHESTRATOR_APP_ID", "x" * 101),
-        ("ROBOT_ORCHESTRATOR_TIMEOUT_PER_ORDER_SECONDS", "-1"),
-        ("ROBOT_ORCHESTRATOR_TIMEOUT_PER_ORDER_SECONDS", "30s"),
-        ("ROBOT_ORCHESTRATOR_TIMEOUT_BASE_SECONDS", "nan"),
-        ("ROBOT_ORCHESTRATOR_TIMEOUT_BASE_SECONDS", "inf"),
-        ("ROBOT_ORCHESTRATOR_ROBOT_TIMEOUT_SECONDS", "0"),
-        ("ROBOT_ORCHESTRATOR_ROBOT_CONCURRENCY", "0"),
-        ("ROBOT_ORCHESTRATOR_ROBOT_CONCURRENCY", "1.5"),
-        ("ROBOT_ORCHESTRATOR_JOBS_PER_WORKSPACE", "-1"),
-        ("ROBOT_ORCHESTRATOR_WORKSPACE_PAUSE_SECONDS", "-0.1"),
-        ("ROBOT_ORCHESTRATOR_SESSION_TIMEOUT_SECONDS", "0"),
-        ("ROBOT_ORCHESTRATOR_SESSION_TIMEOUT_SECONDS", "nan"),
-        ("ROBOT_ORCHESTRATOR_RETENTION_SECONDS", "0"),
-        ("ROBOT_ORCHESTRATOR_RETENTION_SECONDS", "1e10"),
-        ("ROBOT_ORCHESTRATOR_TIMEOUT_PER_ORDER_SECONDS", "1e9"),
-        ("ROBOT_ORCHESTRATOR_TIMEOUT_BASE_SECONDS", "1e9"),
-        ("ROBOT_ORCHESTRATOR_ROBOT_TIMEOUT_SECONDS", "1e9"),
-        ("ROBOT_ORCHESTRATOR_WORKSPACE_PAUSE_SECONDS", "1e9"),
-        ("ROBOT_ORCHESTRATOR_DRAIN_SECONDS", "1e9"),
-        ("ROBOT_ORCHESTRATOR_DRAIN_SECONDS", "-1"),
-        ("ROBOT_ORCHESTRATOR_PROBE_PORT", "65536"),
-        ("ROBOT_ORCHESTRATOR_PROBE_PORT", "http"),
-        ("ROBOT_ORCHESTRATOR_LOG_FORMAT", "xml"),
-        ("ROBOT_ORCHESTRATOR_LOG_LEVEL", "trace"),
-    ],
-)
+MALFORMED = {
+    "ROBOT_COORDINADORA_URL": ("robot.example.com", "ftp://robot.example.com", "http://"),
+    "NEXT_PUBLIC_APP_URL": ("/webhooks", "https://app.example.com:99999"),
+    "KAFKA_SECURITY_PROTOCOL": ("TLS",),
+    "KAFKA_SASL_MECHANISM": ("GSSAPI",),
+    "ROBOT_ORCHESTRATOR_APP_ID": ("two words", "x" * 101),
+    "ROBOT_ORCHESTRATOR_TIMEOUT_PER_ORDER_SECONDS": ("-1", "30s", "1e9"),
+    "ROBOT_ORCHESTRATOR_TIMEOUT_BASE_SECONDS": ("nan", "inf", "1e9"),
+    "ROBOT_ORCHESTRATOR_ROBOT_TIMEOUT_SECONDS": ("0", "1e9"),
+    "ROBOT_ORCHESTRATOR_ROBOT_CONCURRENCY": ("0", "1.5"),
+    "ROBOT_ORCHESTRATOR_JOBS_PER_WORKSPACE": ("-1",),
+    "ROBOT_ORCHESTRATOR_WORKSPACE_PAUSE_SECONDS": ("-0.1", "1e9"),
+    "ROBOT_ORCHESTRATOR_SESSION_TIMEOUT_SECONDS": ("0", "nan"),
+    "ROBOT_ORCHESTRATOR_RETENTION_SECONDS": ("0", "1e10"),
+    "ROBOT_ORCHESTRATOR_DRAIN_SECONDS": ("1e9", "-1"),
+    "ROBOT_ORCHESTRATOR_PROBE_PORT": ("65536", "http"),
+    "ROBOT_ORCHESTRATOR_LOG_FORMAT": ("xml",),
+    "ROBOT_ORCHESTRATOR_LOG_LEVEL": ("trace",),
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in MALFORMED.items() for value in values])
 def test_a_malformed_variable_is_named_in_one_line(environment: pytest.MonkeyPatch, name: str, value: str) -> None:
     environment.setenv(name, value)
     assert complaint().startswith(f"{name}: ")
@@ -191,8 +154,7 @@ def test_several_malformed_variables_are_all_named_in_one_line(environment: pyte
 
 
 def test_every_setting_is_read_from_its_variable(environment: pytest.MonkeyPatch) -> None:
-    for name, value in SASL.items():
-        environment.setenv(name, value)
+    set_all(environment, SASL)
     for name, value in {
         "KAFKA_BOOTSTRAP_SERVERS": "b1:9092,b2:9092",
         "ROBOT_ORCHESTRATOR_TIMEOUT_PER_ORDER_SECONDS": "0",
@@ -229,8 +191,7 @@ def test_names_of_variables_are_taken_as_they_are_written(environment: pytest.Mo
 def test_secrets_may_lie_in_files_named_as_their_variables(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     environment.delenv("ROBOT_CALLBACK_SECRET")
     environment.setenv(SECRETS_DIR_VARIABLE, str(tmp_path))
-    for name, value in SASL.items():
-        environment.setenv(name, value)
+    set_all(environment, SASL)
     environment.delenv("KAFKA_SASL_PASSWORD")
     (tmp_path / "ROBOT_CALLBACK_SECRET").write_text("from-a-file\n", encoding="utf-8")
     (tmp_path / "KAFKA_SASL_PASSWORD").write_text(SASL_PASSWORD, encoding="utf-8")
@@ -255,8 +216,7 @@ def test_no_dotenv_file_is_read(environment: pytest.MonkeyPatch, tmp_path: Path)
 @pytest.mark.parametrize("protocol", ["SASL_SSL", "SASL_PLAINTEXT"])
 @pytest.mark.parametrize("part", ["KAFKA_SASL_MECHANISM", "KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD"])
 def test_sasl_needs_each_of_its_parts(environment: pytest.MonkeyPatch, protocol: str, part: str) -> None:
-    for name, value in SASL.items():
-        environment.setenv(name, value)
+    set_all(environment, SASL)
     environment.setenv("KAFKA_SECURITY_PROTOCOL", protocol)
     environment.delenv(part)
     assert complaint() == f"{part} is not set, but KAFKA_SECURITY_PROTOCOL is {protocol}"
@@ -288,8 +248,7 @@ def test_a_key_without_its_certificate_is_refused(environment: pytest.MonkeyPatc
 
 
 def test_sasl_and_tls_reach_the_kafka_client(environment: pytest.MonkeyPatch) -> None:
-    for name, value in SASL.items():
-        environment.setenv(name, value)
+    set_all(environment, SASL)
     options = load_settings(WorkerSettings).kafka_client_options()
     assert options.pop("ssl_context") is not None
     assert options == {
@@ -325,8 +284,7 @@ def test_tls_files_that_cannot_be_used_are_said_to_be_so(
 
 
 def test_no_secret_shows_in_the_settings_repr_text_or_dump(environment: pytest.MonkeyPatch) -> None:
-    for name, value in SASL.items():
-        environment.setenv(name, value)
+    set_all(environment, SASL)
     settings = load_settings(WorkerSettings)
     for text in (repr(settings), str(settings), settings.model_dump_json(), repr(settings.model_dump())):
         assert CALLBACK_SECRET not in text
