@@ -1,20 +1,29 @@
 """The command line: `robot-orchestrator`."""
 
+import asyncio
 import contextlib
 import logging
 import signal
 import sys
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streams.jobs_cli import jobs_cli
-from streams.settings import BridgeSettings, SettingsError, WorkerSettings, effective
+from streams.commands.check import check
+from streams.commands.dlq import dlq_cli
+from streams.commands.holds import holds_cli
+from streams.commands.jobs import jobs_cli
+from streams.operate.console import printable
+from streams.settings import BridgeSettings, KafkaSettings, SettingsError, WorkerSettings, effective
 from streams.terminal import ToDev, fail, kafka_settings, run_on_kafka, settings_of, tell, warn_of_unknown_variables
 from streams.version import DISTRIBUTION, version
+
+if TYPE_CHECKING:
+    from streams.operate.submit import Submission
 
 _EVERY = Annotated[int, typer.Option(metavar="N", min=0, help="One job in N, on average; 0 for none.")]
 
@@ -22,6 +31,9 @@ cli = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 topics_cli = typer.Typer(no_args_is_help=True, help="Create, check or adopt the topics.")
 cli.add_typer(topics_cli, name="topics")
 cli.add_typer(jobs_cli, name="jobs")
+cli.add_typer(holds_cli, name="holds")
+cli.add_typer(dlq_cli, name="dlq")
+cli.command()(check)
 
 
 def main() -> None:
@@ -116,11 +128,13 @@ def submit(
 ) -> None:
     """Publish jobs and print their ids, one a line.
 
-    Nothing is published that the contract forbids. Of several lines the others are, and the exit code is 1.
+    Nothing is published that the contract forbids. Of several lines the others are, and the exit code is 1. Nor is a
+    file whose ids are taken, as far as this user may read the job table.
     """
     from streams.operate.submit import InvalidSubmissionError, SubmitError, parse_submission, publish, read_lines
 
     invalid, published = 0, 0
+    current = kafka_settings(to_dev)
 
     def complain(problem: str) -> None:
         nonlocal invalid
@@ -131,8 +145,10 @@ def submit(
         if source == "-":
             submissions = read_lines(sys.stdin.buffer, complain)
         else:
-            submissions = iter([parse_submission(Path(source).read_bytes())])
-        for job_id in publish(kafka_settings(to_dev), submissions):
+            submission = parse_submission(Path(source).read_bytes())
+            _end_if_taken(current, submission)
+            submissions = iter([submission])
+        for job_id in publish(current, submissions):
             published += 1
             typer.echo(job_id)
     except InvalidSubmissionError as error:
@@ -145,6 +161,18 @@ def submit(
         fail(f"{source}: it is empty")
     if invalid:
         raise typer.Exit(1)
+
+
+def _end_if_taken(current: KafkaSettings, submission: "Submission") -> None:
+    """End if nothing would come of a submission, since its ids are taken; say so if it was submitted before."""
+    from streams.operate.taken import known_job, taken_by
+
+    job = asyncio.run(known_job(current, submission))
+    if job is not None:
+        taken = taken_by(job, submission, datetime.now(UTC))
+        if taken.in_vain:
+            fail(printable(taken.text))
+        tell(printable(taken.text))
 
 
 @cli.command()
@@ -184,7 +212,7 @@ def dev(
     from streams.dev.batches import Fate
     from streams.dev.sandbox import fates_of, run_sandbox
     from streams.dev.stack import RobotOptions
-    from streams.dev.table import make_console
+    from streams.operate.console import make_console
 
     every = {
         Fate.REFUSE: refuse_every,
@@ -207,7 +235,7 @@ def dev(
 def demo() -> None:
     """Show every fate of a job on a real Kafka, in half a minute, and check that no promise was broken."""
     from streams.dev.demo import run_demo
-    from streams.dev.table import make_console
+    from streams.operate.console import make_console
 
     with _services():
         raise typer.Exit(run_demo(make_console()))
@@ -230,7 +258,7 @@ def create(
 
 
 @topics_cli.command("check")
-def check(to_dev: ToDev = False) -> None:
+def check_topics_of_cluster(to_dev: ToDev = False) -> None:
     """Check that all topics are there with one partition count, and with the settings that the promises need."""
     from streams.kafka.topics import check_topics, describe
 

@@ -58,6 +58,11 @@ def transactional_id(app_id: str, partition: int) -> str:
     return f"{app_id}-{partition}"
 
 
+def redrive_transactional_id(app_id: str) -> str:
+    """Return the transactional id whose start fences every other command that sends in dead letters again."""
+    return f"{app_id}-redrive"
+
+
 # The Faust agent that makes the calls; the others have the names of their source topics.
 DISPATCH_AGENT = "dispatch"
 

@@ -200,6 +200,29 @@ class KafkaSettings(BaseSettings):
         return options
 
 
+class RuleSettings(KafkaSettings):
+    """What decides when a job is called and until when it has time. Durations are seconds, as their names say."""
+
+    timeout_per_order_seconds: SecondsPerOrder = Field(30.0, validation_alias=_own("TIMEOUT_PER_ORDER_SECONDS"))
+    timeout_base_seconds: Seconds = Field(300.0, validation_alias=_own("TIMEOUT_BASE_SECONDS"))
+    robot_timeout_seconds: PositiveSeconds = Field(60.0, validation_alias=_own("ROBOT_TIMEOUT_SECONDS"))
+    jobs_per_workspace: int = Field(1, validation_alias=_own("JOBS_PER_WORKSPACE"), ge=0)
+    workspace_pause_seconds: Seconds = Field(5.0, validation_alias=_own("WORKSPACE_PAUSE_SECONDS"))
+    patience_seconds: Seconds = Field(0.0, validation_alias=_own("PATIENCE_SECONDS"))
+
+    @property
+    def deadlines(self) -> Deadlines:
+        """The durations that the core works with."""
+        return Deadlines(
+            per_order=timedelta(seconds=self.timeout_per_order_seconds),
+            base=timedelta(seconds=self.timeout_base_seconds),
+            call_timeout=timedelta(seconds=self.robot_timeout_seconds),
+            workspace_pause=timedelta(seconds=self.workspace_pause_seconds),
+            retention=timedelta(seconds=self.retention_seconds),
+            patience=timedelta(seconds=self.patience_seconds),
+        )
+
+
 class ServiceSettings(KafkaSettings):
     """What every program needs that runs until it is stopped."""
 
@@ -210,8 +233,8 @@ class ServiceSettings(KafkaSettings):
     revision: str = Field("unknown", validation_alias=_own("REVISION"), pattern=r"^[\w.:@/+-]{1,100}$")
 
 
-class WorkerSettings(ServiceSettings):
-    """What a worker needs. Durations are seconds, as their names say."""
+class WorkerSettings(ServiceSettings, RuleSettings):
+    """What a worker needs."""
 
     robot_url: BaseUrl = Field(validation_alias=_variable("ROBOT_COORDINADORA_URL"))
     app_url: BaseUrl = Field(validation_alias=_variable("NEXT_PUBLIC_APP_URL"))
@@ -219,13 +242,7 @@ class WorkerSettings(ServiceSettings):
     callback_template: Annotated[str, AfterValidator(_callback_template)] | None = Field(
         None, validation_alias=_own("CALLBACK_URL")
     )
-    timeout_per_order_seconds: SecondsPerOrder = Field(30.0, validation_alias=_own("TIMEOUT_PER_ORDER_SECONDS"))
-    timeout_base_seconds: Seconds = Field(300.0, validation_alias=_own("TIMEOUT_BASE_SECONDS"))
-    robot_timeout_seconds: PositiveSeconds = Field(60.0, validation_alias=_own("ROBOT_TIMEOUT_SECONDS"))
     robot_concurrency: int = Field(32, validation_alias=_own("ROBOT_CONCURRENCY"), ge=1, le=10_000)
-    jobs_per_workspace: int = Field(1, validation_alias=_own("JOBS_PER_WORKSPACE"), ge=0)
-    workspace_pause_seconds: Seconds = Field(5.0, validation_alias=_own("WORKSPACE_PAUSE_SECONDS"))
-    patience_seconds: Seconds = Field(0.0, validation_alias=_own("PATIENCE_SECONDS"))
     session_timeout_seconds: float = Field(10.0, validation_alias=_own("SESSION_TIMEOUT_SECONDS"), ge=1, le=300)
     drain_seconds: Seconds = Field(
         default_factory=lambda given: min(given["robot_timeout_seconds"] + DRAIN_MARGIN_SECONDS, MAX_SECONDS),
@@ -248,18 +265,6 @@ class WorkerSettings(ServiceSettings):
     def callback_url(self) -> str:
         """The address to which the robot reports each order, or the template of it."""
         return self.callback_template or f"{str(self.app_url).rstrip('/')}/api/webhooks/robot-callback"
-
-    @property
-    def deadlines(self) -> Deadlines:
-        """The durations that the core works with."""
-        return Deadlines(
-            per_order=timedelta(seconds=self.timeout_per_order_seconds),
-            base=timedelta(seconds=self.timeout_base_seconds),
-            call_timeout=timedelta(seconds=self.robot_timeout_seconds),
-            workspace_pause=timedelta(seconds=self.workspace_pause_seconds),
-            retention=timedelta(seconds=self.retention_seconds),
-            patience=timedelta(seconds=self.patience_seconds),
-        )
 
 
 class BridgeSettings(ServiceSettings):

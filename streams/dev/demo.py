@@ -20,9 +20,9 @@ from streams.dev.demo_report import report
 from streams.dev.history import History, Post, read_history, read_posts
 from streams.dev.history_check import check
 from streams.dev.stack import PARTITIONS, POLL_SECONDS, Plan, RobotOptions, Stack, environment
-from streams.dev.table import live_jobs, shown_steps
 from streams.dev.violations import Violation
 from streams.names import Topic
+from streams.operate.live_table import live_jobs, shown_steps
 from streams.operate.resubmission import Choice, Group
 from streams.operate.resubmit import RefusedError, prepare, send
 from streams.wire.placement import partition_of

@@ -14,7 +14,7 @@ from streams.dev.batches import ANY_JOB, Fate
 from streams.dev.other_cluster import check_nobody_else_works_there
 from streams.dev.running import ELSEWHERE, dev_folder, only_dev, own_app_id
 from streams.dev.stack import Plan, RobotOptions, Stack, environment
-from streams.dev.table import live_jobs, shown_steps
+from streams.operate.live_table import live_jobs, shown_steps
 
 CALLBACK_SECRET = "dev-callback-secret"  # noqa: S105 # of the bridge here, which nobody else can reach
 

@@ -41,9 +41,10 @@ class Operation(IntEnum):
 
 
 class AccessError(Exception):
-    """An ACL is missing; the text is one line that names the operation and the resource."""
+    """ACLs are missing; the text is one line that names each operation and its resource, as `lacks` has them."""
 
     def __init__(self, *lacks: tuple[Operation, str]) -> None:
+        self.lacks = lacks
         listed = ", ".join(f"{operation.name} on {resource}" for operation, resource in lacks)
         super().__init__(f"missing ACLs: {listed}")
 
@@ -108,6 +109,28 @@ async def check_group(admin: AIOKafkaAdminClient, group: str) -> None:
         raise for_code(code)(group)
     if code or not _allows(operations, Operation.READ):
         raise AccessError((Operation.READ, f"group {group}"))
+
+
+@dataclass(frozen=True, slots=True)
+class DescribedGroup:
+    """A consumer group: its state in Kafka's words, and the client id of each member."""
+
+    state: str
+    members: frozenset[str]
+
+
+async def describe_group(admin: AIOKafkaAdminClient, group: str) -> DescribedGroup | None:
+    """Return a group as it is now, None if this user may not ask."""
+    try:
+        coordinator = await admin.find_coordinator(group)
+        ((code, _, state, _, _, members, _),) = (await admin._send_request(_DescribeGroup(group), coordinator)).groups
+    except GroupAuthorizationFailedError:
+        return None
+    if for_code(code) is GroupAuthorizationFailedError:
+        return None
+    if code:
+        raise for_code(code)(group)
+    return DescribedGroup(state, frozenset(client_id for _, client_id, *_ in members))
 
 
 async def connection_problem(settings: KafkaSettings) -> str:

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
-from schemas import JobSubmitted, Order
+from schemas import Order
 from streams.core.job import FailureReason, Job, OrderResult, OrderStatus, Status
 from streams.wire.rows import row_key, utc_text
 
@@ -42,6 +42,8 @@ class Standing(StrEnum):
 _UNREPORTED = frozenset({Standing.NEVER_SENT, Standing.UNREPORTED})
 _FAILED = frozenset({Standing.FAILED, Standing.DOUBTFUL})
 _GROUPS = {Group.FAILED: _FAILED, Group.UNREPORTED: _UNREPORTED, Group.ALL: _FAILED | _UNREPORTED}
+# What may go again without a second look.
+SURELY_NOT_SHIPPED = frozenset({Standing.NEVER_SENT, Standing.FAILED})
 _MAY_HAVE_SHIPPED = frozenset({Standing.DOUBTFUL, Standing.UNREPORTED, Standing.UNCLEAR})
 
 
@@ -89,13 +91,13 @@ class Refusal:
     reason: str
 
 
-def plan_resubmission(job: Job, submission: JobSubmitted | None, choice: Choice, now: datetime) -> Plan | Refusal:
-    """Return what is sent again of a job; `submission` is what it was submitted as, None if that is gone."""
+def plan_resubmission(job: Job, orders: Sequence[Order] | None, choice: Choice, now: datetime) -> Plan | Refusal:
+    """Return what is sent again of a job; `orders` are those that it was submitted with, None if they are gone."""
     if (reason := _unfit(job)) is not None:
         return Refusal(reason)
-    if submission is None:
+    if orders is None:
         return Refusal(f"its submission is no longer in {job.source.topic}: submit the orders under a new job id")
-    known = _known(job, submission.orders)
+    known = known_orders(job, orders)
     group = frozenset() if choice.group is None else _GROUPS[choice.group]
     chosen = [one for one in known if one.standing in group or one.item_id in choice.named]
     reason = _not_to_be_chosen(known, choice) or (None if chosen else _nothing(known, choice))
@@ -133,8 +135,8 @@ def _unfit(job: Job) -> str | None:
     return None
 
 
-def _known(job: Job, orders: Sequence[Order]) -> list[KnownOrder]:
-    """Return what is known of each order of the submission."""
+def known_orders(job: Job, orders: Sequence[Order]) -> list[KnownOrder]:
+    """Return what is known of each order of a job's submission."""
     reports = {report.item_id: report for report in job.orders if report.status is not OrderStatus.UNREPORTED}
     times = Counter(order.itemId for order in orders)
     rest = _rest(job, sum(order.itemId not in reports for order in orders))

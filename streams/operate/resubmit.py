@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from streams.core.controls import Action
 from streams.core.job import Job, JobKey
+from streams.operate.giving import leave_note, new_control
 from streams.operate.resubmission import Choice, Plan, Refusal, plan_resubmission
 from streams.operate.stored_job import find_job
 from streams.operate.submit import InvalidSubmissionError, Submission, parse_submission, publish
@@ -36,7 +38,8 @@ async def prepare(settings: KafkaSettings, key: JobKey, choice: Choice, now: dat
     if stored is None:
         raise UnknownJobError
     job, value = stored.job, stored.submission or b""
-    plan = plan_resubmission(job, submission_of(job, value), choice, now)
+    submitted = submission_of(job, value)
+    plan = plan_resubmission(job, None if submitted is None else submitted.orders, choice, now)
     if isinstance(plan, Refusal):
         raise RefusedError(plan.reason)
     try:
@@ -44,6 +47,13 @@ async def prepare(settings: KafkaSettings, key: JobKey, choice: Choice, now: dat
     except InvalidSubmissionError as error:
         raise RefusedError(f"as another job it would break the contract: {error}") from None
     return Prepared(job, plan, submission)
+
+
+async def note(settings: KafkaSettings, prepared: Prepared, actor: str, reason: str) -> None:
+    """Leave in the control topic who sends which job again as which. Raises NotGivenError, AccessError, KafkaError."""
+    former = prepared.former
+    control = new_control(Action.RESUBMIT, former.workspace_id, former.job_id, actor, reason, prepared.plan.new_job_id)
+    await leave_note(settings, control)
 
 
 def send(settings: KafkaSettings, prepared: Prepared) -> None:

@@ -4,10 +4,13 @@ import msgspec
 
 from schemas.dead_letter import DeadLetterHeaders
 from streams.names import DLQ_OF, DeadLetterReason, Header, Topic
-from streams.wire.records import NewRecord, SourceRecord
+from streams.wire.records import Headers, NewRecord, SourceRecord
 
 # A record's own framing in a batch (varints, attributes, batch header), rounded up.
 RECORD_OVERHEAD = 512
+
+# How the message ends of a letter without its record.
+ORIGINAL_NOT_COPIED = "; the original was too large to be copied"
 
 _OWN_HEADERS = frozenset(field.alias for field in DeadLetterHeaders.model_fields.values())
 
@@ -25,14 +28,13 @@ def dead_letter(record: SourceRecord, reason: DeadLetterReason, message: str, ma
     once by the topic's retention. A record that does not fit becomes a short letter that says where the
     original lies. `robot.dlq.id` is the same however often the record is read.
     """
-    headers = tuple(header for header in record.headers if header[0] not in _OWN_HEADERS)
     letter = NewRecord(
         topic=DLQ_OF[Topic(record.topic)],
         partition=record.partition,
         # aiokafka writes no record that has neither a key nor a value.
         key=b"" if record.key is None and record.value is None else record.key,
         value=record.value,
-        headers=headers + _error_headers(record, reason, message),
+        headers=without_own_headers(record.headers) + _error_headers(record, reason, message),
     )
     if record_size(letter) <= max_bytes:
         return letter
@@ -42,8 +44,13 @@ def dead_letter(record: SourceRecord, reason: DeadLetterReason, message: str, ma
         partition=letter.partition,
         key=None,
         value=msgspec.json.encode(where | {"originalBytes": len(record.value or b"")}),
-        headers=_error_headers(record, reason, f"{message}; the original was too large to be copied"),
+        headers=_error_headers(record, reason, message + ORIGINAL_NOT_COPIED),
     )
+
+
+def without_own_headers(headers: Headers) -> Headers:
+    """Return the headers that a record had before it was a letter."""
+    return tuple(header for header in headers if header[0] not in _OWN_HEADERS)
 
 
 def _error_headers(record: SourceRecord, reason: DeadLetterReason, message: str) -> tuple[tuple[str, bytes], ...]:

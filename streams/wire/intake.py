@@ -10,15 +10,15 @@ import msgspec
 from pydantic import ValidationError
 
 from schemas.batch_completed import BatchCompleted as CompletionPayload
-from schemas.control import Control as ControlPayload
 from schemas.job_submitted import ID_MAX_LENGTH
 from schemas.job_submitted import JobSubmitted as SubmissionPayload
 from schemas.order_reported import OrderReported as ReportPayload
-from streams.core.controls import Action, Control
+from streams.core.controls import Control
 from streams.core.deadlines import Deadlines
 from streams.core.events import BatchCompleted, InvalidSubmission, JobSubmitted, OrderReported
 from streams.core.job import JobKey, OrderResult, OrderStatus, Source
 from streams.names import DeadLetterReason, Topic
+from streams.wire.control import decode_control
 from streams.wire.placement import partition_of
 from streams.wire.records import SourceRecord
 from streams.wire.trace_context import traceparent_of
@@ -116,15 +116,14 @@ def jobs_named(record: SourceRecord) -> set[JobKey]:
     source = _SOURCES[Topic(record.topic)]
     if record.value is None or len(record.value) > source.max_bytes:
         return set()
-    ids, meaning = _read_ids(record.value), source.read(record, record.value, None)
-    key = None if isinstance(ids, Rejection) else _key_of(ids)
+    key, meaning = key_in(record.value), source.read(record, record.value, None)
     keys = (key, meaning.event.key if isinstance(meaning, Apply) else None)
     return {key for key in keys if key is not None}
 
 
-def readable_key(record: SourceRecord) -> JobKey | None:
-    """Return the job that a record names, whatever else is wrong with it, None where no ids can be read."""
-    ids = None if record.value is None else _read_ids(record.value)
+def key_in(value: bytes | None) -> JobKey | None:
+    """Return the job that a payload names, None if it names none that could be."""
+    ids = None if value is None else _read_ids(value)
     return _key_of(ids) if isinstance(ids, _Ids) else None
 
 
@@ -209,21 +208,9 @@ def _read_report(_record: SourceRecord, value: bytes, _key: JobKey | None) -> Me
 
 def _read_control(_record: SourceRecord, value: bytes, _key: JobKey | None) -> Meaning:
     try:
-        payload = ControlPayload.model_validate_json(value)
+        return Decide(decode_control(value))
     except ValidationError as error:
         return Refuse(Rejection(DeadLetterReason.INVALID, _describe(error)))
-    return Decide(
-        Control(
-            control_id=payload.controlId,
-            action=Action(payload.action),
-            workspace_id=payload.workspaceId,
-            job_id=payload.jobId,
-            actor=payload.actor,
-            reason=payload.reason,
-            requested_at=payload.requestedAt,
-            detail=payload.detail,
-        )
-    )
 
 
 def _refuse_report(_record: SourceRecord, _key: JobKey | None, rejection: Rejection) -> Meaning:

@@ -73,7 +73,7 @@ def _record(
 def _completed(job: Job) -> JobCompleted:
     # The models check what they are given, of whatever type it is here.
     return JobCompleted.model_validate(
-        _common(job)
+        common_fields(job)
         | {
             "successCount": job.success_count,
             "errorCount": job.error_count,
@@ -84,18 +84,19 @@ def _completed(job: Job) -> JobCompleted:
 
 def _failed(job: Job) -> JobFailed:
     return JobFailed.model_validate(
-        _common(job)
+        common_fields(job)
         | {
             "reason": None if job.reason is None else job.reason.value,
             "error": job.error,
             "robotMayHaveReceived": job.robot_may_have_received,
             "robotStatus": job.robot_status,
-            "control": None if job.stop is None else _stopped_by(job.stop),
+            "control": None if job.stop is None else stopped_by(job.stop),
         }
     )
 
 
-def _stopped_by(stop: Stop) -> dict[str, Any]:
+def stopped_by(stop: Stop) -> dict[str, Any]:
+    """Return who ended a job, as outcomes have it."""
     return {"controlId": stop.control_id, "actor": stop.actor, "reason": stop.reason}
 
 
@@ -119,7 +120,8 @@ def _order(order: OrderResult) -> dict[str, Any]:
     }
 
 
-def _common(job: Job) -> dict[str, Any]:
+def common_fields(job: Job) -> dict[str, Any]:
+    """Return the fields that every outcome has of a job, by their names on the wire; times are datetimes."""
     return _ids(job) | {
         "resubmissionOf": job.resubmission_of,
         "submittedAt": job.submitted_at,

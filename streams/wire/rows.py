@@ -169,6 +169,24 @@ def decision_key(control_id: str) -> bytes:
     return _encoder.encode([control_id])
 
 
+def keys_of(workspace_id: str) -> Callable[[bytes], bool]:
+    """Return what tells the keys of a workspace's jobs, and those that are no job's, from the rest; it decodes none."""
+    prefix = row_key(JobKey(workspace_id, "")).removesuffix(b'"]')
+    return lambda key: key.startswith(prefix) or is_no_job(key)
+
+
+def is_no_job(key: bytes) -> bool:
+    """Whether a key is not of the form of a job's; it is not decoded."""
+    # It stands between two ids only: within one, a quotation mark has a backslash before it.
+    return b'","' not in key.removeprefix(b'["').removesuffix(b'"]')
+
+
+def is_job(job_id: str) -> Callable[[bytes], bool]:
+    """Return what tells the keys of the jobs with an id, in whatever workspace; it decodes none."""
+    suffix = row_key(JobKey("", job_id)).removeprefix(b'["')
+    return lambda key: key.endswith(suffix)
+
+
 def decode_entry(key: bytes, value: bytes | None) -> Entry:
     """Return what a record of the changelog says. Raises UnreadableRowError."""
     if key == CHANGELOG_TABLE_KEY:

@@ -12,6 +12,7 @@ from pathlib import Path
 from tests.benchmarks.application import Cluster, existing_partitions
 from tests.benchmarks.memory import memory
 from tests.benchmarks.report import Row, describe_machine, print_table
+from tests.benchmarks.showing import showing
 from tests.benchmarks.takeover import takeover
 from tests.benchmarks.throughput import burst, paced
 from tests.benchmarks.ticks import ticks
@@ -29,6 +30,7 @@ class Benchmark(StrEnum):
     MEMORY = "memory"
     TICK = "tick"
     TAKEOVER = "takeover"
+    SHOW = "show"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +41,11 @@ class Sizes:
     paced_seconds: float
     waiting_jobs: int
     takeovers: int
+    shown_jobs: int
 
 
-FULL = Sizes(burst_jobs=2_000, paced_seconds=20, waiting_jobs=5_000, takeovers=5)
-QUICK = Sizes(burst_jobs=400, paced_seconds=5, waiting_jobs=1_000, takeovers=1)
+FULL = Sizes(burst_jobs=2_000, paced_seconds=20, waiting_jobs=5_000, takeovers=5, shown_jobs=100_000)
+QUICK = Sizes(burst_jobs=400, paced_seconds=5, waiting_jobs=1_000, takeovers=1, shown_jobs=10_000)
 
 
 def main() -> None:
@@ -57,7 +60,7 @@ def main() -> None:
     sizes = QUICK if arguments.quick else FULL
     wanted = {arguments.only} if arguments.only else set(Benchmark)
     rows: dict[Benchmark, list[Row]] = {benchmark: [] for benchmark in Benchmark}
-    if wanted - {Benchmark.TICK, Benchmark.TAKEOVER}:
+    if wanted - {Benchmark.TICK, Benchmark.TAKEOVER, Benchmark.SHOW}:
         # A topic's partition count is for good, so each count gets a broker of its own.
         for partitions in PARTITIONS[:1] if source() is Source.GIVEN or wanted == {Benchmark.MEMORY} else PARTITIONS:
             with tempfile.TemporaryDirectory() as folder, running_kafka(Path(folder)) as kafka:
@@ -70,6 +73,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder, running_kafka(Path(folder)) as kafka:
             figures = takeover(kafka.bootstrap_servers, Path(folder), sizes.takeovers)
             rows[Benchmark.TAKEOVER] = asyncio.run(figures)
+    if Benchmark.SHOW in wanted:
+        with tempfile.TemporaryDirectory() as folder, running_kafka(Path(folder)) as kafka:
+            rows[Benchmark.SHOW] = asyncio.run(showing(kafka.bootstrap_servers, sizes.shown_jobs))
     print_table([row for benchmark in Benchmark for row in rows[benchmark]], f"{machine}, {source()}")
 
 

@@ -16,7 +16,7 @@ from streams.core.job import FailureReason, Job, JobKey, PutOff, Source, Status
 from streams.dev.batches import BatchRequest, Fate, fate_table
 from streams.dev.demo_jobs import CASES, PASSWORD, example_submission
 from streams.dev.sandbox import fates_of
-from streams.dev.table import explain, line, render
+from streams.operate.live_table import explain, line, render
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 

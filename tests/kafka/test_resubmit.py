@@ -14,13 +14,14 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from typer.testing import CliRunner, Result
 
 from schemas import JobCompleted, JobFailed
-from streams import jobs_cli
+from streams import terminal
 from streams.cli import cli
 from streams.core.job import Job, JobKey, OrderStatus, Source
 from streams.dev.robot import Fate
 from streams.names import Topic, changelog_topic
-from streams.operate import stored_job
-from streams.operate.stored_job import JobNotReadError, find_job
+from streams.operate import job_rows
+from streams.operate.job_rows import NotReadError
+from streams.operate.stored_job import find_job
 from streams.settings import KafkaSettings
 from streams.wire.placement import partition_of
 from streams.wire.rows import encode_row, row_key
@@ -179,7 +180,7 @@ async def test_who_sits_at_a_terminal_is_asked_and_may_say_no(working: Scene, mo
     nobody = await invoke(working, payload)
     assert (nobody.exit_code, nobody.stdout) == (2, "")
     assert nobody.stderr == "robot-orchestrator: nobody is there to be asked: say --yes, or --dry-run\n"
-    monkeypatch.setattr(jobs_cli, "somebody_is_there", lambda: True)
+    monkeypatch.setattr(terminal, "somebody_is_there", lambda: True)
     no = await invoke(working, payload, answer="n\n")
     assert no.exit_code == 1
     assert "Send 1 order again? [y/N]" in no.stderr
@@ -203,7 +204,7 @@ async def test_what_was_reported_while_somebody_was_asked_is_looked_at(
         row = write_row(working, key, replace(found.job, orders=shipped))
         asyncio.run_coroutine_threadsafe(row, loop).result()
 
-    monkeypatch.setattr(jobs_cli, "somebody_is_there", lambda: True)
+    monkeypatch.setattr(terminal, "somebody_is_there", lambda: True)
     monkeypatch.setattr(typer, "confirm", report_and_say_yes)
     late = await invoke(working, payload)
     assert (late.exit_code, await submitted_ends(working)) == (1, before)
@@ -254,7 +255,7 @@ async def test_the_last_committed_row_of_a_job_is_the_one_that_counts(scene: Sce
 
 
 async def test_of_many_rows_few_are_read_at_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stored_job, "BATCH_RECORDS", 2)
+    monkeypatch.setattr(job_rows, "BATCH_RECORDS", 2)
     key = JobKey(new_id(), new_id())
     for error in "abcde":
         await write_row(scene, key, row_of(key, error))
@@ -272,8 +273,8 @@ async def test_a_row_behind_an_open_transaction_is_waited_for_and_not_forever(
         await producer.begin_transaction()
         await write_row(scene, key, row_of(key, "new"), producer)
         with monkeypatch.context() as patched:
-            patched.setattr(stored_job, "READ_SECONDS", 0.5)
-            with pytest.raises(JobNotReadError, match="a transaction is open there"):
+            patched.setattr(job_rows, "READ_SECONDS", 0.5)
+            with pytest.raises(NotReadError, match="a transaction is open there"):
                 await find_job(settings_of(scene), key)
         finding = asyncio.create_task(find_job(settings_of(scene), key))
         await asyncio.sleep(1)

@@ -14,6 +14,7 @@ _KINDS = {
     "topics": (Resource.TOPIC, Pattern.LITERAL),
     "topic": (Resource.TOPIC, Pattern.LITERAL),
     "group": (Resource.GROUP, Pattern.LITERAL),
+    "transactional id": (Resource.TRANSACTIONAL_ID, Pattern.LITERAL),
     "transactional ids that begin with": (Resource.TRANSACTIONAL_ID, Pattern.PREFIXED),
 }
 

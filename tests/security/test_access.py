@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import subprocess
 import uuid
 from collections.abc import AsyncIterator
@@ -11,26 +12,44 @@ from typing import Any, cast
 import httpx
 import pytest
 import pytest_asyncio
+from typer.testing import CliRunner, Result
 
 from schemas import JobCompleted
+from streams.cli import cli
 from streams.dev.robot import Fate
 from streams.kafka.access import AccessError, Operation
 from streams.kafka.reader import KafkaReader
 from streams.kafka.topics import check_topics
-from streams.names import Topic, changelog_topic
+from streams.names import DLQ_OF, Topic, changelog_topic
 from streams.settings import KafkaSettings
 from streams.wire.records import TopicPartition
 from tests.security.documented_acls import documented_acls
 from tests.security.programs import CREATE_TOPICS, run
 from tests.support.bridge import HEADERS, TIMEOUT, BridgeProcess, create_topic, report
 from tests.support.builders import PASSWORD as PORTAL_PASSWORD
-from tests.support.builders import submission
+from tests.support.builders import completion, submission
 from tests.support.scene import PARTITIONS, Scene
 from tests.support.secure_kafka import PASSWORD, Acl, Resource, SecureKafka
 from tests.support.worker import WorkerProcess
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+WRITE_SUBMISSIONS = Acl(Resource.TOPIC, Topic.SUBMITTED, Operation.WRITE)
+# Of each command of people on call what makes it do its work; `W` is a workspace, `J` its job at the robot,
+# `P` one that waits, `L` a letter.
+ON_CALL = {
+    "jobs list": "--workspace=W",
+    "jobs show": "J --workspace=W",
+    "jobs cancel": "P --workspace=W --reason=x --yes",
+    "jobs give-up": "J --workspace=W --reason=x --yes",
+    "jobs watch": "J",
+    "holds list": "",
+    "holds add": "W --reason=x --yes",
+    "holds remove": "W --yes",
+    "dlq list": "",
+    "dlq show": "L",
+    "dlq redrive": "L --reason=x --yes",
+}
 # In the documented table by the program's name, in Kafka by the user's.
 USER = {
     "worker": "worker",
@@ -40,7 +59,7 @@ USER = {
     "topics create": "topics-create",
     "topics adopt": "topics-adopt",
     "jobs resubmit": "jobs-resubmit",
-}
+} | dict.fromkeys(ON_CALL, "on-call")
 
 
 @dataclass
@@ -228,7 +247,7 @@ async def test_a_job_is_resubmitted_with_the_least_acls_and_with_no_less(secured
         await secured.allow("jobs resubmit", without=acl)
         refused = secured.run("jobs resubmit", options=options)
         assert PORTAL_PASSWORD not in refused.stdout + refused.stderr
-        assert (refused.returncode, refused.stdout) == (1 if acl.operation is Operation.WRITE else 78, "")
+        assert (refused.returncode, refused.stdout) == (1 if acl == WRITE_SUBMISSIONS else 78, "")
         assert refused.stderr.splitlines()[-1] == f"robot-orchestrator: {_lack(secured, acl)}"
     await secured.allow("jobs resubmit")
     ended = secured.run("jobs resubmit", options=options)
@@ -238,6 +257,48 @@ async def test_a_job_is_resubmitted_with_the_least_acls_and_with_no_less(secured
     assert isinstance(outcome, JobCompleted)
     assert outcome.resubmissionOf == payload["jobId"]
     assert await worker.stop() == 0
+
+
+async def test_people_on_call_need_the_least_acls_and_no_less(secured: Secured) -> None:
+    scene, job = secured.scene, submission()
+    # Who may do everything: here it is the commands that may not.
+    worker = await scene.worker()
+    where = await scene.publish(Topic.BATCH_COMPLETED, completion(job), job["workspaceId"])
+    await scene.dead_letter(Topic.BATCH_COMPLETED, where)
+    await scene.submit(job, Fate.LOSE)
+    await scene.row(job["jobId"], lambda row: row.accepted_at is not None)
+    waits = await scene.submit(submission(workspace_id=job["workspaceId"]))
+    await scene.row(waits)
+    names = {
+        "W": job["workspaceId"],
+        "J": job["jobId"],
+        "P": waits,
+        "L": f"{where.topic}-{where.partition}-{where.offset}",
+    }
+    others = {*DLQ_OF, *DLQ_OF.values()} - {Topic.BATCH_COMPLETED, Topic.DLQ_BATCH_COMPLETED, Topic.CONTROL}
+    for program, template in ON_CALL.items():
+        options = re.sub(r"\b[WJPL]\b", lambda found: names[found[0]], template)
+        for acl in documented_acls(program):
+            # Of a letter its own topics are looked at.
+            if acl.name not in others or program == "dlq list":
+                await secured.allow(program, without=acl)
+                refused = await _invoked(secured, f"{program} {options}")
+                assert refused.exit_code == 78, (program, acl, refused.output)
+                assert refused.stderr.splitlines()[-1] == f"robot-orchestrator: {_lack(secured, acl)}"
+        await secured.allow(program)
+        ended = await _invoked(secured, f"{program} {options}")
+        # The job that is watched has been given up by then.
+        assert ended.exit_code == (1 if program == "jobs watch" else 0), (program, ended.output)
+        assert PORTAL_PASSWORD not in ended.output
+    assert await worker.stop() == 0
+
+
+async def _invoked(secured: Secured, command: str) -> Result:
+    """Give a command as its user, in this process."""
+    program = next(program for program in ON_CALL if command.startswith(program))
+    app_id = {"ROBOT_ORCHESTRATOR_APP_ID": secured.scene.app_id}
+    runner = CliRunner(env={**secured.kafka.login(USER[program]), **app_id})
+    return await asyncio.to_thread(runner.invoke, cli, command.split())
 
 
 CHECKED = [

@@ -25,7 +25,7 @@ from streams.kafka.admin import admin_client
 
 # Characters that look different in JSON, in URLs and in base64.
 PASSWORD = "br0ker+pa$/w0rd"
-USERS = ("worker", "bridge", "submit", "topics-check", "topics-create", "topics-adopt", "jobs-resubmit")
+USERS = ("worker", "bridge", "submit", "topics-check", "topics-create", "topics-adopt", "jobs-resubmit", "on-call")
 SCRAM = ("SCRAM-SHA-256", "SCRAM-SHA-512")
 
 

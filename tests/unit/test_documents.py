@@ -30,7 +30,6 @@ from streams.engine.ledger import STEP_MAX_BYTES, STEP_MAX_ITEMS
 from streams.engine.ports import Answer, Rejected
 from streams.engine.rules import PAYLOAD_CACHE_BYTES, WatchdogLimits
 from streams.faust_hardening.app import CRASH_EXIT_CODE
-from streams.jobs_cli import NOT_FOUND_EXIT_CODE
 from streams.kafka import topic_rules
 from streams.kafka.topics import CONFIG_EXIT_CODE
 from streams.names import (
@@ -52,6 +51,7 @@ from streams.telemetry.journal import SKEW_WARNING_SECONDS
 from streams.telemetry.metrics import BridgeMetrics, DispatchResult, Metrics, SubmissionResult, TransactionResult
 from streams.telemetry.otel import JOB_ID, JOB_REASON, JOB_STATUS
 from streams.telemetry.tracing import CLOSE_SECONDS
+from streams.terminal import NOT_FOUND_EXIT_CODE, UNDECIDED_EXIT_CODE
 from streams.version import version
 from streams.wire.intake import COMPLETION_MAX_BYTES, SUBMISSION_MAX_BYTES
 from streams.wire.outcomes import outcome_record
@@ -272,9 +272,9 @@ def test_every_metric_that_a_document_names_is_one() -> None:
 
 def test_every_exit_code_is_documented() -> None:
     """Those of the command line are written where it ends, as numbers."""
-    ends = {0, 1, NOT_FOUND_EXIT_CODE, CONFIG_EXIT_CODE, CRASH_EXIT_CODE}
-    for name in ("cli", "jobs_cli"):
-        for node in ast.walk(ast.parse((ROOT / f"streams/{name}.py").read_text(encoding="utf-8"))):
+    ends = {0, 1, NOT_FOUND_EXIT_CODE, UNDECIDED_EXIT_CODE, CONFIG_EXIT_CODE, CRASH_EXIT_CODE}
+    for path in (ROOT / "streams/cli.py", *(ROOT / "streams/commands").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and ast.unparse(node.func) in ("typer.Exit", "fail"):
                 ends |= {arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, int)}
     assert [int(row[0]) for row in OPERATING.table("code")] == sorted(ends)

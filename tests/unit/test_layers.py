@@ -21,7 +21,7 @@ FLOORS = (
     {"worker", "bridge"},
     {"app"},
     {"terminal"},
-    {"jobs_cli"},
+    {"commands"},
     {"cli"},
 )
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

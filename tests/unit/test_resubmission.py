@@ -68,7 +68,7 @@ ANYTHING = Choice(group=Group.ALL, new_item_ids=True, may_have_shipped=True)
 
 
 def decide(job: Job, choice: Choice, items: Sequence[str] = ("a", "b", "c")) -> Plan | Refusal:
-    return plan_resubmission(job, submission(items), choice, NOW)
+    return plan_resubmission(job, submission(items).orders, choice, NOW)
 
 
 def sent(job: Job, choice: Choice, items: Sequence[str] = ("a", "b", "c")) -> list[str]:

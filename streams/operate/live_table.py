@@ -17,6 +17,7 @@ from rich.text import Text
 
 from streams.core.job import Job, JobKey, OrderStatus, PutOff, Status
 from streams.names import changelog_topic
+from streams.operate.console import PLAIN_WIDTH, printable
 from streams.wire.rows import JobEntry, decode_entry
 
 STYLES = {
@@ -33,14 +34,6 @@ SHORT_ID_LENGTH = 9
 OTHER_COLUMNS_WIDTH = 84
 # The head, the counts, and room for the prompt that comes after.
 LINES_AROUND = 6
-# Without a terminal there is no width to fit into; wide enough for ids of the usual length.
-PLAIN_WIDTH = 140
-
-
-def make_console() -> Console:
-    """Return a console on standard output."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
 
 
 @contextlib.contextmanager
@@ -112,10 +105,11 @@ def _duration(seconds: float) -> str:
 
 
 class JobBoard:
-    """The rows of all jobs, kept up to date from the changelog by `follow`."""
+    """The rows of the jobs that are shown, kept up to date from the changelog by `follow`."""
 
-    def __init__(self, client_options: Mapping[str, Any], app_id: str) -> None:
+    def __init__(self, client_options: Mapping[str, Any], app_id: str, shown: Callable[[Job], bool]) -> None:
         self.jobs: dict[JobKey, Job] = {}
+        self._shown = shown
         self._changed = asyncio.Condition()
         # Without a group it is given every partition.
         self._consumer = AIOKafkaConsumer(
@@ -145,8 +139,8 @@ class JobBoard:
         finally:
             await self._consumer.stop()
 
-    async def wait_for(self, condition: Callable[[], bool], within_seconds: float) -> bool:
-        """Return whether the condition on `jobs` came true in time."""
+    async def wait_for(self, condition: Callable[[], bool], within_seconds: float | None) -> bool:
+        """Return whether the condition on `jobs` came true in time, however long that is with None."""
         try:
             async with asyncio.timeout(within_seconds), self._changed:
                 return await self._changed.wait_for(condition)
@@ -155,17 +149,12 @@ class JobBoard:
 
     def _apply(self, key: bytes, value: bytes | None) -> Job | None:
         match decode_entry(key, value):
-            case JobEntry(_, Job() as job):
+            case JobEntry(_, Job() as job) if self._shown(job):
                 self.jobs[job.key] = job
                 return job
             case JobEntry(job_key, None):
                 self.jobs.pop(job_key, None)
         return None
-
-
-def printable(text: str) -> str:
-    """Return a text of somebody else's without what would move the cursor or turn the line around."""
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
 def render(jobs: Collection[Job], now: datetime, rows: int, width: int = PLAIN_WIDTH) -> RenderableType:
@@ -191,9 +180,11 @@ def line(job: Job, now: datetime) -> str:
 
 
 @contextlib.asynccontextmanager
-async def live_jobs(client_options: Mapping[str, Any], app_id: str, console: Console) -> AsyncIterator[JobBoard]:
-    """Show the jobs while the block runs; what else is printed on the console goes above the table."""
-    board = JobBoard(client_options, app_id)
+async def live_jobs(
+    client_options: Mapping[str, Any], app_id: str, console: Console, shown: Callable[[Job], bool] = lambda _job: True
+) -> AsyncIterator[JobBoard]:
+    """Show jobs while the block runs; what else is printed on the console goes above the table."""
+    board = JobBoard(client_options, app_id, shown)
     display = _InPlace(board, console) if console.is_terminal else _Lines(console)
     with display:
         try:

@@ -1,7 +1,5 @@
-"""The commands about single jobs: `robot-orchestrator jobs`."""
+"""`jobs resubmit`: orders of a job that has ended, again, as a new job."""
 
-import json
-import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,14 +7,27 @@ import typer
 
 from streams.core.job import JobKey
 from streams.names import OUTCOME_TOPICS
+from streams.operate.console import printable
 from streams.operate.resubmission import Choice, Group, KnownOrder, Standing
 from streams.settings import KafkaSettings
-from streams.terminal import ToDev, fail, kafka_settings, run_on_kafka, tell
+from streams.terminal import (
+    Actor,
+    AsJson,
+    DryRun,
+    ToDev,
+    Yes,
+    check_that_somebody_can_be_asked,
+    fail,
+    fail_unknown_job,
+    json_line,
+    kafka_settings,
+    run_on_kafka,
+    tell,
+)
 
 if TYPE_CHECKING:
     from streams.operate.resubmit import Prepared
 
-NOT_FOUND_EXIT_CODE = 3
 _IN_WORDS = {
     Standing.NEVER_SENT: "the robot never had it",
     Standing.FAILED: "reported as failed",
@@ -26,13 +37,11 @@ _IN_WORDS = {
     Standing.SHIPPED: "reported as success",
 }
 
-jobs_cli = typer.Typer(no_args_is_help=True, help="See to single jobs.")
 
-
-@jobs_cli.command("resubmit")
 def resubmit(
     job: Annotated[str, typer.Argument(metavar="JOB", help="Its job id.")],
     workspace: Annotated[str, typer.Option(metavar="ID", help="Its workspace id.")],
+    actor: Actor,
     orders: Annotated[
         Group | None, typer.Option(help="Those reported as failed (if nothing is said), or not at all, or both.")
     ] = None,
@@ -44,20 +53,21 @@ def resubmit(
     may_have_shipped: Annotated[
         bool, typer.Option("--may-have-shipped", help="Also what the robot may have sent already.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, and send nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; it is kept for years.")] = "tried again",
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    yes: Yes = False,
     to_dev: ToDev = False,
 ) -> None:
     """Try orders of a job that has ended again, as a new job that is linked to it.
 
     Exit codes: 0 done, 1 refused or not sent, 2 wrong usage, 3 no such job.
     """
-    from streams.operate.resubmit import send
+    from streams.operate.giving import NotGivenError
+    from streams.operate.resubmit import note, send
     from streams.operate.submit import SubmitError
 
-    if not (dry_run or yes or somebody_is_there()):
-        fail("nobody is there to be asked: say --yes, or --dry-run", 2)
+    check_that_somebody_can_be_asked(dry_run=dry_run, yes=yes)
     choice = Choice(
         group=orders or (None if order else Group.FAILED),
         named=frozenset(order or ()),
@@ -67,9 +77,9 @@ def resubmit(
     settings = kafka_settings(to_dev)
     prepared = _prepared(settings, JobKey(workspace, job), choice)
     if not as_json:
-        typer.echo("\n".join(map(_printable, _lines(prepared))))
+        typer.echo("\n".join(map(printable, _lines(prepared))))
     for warning in prepared.plan.warnings:
-        tell(f"warning: {_printable(warning)}")
+        tell(f"warning: {printable(warning)}")
     if not dry_run:
         if not yes:
             count = len(prepared.plan.orders)
@@ -78,36 +88,25 @@ def resubmit(
             if _prepared(settings, JobKey(workspace, job), choice).plan != prepared.plan:
                 fail("something was reported of the job meanwhile: look again")
         try:
+            # Nothing is sent of which nobody could say who has done it.
+            run_on_kafka(settings, note(settings, prepared, actor, reason))
             send(settings, prepared)
-        except SubmitError as error:
+        except (NotGivenError, SubmitError) as error:
             fail(error)
-    typer.echo(json.dumps(_as_object(prepared, sent=not dry_run)) if as_json else _ending(prepared, sent=not dry_run))
-
-
-def somebody_is_there() -> bool:
-    """Whether a person can be asked."""
-    return sys.stdin.isatty()
+    typer.echo(json_line(_as_object(prepared, sent=not dry_run)) if as_json else _ending(prepared, sent=not dry_run))
 
 
 def _prepared(settings: KafkaSettings, key: JobKey, choice: Choice) -> "Prepared":
     """Return what would be sent, or end."""
-    from streams.kafka.topics import CONFIG_EXIT_CODE
     from streams.operate.resubmit import RefusedError, UnknownJobError, prepare
-    from streams.operate.stored_job import JobNotReadError
-    from streams.wire.rows import TableError
 
-    name = _printable(f"job {key.job_id} of {key.workspace_id}")
+    name = printable(f"job {key.job_id} of {key.workspace_id}")
     try:
         return run_on_kafka(settings, prepare(settings, key, choice, datetime.now(UTC)))
     except UnknownJobError:
-        days = settings.retention_seconds / 86_400
-        fail(f"no such {name}: it is unknown, or was forgotten {days:g} days after its end", NOT_FOUND_EXIT_CODE)
+        fail_unknown_job(settings, name)
     except RefusedError as error:
-        fail(f"{name} is not resubmitted: {_printable(str(error))}")
-    except JobNotReadError as error:
-        fail(error)
-    except TableError as error:
-        fail(error, CONFIG_EXIT_CODE)
+        fail(f"{name} is not resubmitted: {printable(str(error))}")
 
 
 def _lines(prepared: "Prepared") -> list[str]:
@@ -150,8 +149,3 @@ def _as_object(prepared: "Prepared", *, sent: bool) -> dict[str, Any]:
         "warnings": list(plan.warnings),
         "sent": sent,
     }
-
-
-def _printable(text: str) -> str:
-    """Return a text without what a terminal would obey: ids are whatever a producer made them."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -1,0 +1,135 @@
+"""`holds list`, `add` and `remove`: a workspace, or everything, is not called until a person says so."""
+
+from collections import defaultdict
+from collections.abc import Collection
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streams.commands.given import end_as_decided, give_or_end
+from streams.core.controls import Action, Control
+from streams.operate.console import make_console, printable
+from streams.settings import KafkaSettings
+from streams.terminal import (
+    Actor,
+    AsJson,
+    DryRun,
+    Reason,
+    ToDev,
+    Yes,
+    check_that_somebody_can_be_asked,
+    confirm,
+    fail,
+    json_line,
+    kafka_settings,
+    run_on_kafka,
+)
+
+if TYPE_CHECKING:
+    from streams.operate.standing import Hold
+
+holds_cli = typer.Typer(no_args_is_help=True, help="Hold workspaces, or everything: who is held is not called.")
+Workspace = Annotated[str | None, typer.Argument(metavar="WORKSPACE", help="Its workspace id.")]
+Everything = Annotated[bool, typer.Option("--all", help="Everything, in place of a workspace.")]
+
+
+@holds_cli.command("list")
+def list_holds(as_json: AsJson = False, to_dev: ToDev = False) -> None:
+    """List the holds in force; with --json one object a line."""
+    from streams.operate.standing import clock
+
+    settings = kafka_settings(to_dev)
+    by_partition = run_on_kafka(settings, _holds(settings))
+    # A hold of everything is one in each partition, each with its own time.
+    held: dict[tuple[str | None, str, str], list[Hold]] = defaultdict(list)
+    for holds in by_partition.values():
+        for hold in holds:
+            held[hold.workspace_id, hold.actor, hold.reason].append(hold)
+    for (workspace_id, actor, reason), parts in held.items():
+        since = min(hold.since for hold in parts)
+        if as_json:
+            fields = {"workspaceId": workspace_id, "actor": actor, "reason": reason, "since": since}
+            typer.echo(json_line(fields | {"partitions": len(parts)}))
+            continue
+        whole = "everything" if len(parts) == len(by_partition) else f"{len(parts)} of {len(by_partition)} partitions"
+        what = whole if workspace_id is None else workspace_id
+        line = f"{what}: held by {actor} since {clock(since, datetime.now(UTC))}: {reason}"
+        make_console().print(printable(line), markup=False, soft_wrap=True)
+    if not held and not as_json:
+        typer.echo("nothing is held")
+
+
+async def _holds(settings: KafkaSettings) -> "dict[int, Collection[Hold]]":
+    from streams.names import changelog_topic
+    from streams.operate.job_rows import record_reader
+    from streams.operate.table_view import read_holds
+
+    async with record_reader(settings, changelog_topic(settings.app_id)) as reader:
+        return await read_holds(settings, reader)
+
+
+@holds_cli.command("add")
+def add(
+    actor: Actor,
+    reason: Reason,
+    workspace: Workspace = None,
+    everything: Everything = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    yes: Yes = False,
+    to_dev: ToDev = False,
+) -> None:
+    """Call nobody of a workspace, or nobody at all, until it is removed; what is at the robot goes on.
+
+    Exit codes: 0 done, 1 refused, 2 wrong usage, 4 given, and not decided yet.
+    """
+    control = _control(Action.HOLD, workspace, everything, actor, reason)
+    _give(control, "hold", dry_run=dry_run, as_json=as_json, yes=yes, to_dev=to_dev)
+
+
+@holds_cli.command("remove")
+def remove(
+    actor: Actor,
+    workspace: Workspace = None,
+    everything: Everything = False,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; it is kept for years.")] = "released",
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    yes: Yes = False,
+    to_dev: ToDev = False,
+) -> None:
+    """Take a hold back: that of a workspace, or that of everything; the other kind stays.
+
+    Exit codes: 0 done, 1 refused, 2 wrong usage, 4 given, and not decided yet.
+    """
+    control = _control(Action.RELEASE, workspace, everything, actor, reason)
+    _give(control, "release", dry_run=dry_run, as_json=as_json, yes=yes, to_dev=to_dev)
+
+
+def _control(action: Action, workspace_id: str | None, everything: bool, actor: str, reason: str) -> Control:
+    from streams.operate.giving import new_control
+
+    if (workspace_id is None) != everything:
+        fail("say a workspace, or --all, and not both", 2)
+    return new_control(action, workspace_id, None, actor, reason)
+
+
+def _give(control: Control, verb: str, *, dry_run: bool, as_json: bool, yes: bool, to_dev: bool) -> None:
+    from streams.wire.placement import partition_of
+
+    check_that_somebody_can_be_asked(dry_run=dry_run, yes=yes)
+    settings = kafka_settings(to_dev)
+    by_partition = run_on_kafka(settings, _holds(settings))
+    if control.workspace_id is None:
+        numbers: Collection[int] = by_partition
+    else:
+        numbers = [partition_of(control.workspace_id, len(by_partition))]
+    what = "everything" if control.workspace_id is None else printable(control.workspace_id)
+    held = [hold for number in numbers for hold in by_partition[number] if hold.workspace_id == control.workspace_id]
+    typer.echo(f"{what}: {f'held by {printable(held[0].actor)}' if held else 'not held'}", err=True)
+    if dry_run:
+        typer.echo("nothing was done")
+        return
+    confirm(f"{verb.capitalize()} {what}?", yes=yes)
+    end_as_decided(f"{verb} {what}", give_or_end(settings, dict.fromkeys(numbers, control)), as_json=as_json)

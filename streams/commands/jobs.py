@@ -1,0 +1,167 @@
+"""`jobs list` and `watch`: which jobs there are; and the commands about single ones."""
+
+from collections.abc import Collection
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streams.commands.resubmit import resubmit
+from streams.commands.show import show
+from streams.commands.stop import cancel, give_up
+from streams.core.job import FailureReason, Job, JobKey, Status
+from streams.operate.console import make_console, printable
+from streams.settings import RuleSettings
+from streams.terminal import (
+    AsJson,
+    OfWorkspace,
+    ToDev,
+    command_settings,
+    fail,
+    json_line,
+    run_on_kafka,
+    shown_progress,
+    tell,
+)
+
+if TYPE_CHECKING:
+    from streams.operate.job_rows import Progress
+    from streams.operate.table_view import TableView
+
+jobs_cli = typer.Typer(no_args_is_help=True, help="See where jobs are, stop them, and try them again.")
+jobs_cli.command("show")(show)
+jobs_cli.command("resubmit")(resubmit)
+jobs_cli.command("cancel")(cancel)
+jobs_cli.command("give-up")(give_up)
+
+
+@jobs_cli.command("list")
+def list_jobs(
+    workspace: OfWorkspace = None,
+    job: Annotated[str | None, typer.Option(metavar="ID", help="With this job id.")] = None,
+    order: Annotated[
+        str | None, typer.Option(metavar="ID", help="With this order or item id: the submissions are read, too.")
+    ] = None,
+    item: Annotated[str | None, typer.Option(metavar="ID", help="With this item id in their rows.")] = None,
+    status: Annotated[Status | None, typer.Option(help="In this state.")] = None,
+    reason: Annotated[FailureReason | None, typer.Option(help="Failed for this reason.")] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Submitted from then on: ISO 8601, or 15m, 2h or 3d ago.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Submitted before then.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest.")] = 50,
+    as_json: AsJson = False,
+    to_dev: ToDev = False,
+) -> None:
+    """List jobs, the newest first; with --json one object a line.
+
+    Exit codes: 0 done, also if there are none; 2 wrong usage.
+    """
+    from streams.operate.search import Search
+
+    search = Search(
+        job_id=job, item_id=item, status=status, reason=reason, since=_instant(since), until=_instant(until)
+    )
+    settings = command_settings(RuleSettings, to_dev)
+    with shown_progress("reading the job table") as progress:
+        view, with_order = run_on_kafka(settings, _read(settings, workspace, order, progress))
+    own = [row for row in view.jobs if workspace in (None, row.workspace_id)]
+    found = [row for row in own if search.finds(row) and (with_order is None or _has(row, order, with_order))]
+    newest = sorted(found, key=lambda row: row.submitted_at, reverse=True)[:limit]
+    _print_jobs(newest, view, settings, as_json=as_json)
+    if len(found) > limit:
+        tell(f"{len(found) - limit} older jobs are not shown (--limit)")
+    if item is not None and (unnamed := sum(not row.orders for row in own)):
+        tell(f"of {unnamed} jobs the rows name no items: --order reads their submissions, too")
+
+
+def _instant(text: str | None) -> datetime | None:
+    from streams.operate.search import instant_in
+
+    if text is None:
+        return None
+    try:
+        return instant_in(text, datetime.now(UTC))
+    except ValueError:
+        fail(f"{printable(text)} is no time: say it as 2026-01-31T12:00, or as 15m, 2h or 3d for that long ago", 2)
+
+
+def _has(row: Job, order: str | None, with_order: Collection[JobKey]) -> bool:
+    return row.key in with_order or any(result.item_id == order for result in row.orders)
+
+
+async def _read(
+    settings: RuleSettings, workspace_id: str | None, order: str | None, progress: "Progress"
+) -> "tuple[TableView, set[JobKey] | None]":
+    """Return the rows, and which jobs have an order if one is asked for."""
+    from streams.names import Topic, changelog_topic
+    from streams.operate.job_rows import record_reader
+    from streams.operate.search import jobs_with_order
+    from streams.operate.table_view import read_view
+
+    topics = [changelog_topic(settings.app_id), *([] if order is None else [Topic.SUBMITTED])]
+    async with record_reader(settings, *topics) as reader:
+        view = await read_view(settings, reader, workspace_id, progress)
+        # A submission may lie in any partition: where it is misplaced, a copy is in its own.
+        every = range(reader.partitions)
+        return view, None if order is None else await jobs_with_order(reader, every, order, progress)
+
+
+def _print_jobs(jobs: list[Job], view: "TableView", settings: RuleSettings, *, as_json: bool) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from streams.operate.job_fields import job_fields, standing_fields
+    from streams.operate.standing import clock, orders_of_row, send_again, state_in_words, waiting_for
+
+    now = datetime.now(UTC)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("job", "workspace", "submitted", "state, and what it waits for", "again?"):
+        table.add_column(name, overflow="fold")
+    for job in jobs:
+        waits = waiting_for(job, view.around(job, settings.deadlines, settings.jobs_per_workspace), now)
+        again = send_again(job, orders_of_row(job), now)
+        if as_json:
+            typer.echo(json_line({**job_fields(job), **standing_fields(waits, again)}))
+            continue
+        what = "; waits for ".join([state_in_words(job, now), *(wait.words for wait in waits[:1])])
+        cells = (job.job_id, job.workspace_id, clock(job.submitted_at, now), what, again.verdict)
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    if not as_json:
+        make_console().print(table if jobs else "no such jobs")
+
+
+@jobs_cli.command("watch")
+def watch(
+    job: Annotated[str | None, typer.Argument(metavar="JOB", help="This one alone, until it has ended.")] = None,
+    workspace: Annotated[str | None, typer.Option(metavar="ID", help="Jobs of this workspace alone.")] = None,
+    to_dev: ToDev = False,
+) -> None:
+    """Show jobs as they change, until Ctrl-C: a live table on a terminal, else a line for each change.
+
+    With JOB it ends when that job has ended: with 0 if it is completed, else with 1.
+    """
+    settings = command_settings(RuleSettings, to_dev)
+    try:
+        ended = run_on_kafka(settings, _watch(settings, job, workspace))
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    raise typer.Exit(0 if all(row.status is Status.COMPLETED for row in ended) else 1)
+
+
+async def _watch(settings: RuleSettings, job_id: str | None, workspace_id: str | None) -> list[Job]:
+    """Show jobs until the one that is watched has ended; return it."""
+    from streams.names import changelog_topic
+    from streams.operate.job_rows import readable_partitions
+    from streams.operate.live_table import live_jobs
+
+    await readable_partitions(settings, [changelog_topic(settings.app_id)])
+
+    def shown(job: Job) -> bool:
+        return job_id in (None, job.job_id) and workspace_id in (None, job.workspace_id)
+
+    async with live_jobs(settings.kafka_client_options(), settings.app_id, make_console(), shown) as board:
+        watched = board.jobs.values()
+        await board.wait_for(lambda: job_id is not None and any(row.ended for row in watched), None)
+        return list(watched)
