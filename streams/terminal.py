@@ -21,6 +21,9 @@ ToDev = Annotated[bool, typer.Option("--dev", help="On the Kafka of the dev that
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+OfWorkspace = Annotated[
+    str | None, typer.Option(metavar="ID", help="Its workspace: then one partition is read, and not all.")
+]
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; it is kept for years.")]
 
 
@@ -87,6 +90,12 @@ def fail(problem: object, code: int = 1) -> NoReturn:
     """Say what is wrong, and end."""
     tell(problem)
     raise typer.Exit(code)
+
+
+def fail_unknown_job(settings: KafkaSettings, job: str) -> NoReturn:
+    """Say that the job table does not have a job, and end."""
+    days = settings.retention_seconds / 86_400
+    fail(f"no such {job}: it is unknown, or was forgotten {days:g} days after its end", NOT_FOUND_EXIT_CODE)
 
 
 def settings_of(kind: type[Kind]) -> Kind:

@@ -1,6 +1,5 @@
 """`holds list`, `add` and `remove`: a workspace, or everything, is not called until a person says so."""
 
-import uuid
 from collections import defaultdict
 from collections.abc import Collection
 from datetime import UTC, datetime
@@ -109,17 +108,11 @@ def remove(
 
 
 def _control(action: Action, workspace_id: str | None, everything: bool, actor: str, reason: str) -> Control:
+    from streams.operate.giving import new_control
+
     if (workspace_id is None) != everything:
         fail("say a workspace, or --all, and not both", 2)
-    return Control(
-        control_id=str(uuid.uuid4()),
-        action=action,
-        workspace_id=workspace_id,
-        job_id=None,
-        actor=actor,
-        reason=reason,
-        requested_at=datetime.now(UTC),
-    )
+    return new_control(action, workspace_id, None, actor, reason)
 
 
 def _give(control: Control, verb: str, *, dry_run: bool, as_json: bool, yes: bool, to_dev: bool) -> None:

@@ -1,22 +1,20 @@
-"""`jobs list`, `show` and `watch`: where jobs are, and what may be done with them."""
+"""`jobs list` and `watch`: which jobs there are; and the commands about single ones."""
 
-import asyncio
-import shlex
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from streams.commands.resubmit import resubmit
+from streams.commands.show import show
 from streams.commands.stop import cancel, give_up
-from streams.core.job import FailureReason, Job, JobKey, OrderStatus, Status
+from streams.core.job import FailureReason, Job, JobKey, Status
 from streams.operate.console import make_console, printable
 from streams.settings import RuleSettings
 from streams.terminal import (
-    NOT_FOUND_EXIT_CODE,
     AsJson,
+    OfWorkspace,
     ToDev,
     command_settings,
     fail,
@@ -28,211 +26,13 @@ from streams.terminal import (
 
 if TYPE_CHECKING:
     from streams.operate.job_rows import Progress
-    from streams.operate.letters import Letter
-    from streams.operate.resubmission import Choice
-    from streams.operate.standing import SendAgain, Wait
     from streams.operate.table_view import TableView
 
-ORDERS_SHOWN = 20
-OfWorkspace = Annotated[
-    str | None, typer.Option(metavar="ID", help="Its workspace: then one partition is read, and not all.")
-]
-
 jobs_cli = typer.Typer(no_args_is_help=True, help="See where jobs are, stop them, and try them again.")
+jobs_cli.command("show")(show)
 jobs_cli.command("resubmit")(resubmit)
 jobs_cli.command("cancel")(cancel)
 jobs_cli.command("give-up")(give_up)
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A job, where it stands, and its letters; None where this user may not read those, of which `unread` says why."""
-
-    job: Job
-    waits: "tuple[Wait, ...]"
-    again: "SendAgain"
-    workers: Collection[str] | None
-    letters: "list[Letter] | None"
-    unread: str = ""
-
-
-@jobs_cli.command("show")
-def show(
-    job: Annotated[str, typer.Argument(metavar="JOB", help="Its job id.")],
-    workspace: OfWorkspace = None,
-    as_json: AsJson = False,
-    to_dev: ToDev = False,
-) -> None:
-    """Say where a job is, what it waits for, what was done with it, and whether it may be sent again.
-
-    Exit codes: 0 done, 1 several workspaces have such a job, 3 no such job.
-    """
-    settings = command_settings(RuleSettings, to_dev)
-    with shown_progress("reading the job table") as progress:
-        found = run_on_kafka(settings, _find(settings, job, workspace, progress))
-    if isinstance(found, Shown):
-        if as_json:
-            typer.echo(json_line(_fields(found)))
-        else:
-            make_console().print(_screen(found, datetime.now(UTC)))
-        return
-    if found:
-        fail(f"several workspaces have a job {printable(job)}: say --workspace {', '.join(map(printable, found))}")
-    of = "" if workspace is None else f" of {printable(workspace)}"
-    days = settings.retention_seconds / 86_400
-    fail(
-        f"no such job {printable(job)}{of}: it is unknown, or was forgotten {days:g} days after its end",
-        NOT_FOUND_EXIT_CODE,
-    )
-
-
-async def _find(
-    settings: RuleSettings, job_id: str, workspace_id: str | None, progress: "Progress"
-) -> Shown | list[str]:
-    """Return a job, or the workspaces of several; none if there is no such job."""
-    from streams.names import changelog_topic
-    from streams.operate.job_rows import record_reader
-    from streams.operate.standing import orders_of_row, send_again, waiting_for
-    from streams.operate.table_view import read_view, workspaces_of
-
-    async with record_reader(settings, changelog_topic(settings.app_id)) as reader:
-        if workspace_id is None:
-            named = await workspaces_of(settings, reader, job_id, progress)
-            if len(named) != 1:
-                return named
-            (workspace_id,) = named
-        key = JobKey(workspace_id, job_id)
-        view, letters = await asyncio.gather(
-            read_view(settings, reader, workspace_id, progress), _letters(settings, key)
-        )
-    job, now = view.get(key), datetime.now(UTC)
-    if job is None:
-        return []
-    waits = waiting_for(job, view.around(job, settings.deadlines, settings.jobs_per_workspace), now)
-    own, unread = (letters, "") if isinstance(letters, list) else (None, letters)
-    return Shown(job, waits, send_again(job, orders_of_row(job), now), view.workers, own, unread)
-
-
-async def _letters(settings: RuleSettings, key: JobKey) -> "list[Letter] | str":
-    """Return the letters that name a job, in its own partition; or why they cannot be read."""
-    from streams.kafka.access import AccessError
-    from streams.names import DLQ_OF
-    from streams.operate.job_rows import record_reader
-    from streams.operate.redrive import read_letters
-    from streams.wire.placement import partition_of
-
-    topics = tuple(DLQ_OF.values())
-    try:
-        async with record_reader(settings, *topics) as reader:
-            numbers = [partition_of(key.workspace_id, reader.partitions)]
-            letters = await read_letters(reader, topics, numbers)
-    except AccessError as error:
-        return str(error)
-    return [letter for letter in letters.values() if letter.job == key]
-
-
-def _fields(shown: Shown) -> dict[str, object]:
-    from streams.operate.job_fields import job_fields, standing_fields
-    from streams.operate.letters import letter_fields
-
-    letters = None if shown.letters is None else list(map(letter_fields, shown.letters))
-    return {
-        **job_fields(shown.job),
-        "workerAlive": _alive(shown),
-        "deadLetters": letters,
-        **standing_fields(shown.waits, shown.again),
-    }
-
-
-def _alive(shown: Shown) -> bool | None:
-    if shown.job.claimed_by is None or shown.workers is None:
-        return None
-    return shown.job.claimed_by in shown.workers
-
-
-def _screen(shown: Shown, now: datetime) -> object:
-    """Return a job as one screen."""
-    from rich.table import Table
-    from rich.text import Text
-
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="bold", no_wrap=True)
-    grid.add_column(overflow="fold")
-    for name, words in _lines(shown, now):
-        grid.add_row(name, Text(printable(words)))
-    return grid
-
-
-def _lines(shown: Shown, now: datetime) -> Iterator[tuple[str, str]]:
-    """Yield what is known of a job, line by line, each with its name or none."""
-    from streams.operate.letters import step
-    from streams.operate.standing import clock, state_in_words
-
-    job = shown.job
-    yield "job", f"{job.job_id} of {job.workspace_id}"
-    yield "state", state_in_words(job, now)
-    for nth, wait in enumerate(shown.waits):
-        yield "" if nth else "waits for", wait.words
-    yield "submitted", f"{clock(job.submitted_at, now)}, {job.order_count or 0} orders"
-    if job.claimed_at is not None:
-        alive = {None: "", True: ", which is alive", False: ", which is gone"}[_alive(shown)]
-        yield "claimed", f"{clock(job.claimed_at, now)} by {job.claimed_by}{alive}"
-    if job.called_at is not None:
-        yield "called", f"{clock(job.called_at, now)}: {_answer(job)}"
-    if job.accepted_at is not None:
-        yield "accepted", clock(job.accepted_at, now)
-    if job.ended_at is not None:
-        yield "decided", clock(job.ended_at, now)
-    elif job.decide_at is not None:
-        yield "decided", f"by {clock(job.decide_at, now)} at the latest"
-    if job.error is not None:
-        yield "error", job.error
-    yield from _orders(job)
-    if job.amended_at is not None:
-        yield "amended", f"{clock(job.amended_at, now)}: more became known after its outcome"
-    if job.resubmission_of is not None:
-        yield "again", f"it has orders of {job.resubmission_of}"
-    if job.resubmitted_as is not None:
-        yield "again", f"its orders were sent again as {job.resubmitted_as}"
-    if shown.letters is None:
-        yield "letters", f"not looked for: {shown.unread}"
-    for nth, letter in enumerate(shown.letters or ()):
-        yield "" if nth else "letters", f"{letter.letter_id} ({letter.headers.reason}): {step(letter)}"
-    yield "send again?", f"{_VERDICTS[shown.again.verdict]}: {shown.again.because}"
-    if shown.again.choice is not None:
-        yield "", _command(job, shown.again.choice)
-
-
-_VERDICTS = {"yes": "yes", "no": "no", "orders": "these orders"}
-
-
-def _answer(job: Job) -> str:
-    answered_at = job.answered_at or job.accepted_at
-    if job.called_at is None or answered_at is None:
-        return "not answered yet"
-    status = "accepted" if job.accepted_at is not None else job.robot_status or "no answer"
-    return f"{status} after {(answered_at - job.called_at).total_seconds():.1f} s"
-
-
-def _orders(job: Job) -> Iterator[tuple[str, str]]:
-    for nth, order in enumerate(job.orders[:ORDERS_SHOWN]):
-        words = " ".join(filter(None, (order.tracking_number, order.error_type, order.error_message)))
-        unreported = order.status is OrderStatus.UNREPORTED
-        yield "" if nth else "orders", f"{order.item_id}: {order.status}{'' if unreported else f' {words}'}".rstrip()
-    if len(job.orders) > ORDERS_SHOWN:
-        yield "", f"and {len(job.orders) - ORDERS_SHOWN} more (--json has them all)"
-
-
-def _command(job: Job, choice: "Choice") -> str:
-    """Return what sends again what may be sent again."""
-    from streams.operate.resubmission import Group
-
-    words = ["robot-orchestrator", "jobs", "resubmit", job.job_id, "--workspace", job.workspace_id]
-    if choice.group not in (None, Group.FAILED):
-        words += ["--orders", choice.group]
-    for item_id in sorted(choice.named):
-        words += ["--order", item_id]
-    return shlex.join([*words, *(["--new-item-ids"] if choice.new_item_ids else [])])
 
 
 @jobs_cli.command("list")

@@ -11,7 +11,6 @@ from streams.operate.console import printable
 from streams.operate.resubmission import Choice, Group, KnownOrder, Standing
 from streams.settings import KafkaSettings
 from streams.terminal import (
-    NOT_FOUND_EXIT_CODE,
     Actor,
     AsJson,
     DryRun,
@@ -19,6 +18,7 @@ from streams.terminal import (
     Yes,
     check_that_somebody_can_be_asked,
     fail,
+    fail_unknown_job,
     json_line,
     kafka_settings,
     run_on_kafka,
@@ -104,8 +104,7 @@ def _prepared(settings: KafkaSettings, key: JobKey, choice: Choice) -> "Prepared
     try:
         return run_on_kafka(settings, prepare(settings, key, choice, datetime.now(UTC)))
     except UnknownJobError:
-        days = settings.retention_seconds / 86_400
-        fail(f"no such {name}: it is unknown, or was forgotten {days:g} days after its end", NOT_FOUND_EXIT_CODE)
+        fail_unknown_job(settings, name)
     except RefusedError as error:
         fail(f"{name} is not resubmitted: {printable(str(error))}")
 

@@ -1,6 +1,5 @@
 """`jobs cancel` and `jobs give-up`: a job is ended by a person."""
 
-import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +11,6 @@ from streams.core.job import Job, JobKey
 from streams.operate.console import printable
 from streams.settings import RuleSettings
 from streams.terminal import (
-    NOT_FOUND_EXIT_CODE,
     Actor,
     AsJson,
     DryRun,
@@ -22,7 +20,7 @@ from streams.terminal import (
     check_that_somebody_can_be_asked,
     command_settings,
     confirm,
-    fail,
+    fail_unknown_job,
     run_on_kafka,
 )
 
@@ -47,8 +45,10 @@ def cancel(
 
     Exit codes: 0 done, 1 refused, 2 wrong usage, 3 no such job, 4 given, and not decided yet.
     """
+    from streams.operate.giving import new_control
+
     settings = command_settings(RuleSettings, to_dev)
-    control = _control(Action.CANCEL, JobKey(workspace, job), actor, reason)
+    control = new_control(Action.CANCEL, workspace, job, actor, reason)
     _stop(settings, control, "Cancel", dry_run=dry_run, as_json=as_json, yes=yes)
 
 
@@ -67,21 +67,11 @@ def give_up(
     A completion that is in Kafka by then still completes it. Exit codes: 0 done, 1 refused, 2 wrong usage, 3 no such
     job, 4 given, and not decided yet.
     """
+    from streams.operate.giving import new_control
+
     settings = command_settings(RuleSettings, to_dev)
-    control = _control(Action.GIVE_UP, JobKey(workspace, job), actor, reason)
+    control = new_control(Action.GIVE_UP, workspace, job, actor, reason)
     _stop(settings, control, "It may still ship. Give up", dry_run=dry_run, as_json=as_json, yes=yes)
-
-
-def _control(action: Action, key: JobKey, actor: str, reason: str) -> Control:
-    return Control(
-        control_id=str(uuid.uuid4()),
-        action=action,
-        workspace_id=key.workspace_id,
-        job_id=key.job_id,
-        actor=actor,
-        reason=reason,
-        requested_at=datetime.now(UTC),
-    )
 
 
 def _stop(settings: RuleSettings, control: Control, question: str, *, dry_run: bool, as_json: bool, yes: bool) -> None:
@@ -95,8 +85,7 @@ def _stop(settings: RuleSettings, control: Control, question: str, *, dry_run: b
     name = printable(f"job {key.job_id} of {key.workspace_id}")
     job, partitions = run_on_kafka(settings, _row(settings, key))
     if job is None:
-        days = settings.retention_seconds / 86_400
-        fail(f"no such {name}: it is unknown, or was forgotten {days:g} days after its end", NOT_FOUND_EXIT_CODE)
+        fail_unknown_job(settings, name)
     refused = _refusal(job, control, settings)
     if refused is not None:
         end_as_decided(name, [Decision(control, datetime.now(UTC), refused)], as_json=as_json)

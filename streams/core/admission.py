@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 
-from streams.core.deadlines import Deadlines
-from streams.core.job import Job, JobKey, Status
+from streams.core.deadlines import FIRST_BACK_OFF, Deadlines
+from streams.core.job import BUSY_STATUSES, Job, JobKey, Status
 
 
 def robot_free_at(job: Job, deadlines: Deadlines) -> datetime | None:
@@ -30,6 +30,15 @@ def robot_free_at(job: Job, deadlines: Deadlines) -> datetime | None:
         # The robot itself refuses the next batch while it is still at work on this one.
         return job.ended_at + deadlines.workspace_pause
     return (job.deadline or job.ended_at) + deadlines.workspace_pause
+
+
+def paused_until(job: Job) -> datetime | None:
+    """Return until when a row says that its workspace is not called; a robot's longer wish may be in no row."""
+    if job.put_off is not None and job.status is Status.PENDING:
+        return job.put_off.until
+    if job.ended_at is not None and job.robot_status in BUSY_STATUSES:
+        return job.ended_at + FIRST_BACK_OFF
+    return None
 
 
 class Admission:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import takewhile
 
-from streams.core.admission import Admission, robot_free_at
+from streams.core.admission import Admission, paused_until, robot_free_at
 from streams.core.controls import NOTES, Action, Control, Decision
-from streams.core.deadlines import FIRST_BACK_OFF, Deadlines
+from streams.core.deadlines import Deadlines
 from streams.core.effects import CallRobot, Effect, IgnoreReason
 from streams.core.events import CallFailed, Cancelled, Event, GivenUp, RobotAccepted
 from streams.core.job import BUSY_STATUSES, Job, JobKey, Status
@@ -101,7 +101,7 @@ class JobTable:
                 self._admission.hold(job.key)
                 self._admission.release(job.key, free_at)
             self._doubt(job)
-            if (until := self._paused_until(job)) is not None and until > now:
+            if (until := paused_until(job)) is not None and until > now:
                 self._admission.pause(job.workspace_id, until)
             yield
         pending = [job for job in self._rows.values() if job.status is Status.PENDING]
@@ -345,15 +345,6 @@ class JobTable:
         if job.status is Status.FAILED and job.robot_may_have_received and job.deadline is not None:
             until = job.deadline + self._durations.workspace_pause
             self._doubtful_until[job.workspace_id] = max(until, self._doubtful_until.get(job.workspace_id, until))
-
-    @staticmethod
-    def _paused_until(job: Job) -> datetime | None:
-        """Return until when a row says that its workspace is not called; a robot's longer wish may be in no row."""
-        if job.put_off is not None and job.status is Status.PENDING:
-            return job.put_off.until
-        if job.ended_at is not None and job.robot_status in BUSY_STATUSES:
-            return job.ended_at + FIRST_BACK_OFF
-        return None
 
     def _leave_robot(self, job: Job, now: datetime) -> None:
         """Let the workspace go on, unless the job's call is still under way here."""

@@ -64,7 +64,7 @@ from streams.wire.intake import (
     RefuseAndFail,
     Rejection,
     interpret,
-    readable_key,
+    key_in,
 )
 from streams.wire.orders import cut_to_share, item_ids
 from streams.wire.outcomes import outcome_record
@@ -451,7 +451,7 @@ class Ledger:
     def _bury(self, record: SourceRecord, rejection: Rejection, draft: Draft) -> None:
         max_bytes = self._rules.max_bytes[DLQ_OF[Topic(record.topic)]]
         draft.records.append(dead_letter(record, rejection.reason, rejection.message, max_bytes))
-        draft.facts.append(DeadLettered(record, rejection, readable_key(record)))
+        draft.facts.append(DeadLettered(record, rejection, key_in(record.value)))
 
     def _apply_record(
         self,

@@ -105,7 +105,7 @@ async def _group(settings: KafkaSettings, what: str) -> AsyncIterator[Finding]:
         ]
     finally:
         await reader.stop()
-    words = f"{group.state}, {len(group.members)} workers, up to {sum(unread)} records unread"
+    words = f"{group.state}, workers: {len(group.members)}, records unread: up to {sum(unread)}"
     yield Finding(what, words, None if group.members else "robot-orchestrator worker")
 
 

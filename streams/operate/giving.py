@@ -1,8 +1,10 @@
 """Giving controls: each is published, and then its decision by a worker is waited for. In no group."""
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
@@ -10,7 +12,7 @@ from aiokafka.errors import ClusterAuthorizationFailedError, KafkaError, TopicAu
 from pydantic import ValidationError
 
 from schemas import explain
-from streams.core.controls import Control, Decision
+from streams.core.controls import Action, Control, Decision
 from streams.core.effects import IgnoreReason
 from streams.kafka.access import AccessError, Operation
 from streams.names import Topic, changelog_topic
@@ -41,6 +43,22 @@ REFUSALS: Mapping[IgnoreReason, str] = {
 
 class NotGivenError(Exception):
     """A control was not published, or may not have been; the text is one line."""
+
+
+def new_control(
+    action: Action, workspace_id: str | None, job_id: str | None, actor: str, reason: str, detail: str | None = None
+) -> Control:
+    """Return a control that nobody has given yet."""
+    return Control(
+        control_id=str(uuid.uuid4()),
+        action=action,
+        workspace_id=workspace_id,
+        job_id=job_id,
+        actor=actor,
+        reason=reason,
+        requested_at=datetime.now(UTC),
+        detail=detail,
+    )
 
 
 async def give(

@@ -58,7 +58,7 @@ class RecordReader:
         values: dict[int, dict[bytes, bytes]] = {number: {} for number in numbers}
 
         def take(message: Any) -> None:
-            if not wanted(message.key):
+            if message.key is None or not wanted(message.key):
                 return
             if message.value is None:
                 values[message.partition].pop(message.key, None)

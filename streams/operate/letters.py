@@ -11,7 +11,7 @@ from schemas.dead_letter import DeadLetterHeaders
 from streams.core.job import Job, JobKey, Source, Status
 from streams.names import SOURCE_TOPICS, DeadLetterReason, Header, Topic
 from streams.wire.dead_letters import ORIGINAL_NOT_COPIED, without_own_headers
-from streams.wire.intake import readable_key
+from streams.wire.intake import key_in
 from streams.wire.records import Headers, SourceRecord
 
 # What is shown of a payload, by the topic that the record came from. Of everything else, which may hold credentials or
@@ -89,7 +89,7 @@ def letter_of(record: SourceRecord) -> Letter | None:
         headers = DeadLetterHeaders.from_headers(record.headers)
     except ValidationError:
         return None
-    return Letter(record, headers, readable_key(record)) if headers.topic in SOURCE_TOPICS else None
+    return Letter(record, headers, key_in(record.value)) if headers.topic in SOURCE_TOPICS else None
 
 
 def by_id(letters: Iterable[Letter]) -> dict[str, Letter]:

@@ -1,6 +1,5 @@
 """Dead letters in Kafka: reading them, and sending one in again, once."""
 
-import uuid
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -9,6 +8,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
+    InvalidProducerEpoch,
     KafkaError,
     ProducerFenced,
     TopicAuthorizationFailedError,
@@ -21,7 +21,7 @@ from streams.core.job import Job
 from streams.kafka.access import AccessError, Operation
 from streams.kafka.messages import source_record
 from streams.names import DLQ_OF, Topic, changelog_topic, redrive_transactional_id
-from streams.operate.giving import REQUEST_TIMEOUT_MS, NotGivenError
+from streams.operate.giving import REQUEST_TIMEOUT_MS, NotGivenError, new_control
 from streams.operate.job_rows import Progress, RecordReader, no_progress, record_reader
 from streams.operate.letters import (
     Letter,
@@ -140,16 +140,8 @@ async def redrive(settings: KafkaSettings, letter: Letter, actor: str, reason: s
 
 
 def _note(letter: Letter, actor: str, reason: str) -> Control:
-    return Control(
-        control_id=str(uuid.uuid4()),
-        action=Action.REDRIVE,
-        workspace_id=None if letter.job is None else letter.job.workspace_id,
-        job_id=None if letter.job is None else letter.job.job_id,
-        actor=actor,
-        reason=reason,
-        requested_at=datetime.now(UTC),
-        detail=letter.letter_id,
-    )
+    workspace_id, job_id = letter.job or (None, None)
+    return new_control(Action.REDRIVE, workspace_id, job_id, actor, reason, letter.letter_id)
 
 
 async def read_notes(reader: RecordReader, now: datetime) -> dict[str, str]:
@@ -200,7 +192,7 @@ async def _write(producer: AIOKafkaProducer, record: SourceRecord, letter: Lette
         async with producer.transaction():
             for one in records:
                 await _send(producer, one)
-    except ProducerFenced as error:
+    except (ProducerFenced, InvalidProducerEpoch) as error:
         raise NotRedrivenError("somebody else redrives at this moment: give the same command again") from error
     except KafkaError as error:
         raise NotGivenError(

@@ -1,12 +1,11 @@
 """Trying the orders of a job that has ended again, as another job that is linked to it."""
 
-import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
-from streams.core.controls import Action, Control
+from streams.core.controls import Action
 from streams.core.job import Job, JobKey
-from streams.operate.giving import leave_note
+from streams.operate.giving import leave_note, new_control
 from streams.operate.resubmission import Choice, Plan, Refusal, plan_resubmission
 from streams.operate.stored_job import find_job
 from streams.operate.submit import InvalidSubmissionError, Submission, parse_submission, publish
@@ -52,16 +51,8 @@ async def prepare(settings: KafkaSettings, key: JobKey, choice: Choice, now: dat
 
 async def note(settings: KafkaSettings, prepared: Prepared, actor: str, reason: str) -> None:
     """Leave in the control topic who sends which job again as which. Raises NotGivenError, AccessError, KafkaError."""
-    control = Control(
-        control_id=str(uuid.uuid4()),
-        action=Action.RESUBMIT,
-        workspace_id=prepared.former.workspace_id,
-        job_id=prepared.former.job_id,
-        actor=actor,
-        reason=reason,
-        requested_at=datetime.now(UTC),
-        detail=prepared.plan.new_job_id,
-    )
+    former = prepared.former
+    control = new_control(Action.RESUBMIT, former.workspace_id, former.job_id, actor, reason, prepared.plan.new_job_id)
     await leave_note(settings, control)
 
 

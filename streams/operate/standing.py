@@ -7,7 +7,7 @@ from enum import StrEnum
 from itertools import product
 
 from schemas import Order
-from streams.core.admission import robot_free_at
+from streams.core.admission import paused_until, robot_free_at
 from streams.core.controls import Decision
 from streams.core.deadlines import Deadlines
 from streams.core.job import FailureReason, Job, OrderStatus, Status
@@ -211,17 +211,13 @@ def _robot_away(around: Around, now: datetime) -> Iterator[Wait]:
 
 
 def _robot_busy(around: Around, now: datetime) -> Iterator[Wait]:
-    paused = [job for job in around.workspace if job.status is Status.PENDING and job.put_off is not None]
-    for job in sorted(paused, key=lambda job: job.source.offset)[:1]:
-        put_off = job.put_off
-        if put_off is not None and put_off.until > now:
-            words = f"the robot: {_refusal(job).removeprefix('the robot ')}, and is called again at "
-            yield Wait(
-                kind=WaitKind.ROBOT_BUSY,
-                words=words + clock(put_off.until, now),
-                since=put_off.since,
-                until=put_off.until,
-            )
+    paused = [(until, job) for job in around.workspace if (until := paused_until(job)) is not None and until > now]
+    if paused:
+        until, job = max(paused, key=lambda entry: entry[0])
+        status = job.robot_status if job.put_off is None else job.put_off.robot_status
+        words = f"the robot: it was busy ({status}), and is called again at {clock(until, now)}"
+        since = job.ended_at if job.put_off is None else job.put_off.since
+        yield Wait(kind=WaitKind.ROBOT_BUSY, words=words, since=since, until=until)
 
 
 def _line(job: Job, around: Around, now: datetime) -> Iterator[Wait]:

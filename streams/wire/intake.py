@@ -116,14 +116,14 @@ def jobs_named(record: SourceRecord) -> set[JobKey]:
     source = _SOURCES[Topic(record.topic)]
     if record.value is None or len(record.value) > source.max_bytes:
         return set()
-    key, meaning = readable_key(record), source.read(record, record.value, None)
+    key, meaning = key_in(record.value), source.read(record, record.value, None)
     keys = (key, meaning.event.key if isinstance(meaning, Apply) else None)
     return {key for key in keys if key is not None}
 
 
-def readable_key(record: SourceRecord) -> JobKey | None:
-    """Return the job that a record names, whatever else is wrong with it, None where no ids can be read."""
-    ids = None if record.value is None else _read_ids(record.value)
+def key_in(value: bytes | None) -> JobKey | None:
+    """Return the job that a payload names, None if it names none that could be."""
+    ids = None if value is None else _read_ids(value)
     return _key_of(ids) if isinstance(ids, _Ids) else None
 
 

@@ -178,7 +178,7 @@ def keys_of(workspace_id: str) -> Callable[[bytes], bool]:
 def is_no_job(key: bytes) -> bool:
     """Whether a key is not of the form of a job's; it is not decoded."""
     # It stands between two ids only: within one, a quotation mark has a backslash before it.
-    return b'","' not in key
+    return b'","' not in key.removeprefix(b'["').removesuffix(b'"]')
 
 
 def is_job(job_id: str) -> Callable[[bytes], bool]:

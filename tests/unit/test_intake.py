@@ -23,8 +23,8 @@ from streams.wire.intake import (
     fingerprint,
     interpret,
     jobs_named,
+    key_in,
     read_submission,
-    readable_key,
 )
 from streams.wire.placement import partition_of
 from streams.wire.records import SourceRecord
@@ -300,4 +300,4 @@ def test_an_error_in_reading_a_submission_again_is_a_value_error() -> None:
 def test_the_job_that_a_bad_record_names_is_known_if_both_ids_can_be_read(
     value: bytes | None, key: JobKey | None
 ) -> None:
-    assert readable_key(record(value)) == key
+    assert key_in(value) == key

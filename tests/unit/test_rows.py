@@ -10,7 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.core.job import FailureReason, Job, JobKey, OrderResult, OrderStatus, PutOff, Source, Status
-from streams.wire.rows import ROW_VERSION, UnreadableRowError, decode_row, encode_row, row_key, utc_text
+from streams.names import CHANGELOG_OPENED_KEY, CHANGELOG_TABLE_KEY
+from streams.wire.rows import (
+    ROW_VERSION,
+    UnreadableRowError,
+    decision_key,
+    decode_row,
+    encode_row,
+    is_job,
+    is_no_job,
+    keys_of,
+    row_key,
+    utc_text,
+)
 from tests.core.builders import ACCEPTED, COMPLETED, FAILED, NOW, PENDING, PUT_OFF, STOP
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
@@ -144,6 +156,22 @@ def test_moving_characters_from_one_id_to_the_other_makes_another_key(first: str
     cut = (len(first) + shift) % len(joined)
     other = JobKey(joined[:cut], joined[cut:])
     assert (row_key(other) == row_key(JobKey(first, second))) == (other == (first, second))
+
+
+# What could be taken for the border between two ids.
+hostile_ids = st.text(st.sampled_from('",[]\\aé\u2028'), min_size=1, max_size=6)
+
+
+@given(hostile_ids, hostile_ids, hostile_ids, hostile_ids)
+def test_a_key_is_told_without_being_decoded(workspace_id: str, job_id: str, other_workspace: str, other: str) -> None:
+    key = row_key(JobKey(workspace_id, job_id))
+    assert not is_no_job(key)
+    assert keys_of(other_workspace)(key) == (other_workspace == workspace_id)
+    assert is_job(other)(key) == (other == job_id)
+    for no_job in (decision_key(job_id), CHANGELOG_OPENED_KEY, CHANGELOG_TABLE_KEY):
+        assert is_no_job(no_job)
+        assert keys_of(workspace_id)(no_job)
+        assert not is_job(other)(no_job)
 
 
 @given(instants)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 
 from streams.core.controls import Action, Control, Decision
+from streams.core.deadlines import FIRST_BACK_OFF
 from streams.core.job import FailureReason, Job, PutOff, Source, Stop
 from streams.operate.resubmission import Choice, Group, Plan, Refusal, plan_resubmission
 from streams.operate.standing import (
@@ -208,9 +209,15 @@ def test_what_a_person_can_do_something_about_is_said_first() -> None:
         "bob, who holds everything since 12:00:00 UTC: wrong prices",
         "a worker: worker-1 had its partition, and is gone",
         "the robot, which has not been there since 12:00:00 UTC",
-        "the robot: was busy (409), and is called again at 12:01:32 UTC",
+        "the robot: it was busy (409), and is called again at 12:01:32 UTC",
         "second behind S1, which is at the robot, until 12:06:12 UTC at the latest",
     ]
+
+
+def test_a_workspace_whose_last_job_the_robot_refused_waits_for_the_robot() -> None:
+    refused = numbered(NEVER_HAD, 1, reason=FailureReason.ROBOT_REJECTED, robot_status=409, ended_at=NOW)
+    (wait,) = waits(S2, [refused, S2])
+    assert (wait.kind, wait.since, wait.until) == (WaitKind.ROBOT_BUSY, NOW, NOW + FIRST_BACK_OFF)
 
 
 @pytest.mark.parametrize(
