@@ -83,6 +83,15 @@ class DeadLetterReason(StrEnum):
     DUPLICATE_MISMATCH = "duplicate_mismatch"
 
 
+class ReportRefusal(StrEnum):
+    """Why a bridge did not take a report: its answer, its log line and its metric say so."""
+
+    UNAUTHORIZED = "unauthorized"
+    MALFORMED = "malformed"
+    TOO_LARGE = "too_large"
+    UNAVAILABLE = "unavailable"
+
+
 class Header(StrEnum):
     """Record headers that we write."""
 
@@ -122,7 +131,6 @@ class LogEvent(StrEnum):
     BATCH_LOST = "batch_lost"
     JOB_PUT_OFF = "job_put_off"
     JOB_COMPLETED = "job_completed"
-    JOB_TIMED_OUT = "job_timed_out"
     JOB_FAILED = "job_failed"
     JOB_AMENDED = "job_amended"
     JOB_RESUBMITTED = "job_resubmitted"

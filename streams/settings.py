@@ -229,6 +229,8 @@ class ServiceSettings(KafkaSettings):
     callback_secret: HeaderSecret = Field(validation_alias=_variable("ROBOT_CALLBACK_SECRET"))
     log_format: LogFormat | None = Field(None, validation_alias=_own("LOG_FORMAT"))
     log_level: LogLevel = Field(LogLevel.INFO, validation_alias=_own("LOG_LEVEL"))
+    # Of what the program was built from; an image may bring it along.
+    revision: str = Field("unknown", validation_alias=_own("REVISION"), pattern=r"^[\w.:@/+-]{1,100}$")
 
 
 class WorkerSettings(ServiceSettings, RuleSettings):
@@ -366,14 +368,9 @@ def unknown_variables() -> str | None:
     return "; ".join(lines) or None
 
 
-def changed(settings: ServiceSettings) -> dict[str, str]:
-    """Return the settings that differ from their defaults, by variable, secrets masked."""
-    values = dict(settings)
-    return {
-        variable_of(field): str(values[field])
-        for field, info in type(settings).model_fields.items()
-        if values[field] != info.get_default(call_default_factory=True, validated_data=values)
-    }
+def in_force(settings: ServiceSettings) -> dict[str, str]:
+    """Return the settings as they are, by variable, those with a default too, secrets masked."""
+    return {variable_of(field): str(value) for field, value in settings if value is not None}
 
 
 def effective(kind: type[ServiceSettings] = WorkerSettings) -> tuple[list[tuple[str, str, str]], SettingsError | None]:

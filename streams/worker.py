@@ -20,7 +20,7 @@ from streams.kafka.reader import KafkaReader
 from streams.kafka.topics import TopicsReport, check_topics, first_start_warning
 from streams.names import LogEvent, changelog_topic
 from streams.robot.client import connected_robot
-from streams.settings import SettingsError, WorkerSettings, changed, unknown_variables, variable_of
+from streams.settings import SettingsError, WorkerSettings, in_force, unknown_variables, variable_of
 from streams.telemetry.journal import Journal
 from streams.telemetry.metrics import Metrics
 from streams.telemetry.probes import Probes
@@ -53,8 +53,8 @@ async def running_worker(
     Tests put their own ports in the place of the real ones by `adapt`. Raises SettingsError, TopicsError or AccessError
     if something is not as a worker needs it, KafkaError if Kafka refuses for another reason.
     """
-    journal = Journal(Metrics())
-    journal.info(LogEvent.WORKER_STARTED, version=version(), worker_id=driver.worker_id, settings=changed(settings))
+    journal = Journal(Metrics(settings.revision))
+    journal.info(LogEvent.WORKER_STARTED, version=version(), worker_id=driver.worker_id, settings=in_force(settings))
     if unknown := unknown_variables():
         journal.warning(LogEvent.SETTINGS_WARNING, problem=unknown)
     async with AsyncExitStack() as stack:
@@ -109,9 +109,9 @@ async def _topics(settings: WorkerSettings, journal: Journal) -> TopicsReport:
         try:
             report = await check_topics(settings, worker=True)
         except KafkaConnectionError:
-            journal.warning(LogEvent.WAITING_FOR_BROKER, error=await connection_problem(settings))
+            journal.waiting_for_broker(await connection_problem(settings))
         except KafkaError as error:
-            journal.warning(LogEvent.WAITING_FOR_BROKER, error=str(error))
+            journal.waiting_for_broker(str(error))
         else:
             for problem in report.warnings:
                 journal.warning(LogEvent.TOPICS_WARNING, problem=problem)

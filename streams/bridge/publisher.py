@@ -184,7 +184,7 @@ class KafkaPublisher:
                 problem = await connection_problem(self._settings)
             except (KafkaError, TimeoutError) as error:
                 problem = str(error) or type(error).__name__
-            self._journal.warning(LogEvent.WAITING_FOR_BROKER, error=problem)
+            self._journal.waiting_for_broker(problem)
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _open(self) -> AIOKafkaProducer:

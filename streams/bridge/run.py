@@ -15,7 +15,7 @@ from streams.bridge.server import BODY_SECONDS, Publisher, build_app
 from streams.kafka.access import AccessError
 from streams.kafka.topics import CONFIG_EXIT_CODE, TopicsError
 from streams.names import LogEvent
-from streams.settings import BridgeSettings, SettingsError, changed, unknown_variables, variable_of
+from streams.settings import BridgeSettings, SettingsError, in_force, unknown_variables, variable_of
 from streams.telemetry.logging import configure_logging
 from streams.telemetry.metrics import BridgeMetrics
 from streams.version import version
@@ -97,8 +97,8 @@ async def serve(settings: BridgeSettings, journal: BridgeJournal) -> None:
 def run_bridge(settings: BridgeSettings) -> int:
     """Run a bridge to its end; return the exit code. What a restart cannot mend is the last log line."""
     configure_logging(settings.log_format, settings.log_level)
-    journal = BridgeJournal(BridgeMetrics())
-    journal.info(LogEvent.BRIDGE_STARTED, version=version(), settings=changed(settings))
+    journal = BridgeJournal(BridgeMetrics(settings.revision))
+    journal.info(LogEvent.BRIDGE_STARTED, version=version(), settings=in_force(settings))
     if unknown := unknown_variables():
         journal.warning(LogEvent.SETTINGS_WARNING, problem=unknown)
     try:

@@ -15,9 +15,10 @@ from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Receive, Scope, Send
 
 from schemas.order_reported import OrderReported
-from streams.bridge.journal import BridgeJournal, Refusal, RefusedError
+from streams.bridge.journal import BridgeJournal, RefusedError
 from streams.core.job import JobKey
-from streams.telemetry.probes import Checks, verdict
+from streams.names import ReportRefusal
+from streams.telemetry.probes import Checks, passes, verdict
 from streams.wire.callback import CALLBACK_PATH, ids_of
 from streams.wire.robot_report import REPORT_MAX_BYTES, MalformedReportError, report_reader
 from streams.wire.trace_context import traceparent_of
@@ -31,10 +32,10 @@ READ_MAX_BYTES = 1_000_000
 TAKEN = "Kafka takes reports"
 
 _STATUS = {
-    Refusal.UNAUTHORIZED: 401,
-    Refusal.MALFORMED: 400,
-    Refusal.TOO_LARGE: 413,
-    Refusal.UNAVAILABLE: 503,
+    ReportRefusal.UNAUTHORIZED: 401,
+    ReportRefusal.MALFORMED: 400,
+    ReportRefusal.TOO_LARGE: 413,
+    ReportRefusal.UNAVAILABLE: 503,
 }
 # A connection that was kept could be closed by us just as the robot writes its next report, which would be lost.
 _CLOSE = {"Connection": "close"}
@@ -91,7 +92,7 @@ class Reports(BaseRoute):
         if not self._is_robot(request):
             if not _is_callback(request.scope):
                 return PlainTextResponse("Not Found", 404, _CLOSE)
-            body = RefusedError(Refusal.UNAUTHORIZED, "the secret is not ours")
+            body = RefusedError(ReportRefusal.UNAUTHORIZED, "the secret is not ours")
         try:
             await self._take(key, body, _traceparent(request))
         except RefusedError as error:
@@ -109,17 +110,17 @@ class Reports(BaseRoute):
         if isinstance(body, RefusedError):
             raise body
         if key is None:
-            raise RefusedError(Refusal.MALFORMED, f"the path is not {CALLBACK_PATH}/<workspaceId>/<jobId>")
+            raise RefusedError(ReportRefusal.MALFORMED, f"the path is not {CALLBACK_PATH}/<workspaceId>/<jobId>")
         try:
             report = self._read(key, body, datetime.now(UTC))
         except MalformedReportError as error:
-            raise RefusedError(Refusal.MALFORMED, str(error), error.item_id) from error
+            raise RefusedError(ReportRefusal.MALFORMED, str(error), error.item_id) from error
         since = time.monotonic()
         with self._journal.metrics.bridge_requests_held.track_inprogress():
             try:
                 await self._publisher.publish(report, traceparent)
             except UnavailableError as error:
-                raise RefusedError(Refusal.UNAVAILABLE, str(error), report.itemId) from error
+                raise RefusedError(ReportRefusal.UNAVAILABLE, str(error), report.itemId) from error
         self._journal.accepted(time.monotonic() - since)
 
 
@@ -143,9 +144,9 @@ async def _body(request: Request) -> bytes | RefusedError:
                 elif size > READ_MAX_BYTES:
                     break
     except (TimeoutError, ClientDisconnect):
-        return RefusedError(Refusal.MALFORMED, "it did not come whole")
+        return RefusedError(ReportRefusal.MALFORMED, "it did not come whole")
     if size > REPORT_MAX_BYTES:
-        return RefusedError(Refusal.TOO_LARGE, f"it has over {REPORT_MAX_BYTES} bytes")
+        return RefusedError(ReportRefusal.TOO_LARGE, f"it has over {REPORT_MAX_BYTES} bytes")
     return bytes(body)
 
 
@@ -154,6 +155,7 @@ def build_app(secrets: Iterable[str], publisher: Publisher, journal: BridgeJourn
     # It can answer only while the event loop turns.
     live: Checks = {"event loop turns": lambda: True}
     ready: Checks = {TAKEN: lambda: publisher.ready}
+    journal.metrics.ready.set_function(lambda: passes(ready))
 
     def probe(checks: Checks) -> Route:
         async def answer(request: Request) -> Response:

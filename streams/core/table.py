@@ -14,6 +14,7 @@ from streams.core.effects import CallRobot, Effect, IgnoreReason
 from streams.core.events import CallFailed, Cancelled, Event, GivenUp, RobotAccepted
 from streams.core.job import BUSY_STATUSES, Job, JobKey, Status
 from streams.core.transition import transition
+from streams.core.waiting import Waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,7 @@ class JobTable:
         self._holds: dict[str | None, Decision] = {}
         self._decided: list[tuple[datetime, str]] = []
         self.jobs_by_status: Counter[Status] = Counter()
+        self._waiting = Waiting()
 
     # Loading
 
@@ -126,6 +128,11 @@ class JobTable:
     def workspaces_waiting(self) -> int:
         """How many workspaces have pending jobs."""
         return self._admission.workspaces_waiting
+
+    @property
+    def oldest_waiting(self) -> datetime | None:
+        """When the oldest pending job was submitted, to a second, None without any."""
+        return self._waiting.oldest
 
     @property
     def calls_under_way(self) -> bool:
@@ -282,7 +289,11 @@ class JobTable:
     def _track(self, before: Job | None, job: Job) -> None:
         if before is not None:
             self.jobs_by_status[before.status] -= 1
+            if before.status is Status.PENDING:
+                self._waiting.remove(before.submitted_at)
         self.jobs_by_status[job.status] += 1
+        if job.status is Status.PENDING:
+            self._waiting.add(job.submitted_at)
         self._at_robot.pop(job.key, None)
         if job.status is Status.PROCESSING and job.accepted_at is not None and job.robot_restarted_at is None:
             self._at_robot[job.key] = job.accepted_at

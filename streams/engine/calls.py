@@ -12,6 +12,7 @@ from streams.engine.ports import Accepted, Answer, Rejected, Unknown, Unreachabl
 from streams.engine.robot_watch import RobotWatch
 from streams.engine.rules import Rules
 from streams.engine.runtime import Runtime
+from streams.telemetry.metrics import DispatchResult
 from streams.wire.robot_request import build_request
 
 # What a robot answers that has not begun: it refuses, or has the batch sent elsewhere. Not so 408, a gateway's
@@ -82,11 +83,12 @@ class Dispatcher:
         if claimed_at is None or not self._rules.deadlines.may_still_be_called(claimed_at, now()):
             error = "The worker stood still between the claim and the call, so the call was not made"
             return CallFailed(job.key, FailureReason.NOT_DISPATCHED, error, robot_may_have_received=False)
-        self._runtime.journal.call_started(job)
+        called_at = now()
+        self._runtime.journal.call_started(job, called_at)
         span = self._runtime.tracing.call(job)
-        called_at, started = now(), time.monotonic()
+        started = time.monotonic()
         answer, spared = await self._robot.create_batch(request.in_trace(span.traceparent))
-        result = type(answer).__name__.lower()
+        result = DispatchResult(type(answer).__name__.lower())
         self._runtime.journal.call_ended(result, time.monotonic() - started)
         status = answer.status if isinstance(answer, Accepted | Rejected) else None
         span.end(status, error=None if isinstance(answer, Accepted) else str(status or result))

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -64,6 +64,7 @@ from streams.wire.intake import (
     RefuseAndFail,
     Rejection,
     interpret,
+    key_in,
 )
 from streams.wire.orders import cut_to_share, item_ids
 from streams.wire.outcomes import outcome_record
@@ -305,6 +306,16 @@ class Ledger:
         """How many workspaces have pending jobs."""
         return self._table.workspaces_waiting
 
+    @property
+    def holds(self) -> Collection[str | None]:
+        """The workspaces that somebody holds; None for the whole partition."""
+        return self._table.holds.keys()
+
+    @property
+    def oldest_waiting(self) -> datetime | None:
+        """When the oldest pending job was submitted, to a second, None without any."""
+        return self._table.oldest_waiting
+
     def processed(self, topic: str) -> int:
         """Return the offset before which every record of the source topic is committed here."""
         return self._processed[topic]
@@ -440,7 +451,7 @@ class Ledger:
     def _bury(self, record: SourceRecord, rejection: Rejection, draft: Draft) -> None:
         max_bytes = self._rules.max_bytes[DLQ_OF[Topic(record.topic)]]
         draft.records.append(dead_letter(record, rejection.reason, rejection.message, max_bytes))
-        draft.facts.append(DeadLettered(record, rejection))
+        draft.facts.append(DeadLettered(record, rejection, key_in(record.value)))
 
     def _apply_record(
         self,

@@ -12,7 +12,7 @@ from streams.engine.ledger import Ledger
 from streams.engine.ports import LogReader, UnreadableError
 from streams.engine.rules import Rules
 from streams.engine.runtime import Runtime
-from streams.names import SOURCE_TOPICS, LogEvent
+from streams.names import SOURCE_TOPICS
 from streams.wire.records import TopicPartition
 
 # A loop that has not turned for so long means that the process does not get anywhere.
@@ -104,7 +104,7 @@ class Watchdog:
             # No broker answers: that is no fault of ours, and ending would not help.
             self._standing = {}
             self._outside_since = None
-            self._journal.warning(LogEvent.WAITING_FOR_BROKER, error=str(error))
+            self._journal.waiting_for_broker(str(error))
             await self._look_for_brokers()
             return
         self._passed_over_since = None
@@ -119,16 +119,20 @@ class Watchdog:
     async def _find_standing(self) -> dict[tuple[Ledger, str], _Standing]:
         """Return the partitions with something behind their position, gaps passed over. Raises UnreadableError."""
         found: dict[tuple[Ledger, str], _Standing] = {}
+        lag: dict[TopicPartition, int] = {}
         for topic in SOURCE_TOPICS:
             ends = await self._reader.end_offsets(topic)
             committed = await self._reader.committed_offsets(topic)
             for ledger in (ledger for ledger in self._ledgers() if topic not in ledger.lacks):
                 finished = _finished(ledger, topic, committed)
-                position = self._gaps.skip(TopicPartition(topic, ledger.partition), finished)
+                place = TopicPartition(topic, ledger.partition)
+                position = self._gaps.skip(place, finished)
+                lag[place] = max(0, ends[ledger.partition] - position)
                 if position < ends[ledger.partition]:
                     before, looked_at = self._standing.get((ledger, topic)), ledger.looked_at(topic)
                     unmoved = before is not None and (before.position, before.looked_at) == (position, looked_at)
                     found[ledger, topic] = before if before and unmoved else _Standing(position, looked_at, self._now())
+        self._journal.show_lag(lag)
         return found
 
     def _look_at_group(self, joined: bool) -> None:

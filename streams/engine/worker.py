@@ -19,6 +19,7 @@ from streams.engine.runtime import Runtime, Supervisor
 from streams.engine.watchdog import Watchdog
 from streams.names import LogEvent
 from streams.telemetry.journal import Journal
+from streams.telemetry.metrics import HoldScope
 from streams.telemetry.tracing import NO_SPANS, Tracing
 from streams.wire.records import SourceRecord, TopicPartition
 
@@ -109,7 +110,7 @@ class Worker:
         self.partitions.tick(now)
         if self._scan.collect(now) and (self._deciding is None or self._deciding.done()):
             self._deciding = self._runtime.supervisor.start(self._scan.decide())
-        self._show_figures()
+        self._show_figures(now)
 
     async def drain(self, within_seconds: float) -> None:
         """Make no more claims, and wait until the calls in flight are back and written down, bounded."""
@@ -135,9 +136,14 @@ class Worker:
     def _has_joined(self) -> bool:
         return self._driver.is_member() and (self.partitions.ready or self.partitions.has_loaded_more())
 
-    def _show_figures(self) -> None:
+    def _show_figures(self, now: datetime) -> None:
         ledgers, metrics = self.partitions.open_ledgers(), self._journal.metrics
         for status in Status:
             metrics.jobs.labels(status.value).set(sum(ledger.jobs_by_status[status] for ledger in ledgers))
         metrics.calls_in_flight.set(self._slots.in_flight)
         metrics.workspaces_waiting.set(sum(ledger.workspaces_waiting for ledger in ledgers))
+        held = [workspace_id for ledger in ledgers for workspace_id in ledger.holds]
+        metrics.holds.labels(HoldScope.PARTITION).set(held.count(None))
+        metrics.holds.labels(HoldScope.WORKSPACE).set(len(held) - held.count(None))
+        oldest = min((at for ledger in ledgers if (at := ledger.oldest_waiting) is not None), default=now)
+        metrics.oldest_waiting.set(max(0.0, (now - oldest).total_seconds()))

@@ -22,6 +22,7 @@ from streams.kafka.access import AccessError, Operation
 from streams.kafka.messages import instant_of, milliseconds_of
 from streams.names import CHANGELOG_OPENED_KEY, transactional_id
 from streams.telemetry.journal import Journal
+from streams.telemetry.metrics import TransactionResult
 from streams.wire.records import NewRecord, TopicPartition
 
 # The broker gives up a transaction of a dead worker after this; below the request time-out, so that a
@@ -124,13 +125,18 @@ class KafkaPartitionLog:
         try:
             consumer.assign([self._changelog])
             await consumer.seek_to_beginning(self._changelog)
-            while await consumer.position(self._changelog) < end:
+            while (left := end - await consumer.position(self._changelog)) > 0:
+                self._show_remaining(left)
                 batches = await consumer.getmany(self._changelog, timeout_ms=1000, max_records=CHANGELOG_BATCH_RECORDS)
                 messages = batches.get(self._changelog, ())
                 # The next records are fetched meanwhile.
                 yield [(message.key, message.value) for message in messages if message.key is not None]
+            self._show_remaining(0)
         finally:
             await consumer.stop()
+
+    def _show_remaining(self, records: int) -> None:
+        self._metrics.recovery_remaining.labels(self._changelog.partition).set(records)
 
     async def commit(self, records: Sequence[NewRecord]) -> None:
         """Write the records in one transaction; see PartitionLog."""
@@ -150,14 +156,14 @@ class KafkaPartitionLog:
         except Exception as error:
             failures = [error] if isinstance(error, _FENCED) else [error, *await _failures(deliveries)]
             if any(isinstance(failure, _FENCED) for failure in failures):
-                self._metrics.transactions.labels("fenced").inc()
+                self._metrics.transactions.labels(TransactionResult.FENCED).inc()
                 raise FencedError(f"{self._changelog} was opened by another worker") from error
-            self._metrics.transactions.labels("failed").inc()
+            self._metrics.transactions.labels(TransactionResult.FAILED).inc()
             refused = {name for failure in failures for name in _refused_topics(failure)}
             if refused:
                 raise AccessError(*((Operation.WRITE, f"topic {name}") for name in sorted(refused))) from error
             raise
-        self._metrics.transactions.labels("committed").inc()
+        self._metrics.transactions.labels(TransactionResult.COMMITTED).inc()
         self._metrics.transaction_duration.observe(time.monotonic() - started)
         self._compare_clocks(delivered, began_at)
         return delivered
@@ -186,6 +192,7 @@ class KafkaPartitionLog:
 
     async def close(self) -> None:
         """Stop the writer without committing anything."""
+        self._metrics.recovery_remaining.remove(self._changelog.partition)
         with contextlib.suppress(KafkaError, TimeoutError):
             async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
                 await self._producer.stop()

@@ -62,10 +62,11 @@ class ControlDecided:
 
 @dataclass(frozen=True, slots=True)
 class DeadLettered:
-    """A record went to its dead-letter topic."""
+    """A record went to its dead-letter topic. `key`: the job that it names, None where none can be read."""
 
     record: SourceRecord
     rejection: Rejection
+    key: JobKey | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,11 @@ from streams.telemetry.metrics import Metrics
 Checks = dict[str, Callable[[], bool]]
 
 
+def passes(checks: Checks) -> bool:
+    """Whether all are true."""
+    return all(check() for check in checks.values())
+
+
 def verdict(checks: Checks, notes: Checks, *, verbose: bool) -> tuple[int, str]:
     """Return status and text of the answer to a probe."""
     results = {name: check() for name, check in checks.items()}
@@ -35,6 +40,7 @@ class Probes:
         self._host = host
         self._port = port
         self._metrics = metrics
+        metrics.ready.set_function(lambda: passes(self.ready))
         self._app = web.Application()
         self._app.add_routes(
             [

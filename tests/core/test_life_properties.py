@@ -316,6 +316,13 @@ class Lives(RuleBasedStateMachine):
         if self.limit:
             assert all(self.busy(workspace) <= self.limit for workspace in self.line)
 
+    @invariant()
+    def it_is_known_to_a_second_since_when_the_oldest_waits(self) -> None:
+        waiting = [job.submitted_at for job in self.rows.values() if job.status is Status.PENDING]
+        oldest = self.table.oldest_waiting
+        assert (oldest is None) == (not waiting)
+        assert oldest is None or timedelta(0) <= oldest - min(waiting) < timedelta(seconds=1)
+
     def teardown(self) -> None:
         """Every job that was accepted ends, without any further answer or completion."""
         for _ in range(len(KEYS) + 1):

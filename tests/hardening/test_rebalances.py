@@ -93,9 +93,10 @@ async def test_submissions_and_completions_of_a_partition_are_with_one_worker(si
 
 async def test_committed_claims_outlast_a_rebalance(side: Side) -> None:
     """A stock channel is cleared: of the claims only that which the agent has in its hands is called."""
-    owner = await side.worker(Patch.CHANNEL)
+    await side.worker(Patch.CHANNEL)
     claimed = [await side.submit() for _ in range(4)]
-    await owner.wait_told("job_claimed", 4)
+    for job_id in claimed:
+        await side.scene.row(job_id, lambda job: job.claimed_at is not None)
     await side.scene.worker()
     await side.called(await side.submit())
     if side.stock:

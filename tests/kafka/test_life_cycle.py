@@ -68,23 +68,25 @@ async def test_a_call_that_fails_fails_the_job_at_once_and_is_never_made_again(
     assert len(await scene.outcomes_of(job_id)) == 1
 
 
-async def test_the_probes_answer_and_the_metrics_count(scene: Scene) -> None:
+async def test_the_probes_answer(scene: Scene) -> None:
     worker = scene.workers[0]
     assert await worker.get("/livez") == (200, "ok\n")
     status, text = await worker.get("/readyz?verbose")
     assert (status, text) == (200, "[+] group joined, partitions loaded\n[+] robot answers\nok\n")
-    _, metrics = await worker.get("/metrics")
-    assert 'robot_orchestrator_submissions_total{result="accepted"}' in metrics
-    assert 'robot_orchestrator_outcomes_total{outcome="completed",reason=""}' in metrics
 
 
-async def test_every_step_of_a_job_is_a_log_line(scene: Scene) -> None:
+async def test_a_change_of_a_job_is_one_log_line(scene: Scene) -> None:
     job_id = await scene.submit(submission())
     await scene.outcome(job_id)
-    expected = {"job_submitted", "job_claimed", "job_dispatched", "job_completed"}
+    events: list[str] = []
     async with asyncio.timeout(60):
-        while True:
-            lines = [line for line in scene.workers[0].log_lines() if line.get("job_id") == job_id]
-            if expected <= {line["event"] for line in lines}:
-                break
+        while "job_completed" not in events:
             await asyncio.sleep(0.05)
+            events = [line["event"] for line in scene.workers[0].log_lines() if line.get("job_id") == job_id]
+    # It may complete before the robot's answer is read.
+    assert [event for event in events if event != "job_accepted"] == [
+        "job_submitted",
+        "job_dispatched",
+        "job_completed",
+    ]
+    assert events.count("job_accepted") <= 1

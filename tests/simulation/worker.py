@@ -33,7 +33,7 @@ class QuietJournal(Journal):
     def info(self, *_args: Any, **_values: Any) -> None:
         """Write nothing."""
 
-    warning = info
+    debug = warning = info
 
 
 class Host:
@@ -120,7 +120,8 @@ class SimulatedWorker:
             tracing=world.tracing,
         )
         driver = Driver(worker_id=name, hand_over=self._call, is_member=lambda: True, crash=self._crash)
-        self.worker = Worker(rules, ports, driver, QuietJournal(Metrics()))
+        self.metrics = Metrics()
+        self.worker = Worker(rules, ports, driver, QuietJournal(self.metrics))
         self._generation = -1
         self._fetchers: list[asyncio.Task[None]] = []
         self._unacknowledged: dict[TopicPartition, set[int]] = {}

@@ -16,6 +16,7 @@ from streams.dev.history_check import check
 from streams.dev.violations import Violation
 from streams.engine.ports import Accepted, Answer, Health, PartitionLog, Rejected, Unknown, Unreachable
 from streams.names import OUTCOME_TOPICS, SOURCE_TOPICS, Topic, changelog_topic
+from streams.telemetry.metrics import Metrics
 from streams.telemetry.tracing import NO_SPANS, Tracing
 from streams.wire.placement import partition_of
 from streams.wire.records import NewRecord
@@ -615,4 +616,15 @@ def problems_of(seed: int) -> list[str]:
     """Run the world of a seed; return what is wrong, in words. The same seed always says the same."""
     world = World(seed, Plan.of(seed))
     found = [*map(str, world.run()), *world.robot.intrusions, *ignored_reports(world), *burnt_jobs(world)]
-    return found + false_alarms(world)
+    return found + false_alarms(world) + new_series(world)
+
+
+def new_series(world: World) -> list[str]:
+    """Return the series of counters and histograms that a worker did not have from its start."""
+    begun = _series(Metrics())
+    return [f"a new series: {name}" for worker in world.workers for name in sorted(_series(worker.metrics) - begun)]
+
+
+def _series(metrics: Metrics) -> set[str]:
+    families = (family for family in metrics.registry.collect() if family.type in ("counter", "histogram"))
+    return {f"{sample.name} {sample.labels}" for family in families for sample in family.samples}

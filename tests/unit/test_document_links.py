@@ -31,7 +31,7 @@ def test_every_document_is_one_that_the_readme_links_to() -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.path)
 def test_every_file_that_a_document_names_is_there(document: Document) -> None:
     for span in (*document.code_spans(), *(word for block in document.blocks("") for word in block.text.split())):
-        if re.fullmatch(r"(streams|tests|schemas|docs|\.ci)/[\w./-]+|[\w.-]+\.(lock|toml|yml)", span):
+        if re.fullmatch(r"(streams|tests|schemas|docs|deploy|\.ci)/[\w./-]+|[\w.-]+\.(lock|toml|yml)", span):
             assert (ROOT / span).exists() or list(ROOT.glob(f"streams/*/{span}")), span
 
 

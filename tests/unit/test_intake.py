@@ -23,6 +23,7 @@ from streams.wire.intake import (
     fingerprint,
     interpret,
     jobs_named,
+    key_in,
     read_submission,
 )
 from streams.wire.placement import partition_of
@@ -283,3 +284,20 @@ def test_an_error_in_reading_a_submission_again_is_a_value_error() -> None:
     """The ledger takes such bytes for a payload that is gone."""
     with pytest.raises(ValueError, match="orders"):
         read_submission(encoded(orders=[]))
+
+
+@pytest.mark.parametrize(
+    ("value", "key"),
+    [
+        (encoded(orders=[]), KEY),
+        (encoded(jobId=17), None),
+        (encoded(workspaceId=""), None),
+        (b"no JSON", None),
+        (b"[1]", None),
+        (None, None),
+    ],
+)
+def test_the_job_that_a_bad_record_names_is_known_if_both_ids_can_be_read(
+    value: bytes | None, key: JobKey | None
+) -> None:
+    assert key_in(value) == key

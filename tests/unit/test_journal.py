@@ -1,7 +1,7 @@
 """What the journal makes of each fact: the lines of the log, and the counters that go up."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -39,8 +39,10 @@ from streams.telemetry.facts import (
     SubmissionIgnored,
 )
 from streams.telemetry.journal import Journal
-from streams.telemetry.metrics import Metrics
+from streams.telemetry.lines import WAITING_SECONDS, Lines
+from streams.telemetry.metrics import DispatchResult, Metrics
 from streams.wire.intake import Rejection
+from streams.wire.rows import utc_text
 from tests.core.builders import (
     ACCEPTED,
     ACCEPTED_AT,
@@ -53,6 +55,7 @@ from tests.core.builders import (
     LOST,
     NOW,
     PENDING,
+    PUT_OFF,
     RESTARTED_AT,
     SOURCE,
     STOP,
@@ -110,6 +113,7 @@ def failure(row: Job) -> Line:
         "error": row.error,
         "robot_status": row.robot_status,
         "robot_may_have_received": row.robot_may_have_received,
+        "deadline": utc_text(row.deadline),
     }
 
 
@@ -133,12 +137,13 @@ def told(fact: Fact) -> tuple[list[Line], Figures]:
 
 
 def figures(metrics: Metrics) -> Figures:
-    """Return counters as they are, and of histograms how much was seen; names without what all have."""
+    """Return what is not 0, of histograms how much was seen, without what was built; names without what all have."""
     shown = {}
     for family in metrics.registry.collect():
         for sample in family.samples:
-            if sample.value and not sample.name.endswith(("_created", "_bucket", "_count")):
-                name = sample.name.removeprefix("robot_orchestrator_").removesuffix("_total")
+            own, name = sample.name.startswith("robot_orchestrator_"), sample.name.removeprefix("robot_orchestrator_")
+            if own and sample.value and not name.endswith(("_bucket", "_count", "_info")):
+                name = name.removesuffix("_total")
                 shown[" ".join((name, *(value for value in sample.labels.values() if value)))] = sample.value
     return shown
 
@@ -181,7 +186,7 @@ EXAMPLES: dict[str, tuple[Fact, list[Line], Figures]] = {
     ),
     "a job is claimed": (
         changed(Admitted(KEY, "worker-1"), PENDING, CALLED),
-        [{"event": "job_claimed", "log_level": "info", **IDS, "deadline": "2026-01-31T12:07:40.000Z"}],
+        [{"event": "job_claimed", "log_level": "debug", **IDS, "deadline": "2026-01-31T12:07:40.000Z"}],
         {},
     ),
     "the robot accepts": (
@@ -265,10 +270,7 @@ EXAMPLES: dict[str, tuple[Fact, list[Line], Figures]] = {
     ),
     "the deadline passes": (
         changed(DeadlinePassed(KEY), ACCEPTED, TIMED_OUT),
-        [
-            {"event": "job_timed_out", "log_level": "warning", **IDS, "deadline": "2026-01-31T12:06:12.000Z"},
-            failure(TIMED_OUT),
-        ],
+        [failure(TIMED_OUT)],
         {
             "outcomes failed timeout": 1,
             "job_duration_seconds_sum failed": duration(TIMED_OUT),
@@ -300,7 +302,7 @@ EXAMPLES: dict[str, tuple[Fact, list[Line], Figures]] = {
         {"completions late_completion": 1},
     ),
     "a record is a dead letter": (
-        DeadLettered(record(b"secret", partition=3), Rejection(DeadLetterReason.MALFORMED, "no JSON")),
+        DeadLettered(record(b"secret", partition=3), Rejection(DeadLetterReason.MALFORMED, "no JSON"), None),
         [
             {
                 "event": "dead_letter",
@@ -313,6 +315,22 @@ EXAMPLES: dict[str, tuple[Fact, list[Line], Figures]] = {
             }
         ],
         {"dead_letters robot.job.submitted malformed": 1},
+    ),
+    "a record that names a job is a dead letter": (
+        DeadLettered(record(b"secret", partition=3), Rejection(DeadLetterReason.INVALID, "no orders"), KEY),
+        [
+            {
+                "event": "dead_letter",
+                "log_level": "warning",
+                **KEY_ONLY,
+                "topic": Topic.SUBMITTED,
+                "partition": 3,
+                "offset": 41,
+                "reason": "invalid",
+                "error": "no orders",
+            }
+        ],
+        {"dead_letters robot.job.submitted invalid": 1},
     ),
     "a job that waits is cancelled": (
         changed(Cancelled(KEY, STOP), PENDING, CANCELLED),
@@ -405,11 +423,34 @@ def test_a_large_skew_is_said_once_until_it_is_gone() -> None:
 def test_a_call_is_a_line_when_it_leaves_and_a_figure_when_it_has_ended() -> None:
     journal = Journal(Metrics())
     with capture_logs() as lines:
-        journal.call_started(CALLED)
-        assert figures(journal.metrics) == {}
-        journal.call_ended("accepted", 1.5)
+        journal.call_started(CALLED, SUBMITTED_AT + timedelta(seconds=14.5))
+        assert figures(journal.metrics) == {"submission_to_call_seconds_sum": 14.5}
+        journal.call_ended(DispatchResult.ACCEPTED, 1.5)
     assert lines == [{"event": "job_dispatched", "log_level": "info", **IDS, "orders": 2}]
-    assert figures(journal.metrics) == {"dispatches accepted": 1, "dispatch_duration_seconds_sum accepted": 1.5}
+    dispatched = {"dispatches accepted": 1, "dispatch_duration_seconds_sum accepted": 1.5}
+    assert figures(journal.metrics) == {"submission_to_call_seconds_sum": 14.5, **dispatched}
+
+
+@pytest.mark.parametrize(
+    ("job", "now", "calls"),
+    [(CALLED, SUBMITTED_AT - timedelta(seconds=2), 1), (replace(CALLED, put_off=PUT_OFF.put_off), NOW, 0)],
+    ids=["its producer's clock is ahead", "it was put off"],
+)
+def test_a_job_has_waited_for_its_first_call_for_no_less_than_nothing(job: Job, now: datetime, calls: int) -> None:
+    journal = Journal(Metrics())
+    journal.call_started(job, now)
+    count = journal.metrics.registry.get_sample_value("robot_orchestrator_submission_to_call_seconds_count")
+    assert (count, figures(journal.metrics)) == (calls, {})
+
+
+def test_that_no_broker_answers_is_told_at_once_and_then_once_a_minute() -> None:
+    clock = iter((0.0, 2.0, WAITING_SECONDS - 1, WAITING_SECONDS, WAITING_SECONDS + 2))
+    lines = Lines(clock.__next__)
+    with capture_logs() as written:
+        for attempt in range(5):
+            lines.waiting_for_broker(f"attempt {attempt}")
+    line = {"event": "waiting_for_broker", "log_level": "warning"}
+    assert written == [{**line, "error": "attempt 0"}, {**line, "error": "attempt 3"}]
 
 
 def test_a_record_that_is_done_is_a_figure_of_its_topic() -> None:

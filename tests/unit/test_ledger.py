@@ -424,7 +424,7 @@ def counts(partition: Partition) -> dict[tuple[str, ...], float]:
         (sample.name.removeprefix("robot_orchestrator_").removesuffix("_total"), *sample.labels.values()): sample.value
         for family in partition.metrics.registry.collect()
         for sample in family.samples
-        if family.type == "counter" and sample.name.endswith("_total") and sample.value
+        if family.type == "counter" and sample.name.startswith("robot_") and sample.value
     }
 
 

@@ -48,7 +48,8 @@ class Worker:
 
     def __post_init__(self) -> None:
         me = cast(Any, self)
-        runtime = Runtime(lambda: self.now, Journal(Metrics()), Supervisor(self.crashes.append))
+        self.journal = Journal(Metrics())
+        runtime = Runtime(lambda: self.now, self.journal, Supervisor(self.crashes.append))
         rules = rules_of(watchdog=LIMITS, session_timeout=PATIENCE / 2)
         self.watchdog = Watchdog(lambda: self.joined, lambda: [cast(Ledger, self)], me, rules, runtime)
 
@@ -97,6 +98,17 @@ async def test_a_partition_with_records_that_nothing_happens_to_ends_the_worker_
     assert not worker.watchdog.partitions_move
     with pytest.raises(StuckPartitionError, match=r"robot\.job\.submitted-0 stands at 5"):
         await worker.look_after(LIMITS.stuck_after)
+
+
+async def test_the_lag_of_a_source_is_shown_for_as_long_as_its_partition_is_here() -> None:
+    worker = Worker(done=5, committed=3, end=9, records=[at(5)])
+    shown = worker.journal.metrics.registry.get_sample_value
+    place = {"topic": Topic.SUBMITTED, "partition": "0"}
+    await worker.look_after(MOMENT)
+    assert shown("robot_orchestrator_consumer_lag", place) == 6
+    worker.lacks = {*SOURCE_TOPICS}
+    await worker.look_after(MOMENT)
+    assert shown("robot_orchestrator_consumer_lag", place) is None
 
 
 async def test_records_that_are_done_but_never_committed_end_the_worker() -> None:

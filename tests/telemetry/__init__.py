@@ -1,0 +1,1 @@
+"""What is deployed beside a program: the alerts and the dashboard, tried on Prometheus itself."""
