@@ -2,7 +2,7 @@
 
 import asyncio
 import shlex
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
@@ -25,6 +25,7 @@ from streams.terminal import (
 )
 
 if TYPE_CHECKING:
+    from schemas import Order
     from streams.operate.job_rows import Progress
     from streams.operate.letters import Letter
     from streams.operate.resubmission import Choice
@@ -94,8 +95,25 @@ async def _find(
     if job is None:
         return []
     waits = waiting_for(job, view.around(job, settings.deadlines, settings.jobs_per_workspace), now)
+    orders = await _orders_submitted(settings, job) if job.ended else orders_of_row(job)
     own, unread = (letters, "") if isinstance(letters, list) else (None, letters)
-    return Shown(job, waits, send_again(job, orders_of_row(job), now), view.workers, own, unread)
+    return Shown(job, waits, send_again(job, orders, now), view.workers, own, unread)
+
+
+async def _orders_submitted(settings: RuleSettings, job: Job) -> "Sequence[Order] | None":
+    """Return the orders of a job's submission, None if it is gone; those of its row if this user may not read it."""
+    from streams.kafka.access import AccessError
+    from streams.operate.job_rows import record_reader
+    from streams.operate.standing import orders_of_row
+    from streams.wire.payload import submission_of
+
+    try:
+        async with record_reader(settings, job.source.topic) as reader:
+            record = await reader.record(job.source)
+    except AccessError:
+        return orders_of_row(job)
+    submission = None if record is None else submission_of(job, record.value or b"")
+    return None if submission is None else submission.orders
 
 
 async def _letters(settings: RuleSettings, key: JobKey) -> "list[Letter] | str":

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,10 +13,13 @@ from typer.testing import CliRunner
 
 from schemas import JobCompleted, JobFailed
 from streams.cli import cli
-from streams.core.job import Status
+from streams.core.job import Source, Status
 from streams.dev.robot import Fate
-from streams.names import Header, Topic
+from streams.names import Header, Topic, changelog_topic
 from streams.operate import giving
+from streams.wire.placement import partition_of
+from streams.wire.rows import encode_row, row_key
+from tests.core.builders import FAILED
 from tests.security.programs import run
 from tests.support.builders import PASSWORD, USERNAME, completion, new_id, submission
 from tests.support.scene import PARTITIONS, Scene
@@ -129,6 +133,23 @@ async def test_jobs_are_found_by_what_their_rows_and_their_submissions_say(scene
     code, table, _ = await give(f"jobs list {workspace}")
     assert (code, table.count(first["workspaceId"])) == (0, 2)
     assert (await give("jobs list --since=yesterday"))[0] == 2
+
+
+async def test_a_job_whose_submission_is_gone_cannot_be_sent_again(scene: Scene) -> None:
+    row = replace(
+        FAILED,
+        workspace_id=new_id(),
+        job_id=new_id(),
+        robot_may_have_received=False,
+        source=Source(Topic.SUBMITTED, 0, 10**6),
+    )
+    place = {"key": row_key(row.key), "partition": partition_of(row.workspace_id, PARTITIONS)}
+    await scene.producer.send_and_wait(changelog_topic(scene.app_id), encode_row(row), **place)
+    again = (await told(f"jobs show {row.job_id} --workspace={row.workspace_id}"))["sendAgain"]
+    assert (again["verdict"], again["because"].partition(":")[0]) == (
+        "no",
+        "its submission is no longer in robot.job.submitted",
+    )
 
 
 # Stopping
