@@ -337,7 +337,7 @@ class ConsoleSettings(ServiceSettings, RuleSettings):
 
     @property
     def console_is_open(self) -> bool:
-        """Whether everybody who can connect may look: nobody can from elsewhere, or there is no other way to know."""
+        """Whether everybody may look who can connect."""
         return self.console_token is None and self.console_user_header is None
 
 

@@ -33,7 +33,7 @@ class Refused(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Who asks; `named` by a proxy or a login, or only by being on this machine."""
+    """Who asks."""
 
     name: str
 
@@ -104,6 +104,9 @@ class Gate:
         if header is None or request.client is None:
             return None
         address = ipaddress.ip_address(request.client.host)
+        if isinstance(address, ipaddress.IPv6Address):
+            # A socket of both kinds gives IPv4 addresses so.
+            address = address.ipv4_mapped or address
         if not any(address in network for network in self._settings.proxy_networks):
             return None
         return request.headers.get(header, "").strip()[:NAME_MAX_LENGTH] or None

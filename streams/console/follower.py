@@ -55,8 +55,9 @@ class Cluster:
 class Follower:
     """Keeps the file up to date while `run` runs.
 
-    `problem` says why nothing can be read now, None if it can. `behind` is how many
-    records there were in Kafka at the last look that are not in the file yet, None before the first.
+    `problem` says why nothing can be read now, None if it can. `behind` is how many offsets, of those that there were
+    when it last connected, are not in the file yet, None before that. `cluster` is what Kafka has last answered, if it
+    has.
     """
 
     def __init__(self, settings: ConsoleSettings, store: Store, changes: Changes) -> None:

@@ -59,8 +59,8 @@ class Guard:
         await answer(scope, receive, send_guarded)
 
     def _refusal(self, scope: Scope) -> Response | None:
-        request = HTTPConnection(scope)
-        path = request.url.path
+        # Not the path of `request.url`, which is made with the host that the request names.
+        request, path = HTTPConnection(scope), scope["path"]
         if scope["method"] not in ("GET", "HEAD") and sent_from_elsewhere(request):
             return _refuse(request, Refused.ELSEWHERE)
         if path in _FOR_ALL or path.startswith(f"{STATIC}/"):
@@ -74,9 +74,10 @@ class Guard:
 
 def _refuse(request: HTTPConnection, refused: Refused) -> Response:
     status = 401 if refused is Refused.LOGIN else 403
-    if request.url.path.startswith(f"{API}/"):
+    if request.scope["path"].startswith(f"{API}/"):
         return problem(status, refused.value)
     if refused is Refused.LOGIN:
-        target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        query = request.scope["query_string"].decode("latin-1")
+        target = request.scope["path"] + (f"?{query}" if query else "")
         return RedirectResponse(f"{LOGIN}?next={quote(target, safe='')}", 303)
     return PlainTextResponse(f"{refused.value}\n", status)

@@ -79,7 +79,7 @@ class Pages:
         person = getattr(request.state, "person", None)
         text = self._templates.get_template(name).render(
             now=datetime.now(UTC),
-            here=request.url.path,
+            here=request.scope["path"],
             person=person,
             has_login=console.gate.has_login,
             may_act=console.allow_actions,
@@ -96,7 +96,7 @@ class Pages:
 
 def set_cookie(request: Request, response: Response, name: str, value: str, seconds: int | None = None) -> None:
     """Set a cookie that no script and no other site gets."""
-    secure = request.url.scheme == "https"
+    secure = request.scope["scheme"] == "https"
     response.set_cookie(name, value, seconds, httponly=True, samesite="strict", secure=secure)
 
 

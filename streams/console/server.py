@@ -60,7 +60,7 @@ def _add_probes(app: FastAPI, console: Console) -> None:
 
 def _add_errors(app: FastAPI, pages: Pages) -> None:
     def answer(request: Request, status: int, detail: str) -> Response:
-        if request.url.path.startswith(f"{API}/"):
+        if request.scope["path"].startswith(f"{API}/"):
             return problem(status, detail)
         return pages.page(request, "error.html", status, detail=detail)
 
