@@ -22,7 +22,7 @@ $(VENV)/installed: requirements-test.lock pyproject.toml
 demo: setup  ## about 25 jobs with every fate, on a real Kafka, checked at the end
 	$(BIN)/robot-orchestrator demo
 
-dev: setup  ## a broker, a simulated robot, a worker and a live table of jobs
+dev: setup  ## a broker, a simulated robot, a worker, a console and a live table of jobs
 	$(BIN)/robot-orchestrator dev
 
 # Several processes, which share the tests out among themselves as tests/conftest.py says.
