@@ -1,10 +1,11 @@
 """The console as production runs it, on a real Kafka: what it keeps, what it survives, and what people do with it."""
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from playwright.async_api import Page, expect
@@ -13,10 +14,14 @@ from schemas import JobFailed
 from streams.dev.kafka import EmbeddedKafka
 from streams.dev.loopback import HOST
 from streams.dev.robot import RobotBehaviour
+from streams.kafka.admin import admin_client
+from streams.kafka.topics import create_topics
 from streams.names import Topic, changelog_topic
+from streams.settings import KafkaSettings
+from streams.wire.rows import encode_row, row_key
 from tests.support.browser import browser_page
 from tests.support.builders import PASSWORD, SECRETS, USERNAME, submission
-from tests.support.console import ConsoleProcess, said
+from tests.support.console import ConsoleProcess, job, said
 from tests.support.scene import Scene
 
 
@@ -61,6 +66,24 @@ async def test_a_restart_goes_on_where_it_was(kafka_bootstrap: str, tmp_path: Pa
             found = await said(console, "/jobs", has(second["jobId"]))
             assert not has(first["jobId"])(found)
             assert len(console.told("console_begins_anew")) == 1
+
+
+async def test_a_table_that_was_made_anew_is_another_one(kafka_bootstrap: str, tmp_path: Path) -> None:
+    """Its topic has the name that it had, and offsets that go on where those of the file end."""
+    async with Scene(kafka_bootstrap, tmp_path) as scene:
+        changelog = changelog_topic(scene.app_id)
+        for row in (job(1), job(2)):
+            await scene.producer.send_and_wait(changelog, encode_row(row), key=row_key(row.key), partition=0)
+            async with console_of(scene) as console:
+                found = await said(console, "/jobs", has(row.job_id))
+                assert [one["jobId"] for one in found["jobs"]] == [row.job_id]
+                assert await console.stop() == 0
+            async with admin_client(bootstrap_servers=kafka_bootstrap) as admin:
+                await admin.delete_topics([changelog])
+                while changelog in await admin.list_topics():
+                    await asyncio.sleep(0.05)
+            await create_topics(KafkaSettings(**cast(Any, scene.variables)), scene.partitions, 1)
+        assert len(console.told("console_begins_anew")) == 2
 
 
 async def test_pages_and_api_survive_the_brokers_restart(tmp_path: Path) -> None:
@@ -130,17 +153,17 @@ async def confirm(page: Page, action: str, word: str) -> None:
 async def test_a_person_holds_a_workspace_releases_it_and_cancels_a_job(kafka_bootstrap: str, tmp_path: Path) -> None:
     async with Scene(kafka_bootstrap, tmp_path, behaviour=RobotBehaviour(order_seconds=0.1)) as scene:
         await scene.worker()
-        job = submission(workspace_id=f"shop-{scene.app_id}", job_id=f"job-{scene.app_id}")
-        workspace, job_id = job["workspaceId"], job["jobId"]
+        held = submission(workspace_id=f"shop-{scene.app_id}", job_id=f"job-{scene.app_id}")
+        workspace, job_id = held["workspaceId"], held["jobId"]
         async with console_of(scene, ("--allow-actions",)) as console, browser_page() as page:
             url = f"http://{HOST}:{console.probe_port}"
             await page.goto(f"{url}/act?action=hold&workspace={workspace}")
             await confirm(page, "Hold", "something else")
             await expect(page.get_by_role("alert")).to_contain_text("nothing was done")
             await confirm(page, "Hold", workspace)
-            held = page.get_by_role("heading", name="Holds in force").locator("..")
-            await expect(held).to_contain_text("the portal is closed")
-            await scene.submit(job)
+            holds = page.get_by_role("heading", name="Holds in force").locator("..")
+            await expect(holds).to_contain_text("the portal is closed")
+            await scene.submit(held)
             await page.goto(f"{url}/jobs?find={job_id}")
             await page.get_by_role("rowheader").get_by_role("link", name=job_id).click()
             await expect(page.get_by_role("listitem").filter(has_text="holds its workspace")).to_be_visible()
@@ -154,7 +177,7 @@ async def test_a_person_holds_a_workspace_releases_it_and_cancels_a_job(kafka_bo
             await page.get_by_role("link", name="Holds and audit").click()
             await page.get_by_role("link", name="Release", exact=True).click()
             await confirm(page, "Release", workspace)
-            await expect(held).to_contain_text("Nothing is held")
+            await expect(holds).to_contain_text("Nothing is held")
             await expect(page.get_by_role("row").filter(has_text="applied")).to_have_count(3)
             following = submission(workspace_id=workspace)
             await scene.submit(following)
