@@ -28,6 +28,8 @@ from streams.wire.records import TopicPartition
 
 # Of another one the file is thrown away: it rises with schema.sql, and with what is kept of a record.
 FILE_VERSION = 1
+# SQLite's application id, by which a file is known to be a console's, and where it lies.
+MARK, MARK_AT = b"RoCo", 68
 # Of each connection, in KiB: what makes the console's memory the same however many jobs there are.
 CACHE_KIB = 8 * 1024
 BUSY_TIMEOUT_SECONDS = 10.0
@@ -65,18 +67,30 @@ class Store:
 
     def _opened(self) -> sqlite3.Connection:
         """Return a connection to the file, made anew if it is another program's or another version's, or broken."""
+        self._check_ours()
         self._make_private()
         with contextlib.suppress(sqlite3.DatabaseError):
             connection = self._connect()
-            if connection.execute("PRAGMA user_version").fetchone()[0] == FILE_VERSION:
+            # Which reads the tables' definitions too.
+            (count,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            if count and connection.execute("PRAGMA user_version").fetchone()[0] == FILE_VERSION:
                 return connection
             connection.close()
         for ending in ("", "-wal", "-shm"):
             Path(f"{self._path}{ending}").unlink(missing_ok=True)
         self._make_private()
-        connection = self._connect()
+        connection = self._connect(new=True)
         self._make(connection)
         return connection
+
+    def _check_ours(self) -> None:
+        """Raise StoreError for a file that was somebody else's before, which is not ours to throw away."""
+        if not self._path.exists():
+            return
+        with self._path.open("rb") as file:
+            head = file.read(MARK_AT + 4)
+        if head and head[MARK_AT:] != MARK:
+            raise StoreError(f"{self._path} is no file of a console: name another one")
 
     def _make_private(self) -> None:
         """Let nobody else read the file, or those that SQLite makes beside it, which get its mode.
@@ -86,11 +100,14 @@ class Store:
         os.close(_private(str(self._path)))
         self._path.chmod(0o600)
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self, *, new: bool = False) -> sqlite3.Connection:
         connection = sqlite3.connect(
             self._path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
         )
         try:
+            if new:
+                # Before there is a write-ahead log, so that the file itself has it.
+                connection.execute(f"PRAGMA application_id = {int.from_bytes(MARK, 'big')}")
             connection.execute("PRAGMA journal_mode = WAL")
             # A power cut may take the last transactions; they are read again.
             connection.execute("PRAGMA synchronous = NORMAL")

@@ -94,22 +94,36 @@ def is_empty(store: Store) -> bool:
         return not store.positions() and not reader.counts() and not store.belongs_to("these topics")
 
 
-@pytest.mark.parametrize("break_it", ["version", "bytes", "another program's"])
+@pytest.mark.parametrize("break_it", ["version", "bytes", "killed while it was made"])
 def test_a_file_of_another_version_or_a_broken_one_is_thrown_away(
     path: Path, break_it: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Store(path) as store:
         store.begin_anew("these topics")
         store.apply([changed(job(1))], {PLACE: 6})
+    head = path.read_bytes()[:100]
     if break_it == "version":
         monkeypatch.setattr(stores, "FILE_VERSION", stores.FILE_VERSION + 1)
     elif break_it == "bytes":
-        path.write_bytes(b"no database" * 1_000)
+        path.write_bytes(head + b"no database" * 1_000)
     else:
-        path.unlink()
-        sqlite3.connect(path).execute("CREATE TABLE jobs (a)").connection.close()
+        path.write_bytes(b"")
     with Store(path) as store:
         assert is_empty(store)
+
+
+def test_a_file_that_is_somebody_elses_is_left_alone(path: Path) -> None:
+    for content in (b"a letter to grandmother" * 9, b"x"):
+        path.write_bytes(content)
+        with pytest.raises(StoreError, match="is no file of a console"), Store(path):
+            pass
+        assert path.read_bytes() == content
+    path.unlink()
+    other = sqlite3.connect(path)
+    other.execute("CREATE TABLE jobs (a)")
+    other.close()
+    with pytest.raises(StoreError, match="is no file of a console"), Store(path):
+        pass
 
 
 def test_a_file_of_other_topics_is_begun_anew_in_place(store: Store) -> None:
