@@ -18,7 +18,7 @@ from streams.names import changelog_topic
 from streams.telemetry.journal import Journal
 from streams.telemetry.metrics import Metrics
 from streams.wire.records import NewRecord, TopicPartition
-from streams.wire.rows import encode_row, job_in, row_key
+from streams.wire.rows import JobEntry, decode_entry, encode_row, row_key
 from tests.core.builders import CALLED, COMPLETED, PENDING
 from tests.support.settings import settings_of
 
@@ -72,8 +72,11 @@ class Changelog:
             async for batch in batches:
                 records += len(batch)
                 for raw_key, value in batch:
-                    if (job := job_in(raw_key, value)) is not None:
-                        rows[job.job_id] = job
+                    match decode_entry(raw_key, value):
+                        case JobEntry(key, None):
+                            rows.pop(key.job_id, None)
+                        case JobEntry(key, Job() as job):
+                            rows[key.job_id] = job
         await log.close()
         return records, rows
 

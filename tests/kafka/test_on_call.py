@@ -343,11 +343,13 @@ async def test_all_is_checked_and_what_is_not_ok_says_what_mends_it(
     await scene.outcome(await scene.submit(submission()))
     code, out, err = await give("check --json")
     found = [json.loads(line) for line in out.splitlines()]
-    assert code == 0, out + err
+    # Other tests have job tables on the same Kafka.
+    others = [line for line in found if "job tables of other applications" in line["words"]]
+    assert code == int(bool(others)), out + err
     assert {line["what"] for line in found} == {
         *("connection", "topics", "ACLs", "group", "clock", "robot", "settings")
     }
-    assert all(line["ok"] and line["mend"] is None for line in found)
+    assert all(line["ok"] and line["mend"] is None for line in found if line not in others)
     monkeypatch.setenv("ROBOT_COORDINADORA_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("ROBOT_ORCHESTRATOR_APP_ID", "another")
     code, out, _ = await give("check")
