@@ -1,9 +1,8 @@
 """`holds list`, `add` and `remove`: a workspace, or everything, is not called until a person says so."""
 
-from collections import defaultdict
 from collections.abc import Collection
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -27,7 +26,9 @@ from streams.terminal import (
 )
 
 if TYPE_CHECKING:
+    from streams.operate.held import Held
     from streams.operate.standing import Hold
+    from streams.operate.table_view import TableView
 
 holds_cli = typer.Typer(no_args_is_help=True, help="Hold workspaces, or everything: who is held is not called.")
 Workspace = Annotated[str | None, typer.Argument(metavar="WORKSPACE", help="Its workspace id.")]
@@ -36,28 +37,50 @@ Everything = Annotated[bool, typer.Option("--all", help="Everything, in place of
 
 @holds_cli.command("list")
 def list_holds(as_json: AsJson = False, to_dev: ToDev = False) -> None:
-    """List the holds in force; with --json one object a line."""
-    from streams.operate.standing import clock
+    """List what nobody is called of: what people hold, and a robot that is away or busy; --json: one object a line."""
+    from streams.operate.held import held_now
 
     settings = kafka_settings(to_dev)
-    by_partition = run_on_kafka(settings, _holds(settings))
-    # A hold of everything is one in each partition, each with its own time.
-    held: dict[tuple[str | None, str, str], list[Hold]] = defaultdict(list)
-    for holds in by_partition.values():
-        for hold in holds:
-            held[hold.workspace_id, hold.actor, hold.reason].append(hold)
-    for (workspace_id, actor, reason), parts in held.items():
-        since = min(hold.since for hold in parts)
+    view, now = run_on_kafka(settings, _view(settings)), datetime.now(UTC)
+    held = held_now(view, now)
+    for one in held:
         if as_json:
-            fields = {"workspaceId": workspace_id, "actor": actor, "reason": reason, "since": since}
-            typer.echo(json_line(fields | {"partitions": len(parts)}))
-            continue
-        whole = "everything" if len(parts) == len(by_partition) else f"{len(parts)} of {len(by_partition)} partitions"
-        what = whole if workspace_id is None else workspace_id
-        line = f"{what}: held by {actor} since {clock(since, datetime.now(UTC))}: {reason}"
-        make_console().print(printable(line), markup=False, soft_wrap=True)
+            typer.echo(json_line(_as_object(one)))
+        else:
+            make_console().print(printable(_line(one, view.partitions, now)), markup=False, soft_wrap=True)
     if not held and not as_json:
         typer.echo("nothing is held")
+
+
+def _as_object(held: "Held") -> dict[str, Any]:
+    return {
+        "workspaceId": held.workspace_id,
+        "by": held.by.value,
+        "actor": held.actor,
+        "reason": held.reason,
+        "since": held.since,
+        "until": held.until,
+        "partitions": held.partitions,
+    }
+
+
+def _line(held: "Held", partitions: int, now: datetime) -> str:
+    from streams.operate.standing import clock
+
+    whole = "everything" if held.partitions == partitions else f"{held.partitions} of {partitions} partitions"
+    since = "" if held.since is None else f" since {clock(held.since, now)}"
+    until = "" if held.until is None else f", until {clock(held.until, now)}"
+    who = "the robot" if held.actor is None else held.actor
+    return f"{held.workspace_id or whole}: held by {who}{since}{until}: {held.reason}"
+
+
+async def _view(settings: KafkaSettings) -> "TableView":
+    from streams.names import changelog_topic
+    from streams.operate.job_rows import record_reader
+    from streams.operate.table_view import read_view
+
+    async with record_reader(settings, changelog_topic(settings.app_id)) as reader:
+        return await read_view(settings, reader, None)
 
 
 async def _holds(settings: KafkaSettings) -> "dict[int, Collection[Hold]]":
