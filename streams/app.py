@@ -151,7 +151,7 @@ def build_app(settings: WorkerSettings, connect: Connect = running_worker) -> Or
         # has the submissions has the partition; what was given to others of it is left for later.
         given = {tp for tp in app.consumer.assignment() if tp.topic in SOURCE_TOPICS}
         numbers = {tp.partition for tp in given if tp.topic == Topic.SUBMITTED}
-        app.consumer.pause_partitions({tp for tp in given if tp.partition not in numbers})
+        app.left_for_later = {tp for tp in given if tp.partition not in numbers}
         sources = {TopicPartition(tp.topic, tp.partition) for tp in given}
         await app.worker.assign(numbers, app.consumer_generation_id, sources)
 

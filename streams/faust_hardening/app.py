@@ -7,7 +7,7 @@ import threading
 from typing import Any, NoReturn
 
 import faust
-from faust.types import TransportT
+from faust.types import TP, TransportT
 
 from streams.faust_hardening.consumer import HardenedTransport
 from streams.faust_hardening.events import hide_values
@@ -49,6 +49,8 @@ class HardenedApp(faust.App):
     """A Faust app that commits only what is done. Raises UntestedVersionError with untested libraries."""
 
     def __init__(self, app_id: str, **options: Any) -> None:
+        # What the group has given to this worker, and nobody reads until the next rebalance.
+        self.left_for_later: set[TP] = set()
         check_versions()
         shorten_transaction_backoff()
         hide_values()

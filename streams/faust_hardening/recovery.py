@@ -1,11 +1,13 @@
 """The end of a rebalance: records flow again only when the offsets are set, and only if it is the end."""
 
 import asyncio
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-import faust
 from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
+
+if TYPE_CHECKING:
+    from streams.faust_hardening.app import HardenedApp
 
 
 class StuckConsumerError(Exception):
@@ -17,11 +19,12 @@ class OrderedRecovery(Recovery):
 
     Stock Faust lets them flow in the midst of that one: what comes in is dropped when its queues are cleared,
     and the hole is committed as if it were a gap of the log. And when the offsets are not set in time, stock
-    Faust never lets records flow again, without a word.
+    Faust never lets records flow again, without a word. It also resumes all that was given to the worker, which cannot
+    leave anything of that for later.
     """
 
     async def _resume_streams(self, generation_id: int = 0) -> None:
-        app = cast(faust.App, self.app)
+        app = cast("HardenedApp", self.app)
         consumer = app.consumer
         rebalance = app.rebalancing_count
         # The worker opens its ledgers on this signal, so they are there before the first record.
@@ -38,7 +41,7 @@ class OrderedRecovery(Recovery):
         if app.rebalancing_count != rebalance:
             self.log.warning("Another rebalance has begun")
             return
-        consumer.resume_partitions(assignment)
+        consumer.resume_partitions(assignment - app.left_for_later)
         self.completed.set()
         # This clears the queues; from here on records may arrive.
         app.flow_control.resume()
