@@ -7,7 +7,7 @@ from datetime import datetime
 from itertools import islice
 
 from streams.core.deadlines import FIRST_BACK_OFF, Deadlines
-from streams.core.job import BUSY_STATUSES, Job, JobKey, Status
+from streams.core.job import BUSY_STATUSES, FailureReason, Job, JobKey, Status
 
 
 def robot_free_at(job: Job, deadlines: Deadlines) -> datetime | None:
@@ -15,8 +15,8 @@ def robot_free_at(job: Job, deadlines: Deadlines) -> datetime | None:
 
     Meant for a job whose call has returned. A batch that surely never ran frees its workspace at once; a
     completed one a pause after its completion; one of which that comes late a pause after it came; any other a pause
-    after its deadline, or, where a job that the robot
-    refuses can be put off, a pause after its end.
+    after its deadline, or, where a job that the robot refuses can be put off, a pause after its end. One that was given
+    up had not reached its deadline, so that the robot may well be at it.
     """
     if not job.ended or job.ended_at is None:
         return None
@@ -26,7 +26,7 @@ def robot_free_at(job: Job, deadlines: Deadlines) -> datetime | None:
         return job.ended_at
     if job.robot_is_done and job.amended_at is not None:
         return job.amended_at + deadlines.workspace_pause
-    if deadlines.patience:
+    if deadlines.patience and job.reason is not FailureReason.GIVEN_UP:
         # The robot itself refuses the next batch while it is still at work on this one.
         return job.ended_at + deadlines.workspace_pause
     return (job.deadline or job.ended_at) + deadlines.workspace_pause

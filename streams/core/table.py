@@ -16,6 +16,9 @@ from streams.core.job import BUSY_STATUSES, Job, JobKey, Status
 from streams.core.transition import transition
 from streams.core.waiting import Waiting
 
+# How often a job is looked at that was put off for too long, and that somebody holds.
+HELD_LOOK = timedelta(seconds=60)
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -191,6 +194,10 @@ class JobTable:
             self._leave_robot(after, now)
         return Change(event, before, after, effects, ignored)
 
+    def decision(self, control_id: str) -> Decision | None:
+        """Return what came of a control, None if it has not been decided, or that is forgotten."""
+        return self._decisions.get(control_id)
+
     def decide(self, control: Control, now: datetime) -> Ruling:
         """Apply what somebody asks for, once by its id. Raises ImpossibleTransitionError."""
         if control.action in NOTES:
@@ -256,9 +263,17 @@ class JobTable:
                 break
             deadline, key = heapq.heappop(self._deadlines)
             job = self._rows.get(key)
-            if job is not None and not job.ended and job.decide_at == deadline:
+            if job is None or job.ended or job.decide_at is None or job.decide_at > deadline:
+                continue
+            if job.status is Status.PENDING and self._is_held(key.workspace_id):
+                # Its patience is with the robot, which nobody lets try.
+                heapq.heappush(self._deadlines, (now + HELD_LOOK, key))
+            else:
                 due[key] = None
         return list(due)
+
+    def _is_held(self, workspace_id: str) -> bool:
+        return None in self._holds or workspace_id in self._holds
 
     def forgettable(self, now: datetime) -> bool:
         """Whether a job has ended, or a control been decided, so long ago that its row can go."""

@@ -26,28 +26,25 @@ _STOPPED = (FailureReason.CANCELLED, FailureReason.GIVEN_UP)
 def check_controls(history: History) -> Iterator[Violation]:
     """Yield every control that was not decided once, or whose decision was not kept to."""
     decisions: dict[tuple[int, str], list[Decision]] = defaultdict(list)
-    held: dict[int, set[str | None]] = defaultdict(set)
+    # What is held in each partition, by the control that holds it.
+    held: dict[int, dict[str, str | None]] = defaultdict(dict)
     claims: dict[JobKey, datetime] = {}
     for record in history.of(changelog_topic(history.app_id)):
         match decode_entry(record.key or b"", record.value):
-            case DecisionEntry(control_id, Decision() as decision):
-                decisions[record.partition, control_id].append(decision)
-                _follow(held[record.partition], decision)
+            case DecisionEntry(control_id, decision):
+                held[record.partition].pop(control_id, None)
+                if decision is not None:
+                    decisions[record.partition, control_id].append(decision)
+                    if decision.in_force:
+                        held[record.partition][control_id] = decision.control.workspace_id
             case JobEntry(key, Job(status=Status.PROCESSING, claimed_at=datetime() as at)) if claims.get(key) != at:
                 claims[key] = at
-                if held[record.partition] & {None, key.workspace_id}:
+                if {None, key.workspace_id} & {*held[record.partition].values()}:
                     yield Violation(ViolationKind.CLAIMED_IN_A_HOLD, name_of(key), f"at {at}")
     yield from _undecided(history, decisions)
     for made in decisions.values():
         yield from _decided_again(made)
     yield from _not_kept_to(history, [made[0] for made in decisions.values()])
-
-
-def _follow(held: set[str | None], decision: Decision) -> None:
-    if decision.in_force:
-        held.add(decision.control.workspace_id)
-    elif decision.control.action is Action.HOLD and decision.refused is None:
-        held.discard(decision.control.workspace_id)
 
 
 def _undecided(history: History, decisions: Container[tuple[int, str]]) -> Iterator[Violation]:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import islice
 
-from streams.core.controls import Control
+from streams.core.controls import NOTES, Control
 from streams.core.effects import CallRobot, IgnoreReason, PublishAmendment, PublishOutcome
 from streams.core.events import (
     Admitted,
@@ -430,8 +430,7 @@ class Ledger:
             case RefuseAndFail(failure, because):
                 rejection = self._apply_record(failure, because, record, now, draft)
             case Decide(control):
-                rejection = None
-                self._decide(control, record, now, draft)
+                rejection = self._decide(control, record, now, draft)
             case Forward(target):
                 rejection = self._forward(record, target, draft)
             case Refuse(rejection):
@@ -509,9 +508,12 @@ class Ledger:
         invalid = InvalidSubmission(event.key, event.submitted_at, event.source, why, event.traceparent)
         return invalid, Rejection(DeadLetterReason.INVALID, why)
 
-    def _decide(self, control: Control, record: SourceRecord, now: datetime, draft: Draft) -> None:
-        """Do what somebody asks for, once, and draft what came of it."""
-        if self._rules.deadlines.row_may_be_gone(record.timestamp, now):
+    def _decide(self, control: Control, record: SourceRecord, now: datetime, draft: Draft) -> Rejection | None:
+        """Do what somebody asks for, once, and draft what came of it; return why it is a dead letter, if it must be."""
+        known = self._table.decision(control.control_id)
+        if known is not None and known.control != control:
+            return _LETTER_OF[IgnoreReason.CONFLICT]
+        if control.action not in NOTES and self._rules.deadlines.row_may_be_gone(record.timestamp, now):
             # What came of it may be forgotten.
             ruling = self._table.refuse(control, IgnoreReason.TOO_OLD, now)
         else:
@@ -520,6 +522,7 @@ class Ledger:
         if ruling.change is not None:
             self._draft(ruling.change, now, draft)
         draft.facts.append(ControlDecided(ruling.decision, repeated=ruling.repeated))
+        return None
 
     def _apply(self, event: Event, now: datetime, draft: Draft) -> Change:
         """Let an event change the table, and draft what must be written for it."""

@@ -118,8 +118,7 @@ class RobotWatch:
     def _go_away(self, error: str) -> None:
         if self._state is _State.AWAY:
             return
-        if self._state is _State.THERE:
-            self._batches.miss_robot(self._runtime.now())
+        self._batches.miss_robot(self._runtime.now())
         self._state = _State.AWAY
         self._departures += 1
         self._runtime.journal.robot_away(error)
@@ -130,11 +129,14 @@ class RobotWatch:
 
     def _come_back(self) -> None:
         if self._state is _State.AWAY:
-            self._runtime.journal.robot_back()
+            self._tell_back()
         if self._state is not _State.THERE:
             self._state = _State.THERE
-            self._batches.miss_robot(None)
             self._slots.allow(None)
+
+    def _tell_back(self) -> None:
+        self._runtime.journal.robot_back()
+        self._batches.miss_robot(None)
 
     async def _ask_for_it(self) -> None:
         asked = 0
@@ -150,5 +152,5 @@ class RobotWatch:
         # A call that was under way may have been answered meanwhile.
         if self._state is _State.AWAY:
             self._state = _State.TRIED
-            self._runtime.journal.robot_back()
+            self._tell_back()
             self._slots.allow(1)

@@ -6,10 +6,11 @@ from datetime import datetime, timedelta
 import pytest
 
 from streams.core.controls import Action, Control, Decision
+from streams.core.deadlines import Deadlines
 from streams.core.effects import IgnoreReason, PublishOutcome
-from streams.core.events import Admitted, BatchCompleted, JobSubmitted, RobotAccepted
+from streams.core.events import Admitted, BatchCompleted, CallFailed, JobSubmitted, RobotAccepted
 from streams.core.job import FailureReason, JobKey, Source, Status
-from streams.core.table import JobTable, Ruling
+from streams.core.table import HELD_LOOK, JobTable, Ruling
 from tests.core.builders import DEADLINES, NOW
 
 SECOND = timedelta(seconds=1)
@@ -30,8 +31,9 @@ def asked(action: Action, workspace_id: str | None = "a", job_id: str | None = N
 class Table:
     """A table with two jobs in each of the workspaces `a` and `b`, and what is written of its decisions."""
 
-    def __init__(self) -> None:
+    def __init__(self, deadlines: Deadlines = DEADLINES) -> None:
         self.written: dict[str, Decision] = {}
+        self._deadlines = deadlines
         self.table = self._new()
         for number, (workspace_id, job_id) in enumerate((("a", "1"), ("b", "1"), ("a", "2"), ("b", "2"))):
             submitted = JobSubmitted(
@@ -39,9 +41,8 @@ class Table:
             )
             self.table.apply(submitted, NOW)
 
-    @staticmethod
-    def _new() -> JobTable:
-        return JobTable(DEADLINES, 1, lambda last: 0 if last is None else last + 1)
+    def _new(self) -> JobTable:
+        return JobTable(self._deadlines, 1, lambda last: 0 if last is None else last + 1)
 
     def decide(self, control: Control, now: datetime = NOW) -> Ruling:
         ruling = self.table.decide(control, now)
@@ -50,9 +51,10 @@ class Table:
 
     def servable(self, now: datetime = NOW) -> list[JobKey]:
         """Return who could be called now, asked in each of the ways that there are."""
+        ready = self.table.ready(now)
         keys = [job.key for job in self.table.next_in_line(10)]
         first = self.table.next()
-        assert self.table.ready(now) == bool(keys) == bool(self.table.rounds)
+        assert ready == bool(keys) == bool(self.table.rounds)
         assert (None if first is None else first.key) == (keys[0] if keys else None)
         return keys
 
@@ -128,9 +130,11 @@ def test_a_refusal_stands_when_its_control_is_read_again() -> None:
     table.table.apply(Admitted(A1, "worker-1"), NOW)
     cancel = asked(Action.CANCEL, "a", "1")
     assert table.decide(cancel).decision.refused is IgnoreReason.AT_ROBOT
-    second = replace(cancel, job_id="2")
-    assert table.decide(second).decision.refused is IgnoreReason.AT_ROBOT
-    assert table.table.rows()
+    busy = CallFailed(A1, FailureReason.ROBOT_UNREACHABLE, "away", False, may_be_repeated=True, spared=True)
+    table.table.apply(busy, NOW)
+    # It could be cancelled now, and its sender was told that it is not.
+    again = table.decide(cancel)
+    assert (again.repeated, again.decision.refused) == (True, IgnoreReason.AT_ROBOT)
 
 
 def test_a_second_hold_and_a_release_of_what_is_not_held_are_refused() -> None:
@@ -168,6 +172,20 @@ def test_a_job_that_is_given_up_is_due_at_once_and_keeps_its_place_at_the_robot_
     table.restart()
     assert table.table.due(NOW + SECOND, 10) == [A1]
     assert table.servable() == [B1]
+
+
+def test_a_job_that_was_put_off_for_too_long_is_not_given_up_while_somebody_holds_it() -> None:
+    table = Table(replace(DEADLINES, patience=60 * SECOND))
+    table.table.apply(Admitted(A1, "worker-1"), NOW)
+    busy = CallFailed(A1, FailureReason.ROBOT_REJECTED, "busy", False, 409, may_be_repeated=True)
+    table.table.apply(busy, NOW)
+    table.decide(asked(Action.HOLD))
+    assert table.table.due(NOW + 3600 * SECOND, 10) == []
+    table.decide(asked(Action.RELEASE), NOW + 3600 * SECOND)
+    # It has the time for another call.
+    assert A1 in table.servable(NOW + 3600 * SECOND)
+    assert table.table.due(NOW + 3600 * SECOND, 10) == []
+    assert table.table.due(NOW + 3600 * SECOND + HELD_LOOK, 10) == [A1]
 
 
 def test_what_is_about_no_job_or_an_unknown_one_is_refused() -> None:

@@ -8,6 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from streams.core.controls import Action, Control, Decision
 from streams.core.effects import CallRobot, PublishAmendment, PublishOutcome
 from streams.core.events import (
     Admitted,
@@ -24,7 +25,7 @@ from streams.core.events import (
     RobotAccepted,
 )
 from streams.core.job import FailureReason, Job, JobKey, OrderResult, OrderStatus, Source, Status
-from streams.core.table import JobTable
+from streams.core.table import Change, JobTable
 from streams.core.transition import State, state_of
 from tests.core.builders import DEADLINES, NOW
 
@@ -49,7 +50,7 @@ def surely_free_at(job: Job, patient: bool) -> datetime:
     told_late = job.success_count is not None or (all(reported) and len(reported) == job.order_count)
     if job.status is Status.FAILED and told_late and job.amended_at is not None:
         return job.amended_at + timedelta(seconds=5)
-    if job.status is Status.FAILED and not patient:
+    if job.status is Status.FAILED and (not patient or job.reason is FailureReason.GIVEN_UP):
         assert job.deadline is not None
         return job.deadline + timedelta(seconds=5)
     return job.ended_at + timedelta(seconds=5)
@@ -84,6 +85,9 @@ class Lives(RuleBasedStateMachine):
         self.refused: Counter[JobKey] = Counter()
         # Until when a workspace may have been told to wait, at the latest.
         self.paused: dict[str, datetime] = {}
+        # What people hold, and all that was decided of what they asked for.
+        self.holds: set[str | None] = set()
+        self.decisions: dict[str, Decision] = {}
         self.offset = 0
 
     @initialize(limit=st.sampled_from([0, 1, 1, 2, 3]), patience=st.sampled_from([0, 60, 900]))
@@ -93,7 +97,30 @@ class Lives(RuleBasedStateMachine):
         self.table = new_table(limit, self.patience)
 
     def apply(self, event: Event) -> None:
-        change = self.table.apply(event, self.now)
+        self.account_for(self.table.apply(event, self.now))
+
+    def ask(self, action: Action, workspace_id: str | None, job_id: str | None = None) -> Decision:
+        """Let somebody ask for something, for the first time or once more."""
+        number = len(self.decisions)
+        asked = Control(
+            control_id=f"{number}",
+            action=action,
+            workspace_id=workspace_id,
+            job_id=job_id,
+            actor="ana",
+            reason="because",
+            requested_at=NOW,
+        )
+        ruling = self.table.decide(asked, self.now)
+        if ruling.change is not None:
+            self.account_for(ruling.change)
+        self.decisions |= {decision.control.control_id: decision for decision in ruling.written}
+        again = self.table.decide(asked, self.now)
+        assert (again.repeated, again.written, again.change) == (True, (), None)
+        return ruling.decision
+
+    def account_for(self, change: Change) -> None:
+        event = change.event
         before, job = change.before, change.after
         assert before is self.rows.get(event.key)
         assert job is self.table.get(event.key)
@@ -172,10 +199,12 @@ class Lives(RuleBasedStateMachine):
                 workspace
                 for workspace, line in self.line.items()
                 if line and self.paused.get(workspace, self.now) <= self.now
+                if not self.holds & {None, workspace}
                 if self.limit == 0 or self.held(workspace) < self.limit
             ]
             assert free == [], "a workspace with a free place and a waiting job is never passed over"
             return
+        assert not self.holds & {None, job.workspace_id}, "who is held is not called"
         # Half of the jobs are followed order by order.
         items = tuple(f"item-{nth}" for nth in range(job.order_count or 0)) if job.source.offset % 2 else ()
         self.apply(PayloadGone(job.key, "gone") if gone else Admitted(job.key, "worker-1", items))
@@ -229,6 +258,25 @@ class Lives(RuleBasedStateMachine):
         if before is not None:
             assert self.rows[key].resubmitted_as == (before.resubmitted_as or (new if before.ended else None))
 
+    @rule(workspace=st.sampled_from([None, "a", "b"]), holding=st.booleans())
+    def somebody_holds_or_releases(self, workspace: str | None, holding: bool) -> None:
+        decision = self.ask(Action.HOLD if holding else Action.RELEASE, workspace)
+        assert (decision.refused is None) == ((workspace in self.holds) != holding)
+        if holding:
+            self.holds.add(workspace)
+        else:
+            self.holds.discard(workspace)
+
+    @rule(key=keys, action=st.sampled_from([Action.CANCEL, Action.GIVE_UP]))
+    def somebody_stops_a_job(self, key: JobKey, action: Action) -> None:
+        before = self.rows.get(key)
+        decision = self.ask(action, *key)
+        wanted = Status.PENDING if action is Action.CANCEL else Status.PROCESSING
+        may = before is not None and before.status is wanted and before.stop is None
+        assert (decision.refused is None) == may
+        if may:
+            assert self.rows[key].decide_at == self.now or self.rows[key].reason is FailureReason.CANCELLED
+
     @invariant()
     def a_row_says_of_each_order_what_was_reported_first(self) -> None:
         for key, job in self.rows.items():
@@ -262,6 +310,8 @@ class Lives(RuleBasedStateMachine):
             assert self.now >= self.latest_promise(before), "a deadline never fails a job early"
 
     def latest_promise(self, job: Job) -> datetime:
+        if job.stop is not None:
+            return job.stop.at
         work = timedelta(seconds=30 * (job.order_count or 0) + 300)
         if job.accepted_at is not None:
             return job.accepted_at + work
@@ -284,6 +334,8 @@ class Lives(RuleBasedStateMachine):
                 self.held_again[key] = free_at
                 self.robot_busy[key] = min(self.robot_busy[key] or free_at, free_at)
         self.table = new_table(self.limit, self.patience)
+        for control_id, decision in self.decisions.items():
+            self.table.load_decision(control_id, decision)
         for key, job in self.rows.items():
             self.table.load(key, job)
         for _ in self.table.index(self.now):
@@ -325,6 +377,8 @@ class Lives(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Every job that was accepted ends, without any further answer or completion."""
+        for workspace in list(self.holds):
+            self.ask(Action.RELEASE, workspace)
         for _ in range(len(KEYS) + 1):
             self.now += timedelta(hours=2)
             for key in sorted(self.calls_out):

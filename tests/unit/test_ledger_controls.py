@@ -132,6 +132,26 @@ async def test_what_was_decided_is_not_decided_again_when_everything_is_read_aga
     assert (decision(partition, held).in_force, decision(partition, released).refused) == (False, None)
 
 
+async def test_another_control_under_a_known_id_is_a_dead_letter_and_does_nothing() -> None:
+    partition = await opened()
+    held = ask(partition, Action.HOLD)
+    partition.submit("job")
+    await partition.work()
+    ask(partition, Action.RELEASE, controlId=held)
+    await partition.work()
+    assert decision(partition, held).in_force
+    (letter,) = partition.broker.topic(Topic.DLQ_CONTROL)
+    assert dict(letter.headers)["robot.dlq.reason"] == b"conflict"
+
+
+async def test_a_note_is_no_decision_however_late_it_is_read() -> None:
+    partition = await opened()
+    written = len(partition.broker.topic(changelog_topic(APP)))
+    ask(partition, Action.RESUBMIT, "job", NOW - partition.rules.deadlines.retention)
+    await partition.work()
+    assert len(partition.broker.topic(changelog_topic(APP))) == written
+
+
 async def test_a_control_that_nobody_read_for_as_long_as_decisions_are_remembered_is_refused() -> None:
     partition = await opened()
     partition.submit("job")

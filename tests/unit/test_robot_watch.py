@@ -41,6 +41,7 @@ class Batches:
     def __init__(self) -> None:
         self.has_batches_at_robot = False
         self.told: list[tuple[datetime, datetime]] = []
+        # Since when it has been away, each time that this is told; None: it is back.
         self.missed: list[datetime | None] = []
 
     def miss_robot(self, since: datetime | None) -> None:
@@ -130,6 +131,9 @@ async def test_nobody_is_called_after_a_connection_that_could_not_be_made_until_
     await asyncio.sleep(ASK_SECONDS + MOMENT)
     # One first: the robot may be there and not work.
     assert (scene.share, scene.up, scene.watch.is_there) == (1, 1, True)
+    # Also when there is nobody to call for long.
+    since, back = scene.batches.missed
+    assert (since, back) == (NOW, None)
     await scene.call()
     assert (scene.share, scene.up, scene.watch.is_there) == (FREE, 1, True)
     assert scene.said == [(LogEvent.ROBOT_AWAY, NOBODY.error), (LogEvent.ROBOT_BACK, "")]
@@ -162,6 +166,7 @@ async def test_a_first_call_that_finds_no_robot_again_has_all_the_others_wait(an
     await scene.call()
     assert scene.share == FREE
     assert [event for event, _ in scene.said] == 2 * [LogEvent.ROBOT_AWAY, LogEvent.ROBOT_BACK]
+    assert [since is None for since in scene.batches.missed] == [False, True, False, True]
 
 
 @in_virtual_time
