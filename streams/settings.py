@@ -146,6 +146,17 @@ def _token(secret: SecretStr) -> SecretStr:
 
 BaseUrl = Annotated[AnyHttpUrl, AfterValidator(_plain_url)]
 HeaderSecret = Annotated[SecretStr, AfterValidator(_header_value)]
+
+
+def is_base_url(text: str) -> bool:
+    """Whether a text is an address that a program may be given: with a scheme, and without a login or a query."""
+    try:
+        TypeAdapter(BaseUrl).validate_python(text)
+    except ValidationError:
+        return False
+    return True
+
+
 # A day an order: a submission can have 100,000 orders, and its deadline must still be a date.
 PER_ORDER_MAX_SECONDS = 86_400
 MAX_SECONDS = 365 * 86_400

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 
 from streams.core.job import Job, JobKey
 from streams.names import LogEvent
-from streams.settings import SettingsError
+from streams.settings import SettingsError, is_base_url
 from streams.telemetry.journal import Journal
 from streams.wire.records import NewRecord, SourceRecord
 
@@ -80,6 +80,10 @@ def _tracing_of(variables: Mapping[str, str], robot_endpoint: str) -> Tracing:
         return NO_SPANS
     if exporter not in (None, "", "otlp"):
         raise SettingsError(f"{_EXPORTER} is {exporter}, and can be otlp or none")
+    for name in _ENDPOINTS:
+        if (endpoint := variables.get(name)) and not is_base_url(endpoint):
+            # The exporter would quote it at each export, with the login that may be in it.
+            raise SettingsError(f"{name} must be an http address without a login or a query")
     name, protocol = next(((name, value) for name in _PROTOCOLS if (value := variables.get(name))), ("", None))
     if protocol not in (None, "http/protobuf"):
         raise SettingsError(f"{name} is {protocol}, and can be http/protobuf only")

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from pydantic import ValidationError
 
+from schemas._base import explain
 from schemas.batch_completed import BatchCompleted as CompletionPayload
 from schemas.job_submitted import ID_MAX_LENGTH
 from schemas.job_submitted import JobSubmitted as SubmissionPayload
@@ -28,7 +29,6 @@ SUBMISSION_MAX_BYTES = 4_980_000
 # Of a completion, of a report, and of a control.
 COMPLETION_MAX_BYTES = 100_000
 
-_ERRORS_SHOWN = 3
 _ERROR_MAX_LENGTH = 300
 
 
@@ -164,7 +164,7 @@ def _read_submission(record: SourceRecord, value: bytes, key: JobKey | None) -> 
     try:
         submission = read_submission(value)
     except ValidationError as error:
-        return _refuse_submission(record, key, Rejection(DeadLetterReason.INVALID, _describe(error)))
+        return _refuse_submission(record, key, Rejection(DeadLetterReason.INVALID, explain(error)[:_ERROR_MAX_LENGTH]))
     return Apply(
         JobSubmitted(
             key=JobKey(submission.workspaceId, submission.jobId),
@@ -190,7 +190,7 @@ def _read_completion(_record: SourceRecord, value: bytes, _key: JobKey | None) -
     try:
         completion = CompletionPayload.model_validate_json(value)
     except ValidationError as error:
-        return Refuse(Rejection(DeadLetterReason.INVALID, _describe(error)))
+        return Refuse(Rejection(DeadLetterReason.INVALID, explain(error)[:_ERROR_MAX_LENGTH]))
     key = JobKey(completion.workspaceId, completion.jobId)
     return Apply(BatchCompleted(key, completion.successCount, completion.errorCount))
 
@@ -199,7 +199,7 @@ def _read_report(_record: SourceRecord, value: bytes, _key: JobKey | None) -> Me
     try:
         report = ReportPayload.model_validate_json(value)
     except ValidationError as error:
-        return Refuse(Rejection(DeadLetterReason.INVALID, _describe(error)))
+        return Refuse(Rejection(DeadLetterReason.INVALID, explain(error)[:_ERROR_MAX_LENGTH]))
     order = OrderResult(
         report.itemId, OrderStatus(report.status), report.trackingNumber, report.errorType, report.errorMessage
     )
@@ -210,21 +210,11 @@ def _read_control(_record: SourceRecord, value: bytes, _key: JobKey | None) -> M
     try:
         return Decide(decode_control(value))
     except ValidationError as error:
-        return Refuse(Rejection(DeadLetterReason.INVALID, _describe(error)))
+        return Refuse(Rejection(DeadLetterReason.INVALID, explain(error)[:_ERROR_MAX_LENGTH]))
 
 
 def _refuse_report(_record: SourceRecord, _key: JobKey | None, rejection: Rejection) -> Meaning:
     return Refuse(rejection)
-
-
-def _describe(error: ValidationError) -> str:
-    problems = error.errors(include_input=False, include_url=False, include_context=False)
-    shown = [
-        f"{'.'.join(map(str, problem['loc'])) or 'value'}: {problem['msg']}" for problem in problems[:_ERRORS_SHOWN]
-    ]
-    if len(problems) > _ERRORS_SHOWN:
-        shown.append(f"and {len(problems) - _ERRORS_SHOWN} more")
-    return "; ".join(shown)[:_ERROR_MAX_LENGTH]
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,3 +114,17 @@ async def test_brokers_that_come_back_at_another_address_are_found_by_a_restart(
         restarted = WorkerProcess(scene.variables, tmp_path / "restarted.log")
         stack.callback(restarted.close)
         await restarted.wait_ready()
+
+
+async def test_brokers_that_come_back_where_they_were_are_found_without_a_restart(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        broker = EmbeddedKafka(tmp_path / "kafka")
+        await asyncio.to_thread(broker.start)
+        stack.callback(broker.kill)
+        async with Scene(broker.bootstrap_servers, tmp_path) as scene:
+            worker = await scene.worker(command(look=LOOK_SECONDS))
+            await asyncio.to_thread(broker.kill)
+            await worker.wait_told("waiting_for_broker")
+            await asyncio.to_thread(broker.start)
+            assert isinstance(await scene.outcome(await scene.submit(submission())), JobCompleted)
+            assert worker.running

@@ -544,10 +544,13 @@ def controls(maker: Maker) -> list[Hostile]:
     homes = {each: partition_of(fields[each]["workspaceId"], maker.partitions) for each in Action}
     found = [record(f"control, twice: {each}", fields[each], homes[each]) for _ in range(2) for each in Action]
     values, home = fields[Action.HOLD], homes[Action.HOLD]
+    taken = {"letters": frozenset({DeadLetterReason.CONFLICT})}
+    found.append(record("control under a known id", values | {"reason": "another"}, home, **taken))
+    fresh = {name: f"{name}-{maker.random.getrandbits(64):x}" for name in ("misplaced", "tomorrow")}
     away = (home + 1) % maker.partitions
-    found.append(record("misplaced control", values | {"controlId": "m"}, away, forward_to=home))
+    found.append(record("misplaced control", values | {"controlId": fresh["misplaced"]}, away, forward_to=home))
     future = {"timestamp": maker.now + timedelta(hours=2), "letters": frozenset({_FUTURE})}
-    return [*found, record("control of tomorrow", values | {"controlId": "f"}, home, **future)]
+    return [*found, record("control of tomorrow", values | {"controlId": fresh["tomorrow"]}, home, **future)]
 
 
 _EXPIRED, _FUTURE = DeadLetterReason.SUBMISSION_EXPIRED, DeadLetterReason.FUTURE_TIMESTAMP

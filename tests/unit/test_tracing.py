@@ -28,6 +28,14 @@ ROBOT = "http://robot.example/api/crear-pedidos-batch"
         (ENDPOINT | GRPC | {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf"}, True, None),
         (ENDPOINT | GRPC, False, "OTEL_EXPORTER_OTLP_PROTOCOL is grpc, and can be http/protobuf only"),
         ({"OTEL_TRACES_EXPORTER": "zipkin"}, False, "OTEL_TRACES_EXPORTER is zipkin, and can be otlp or none"),
+        *(
+            (
+                {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint},
+                False,
+                "OTEL_EXPORTER_OTLP_ENDPOINT must be an http address without a login or a query",
+            )
+            for endpoint in ("user:s3cret@127.0.0.1:1", "http://user:s3cret@127.0.0.1:1", "http://127.0.0.1:99999")
+        ),
         (
             ENDPOINT | {"OTEL_BSP_MAX_QUEUE_SIZE": "-1"},
             False,
