@@ -12,7 +12,7 @@ from streams.operate.console import printable
 from streams.settings import KafkaSettings
 from streams.terminal import NOT_FOUND_EXIT_CODE, UNDECIDED_EXIT_CODE, fail, json_line, run_on_kafka, tell
 
-NOT_DECIDED = "given, and not decided yet: no worker has taken it"
+NOT_DECIDED = "given, and not decided yet, as far as could be read"
 
 
 def give_or_end(settings: KafkaSettings, controls: Mapping[int, Control]) -> Collection[Decision | None]:
