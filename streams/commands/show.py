@@ -128,10 +128,10 @@ async def _letters(settings: RuleSettings, key: JobKey) -> "list[Letter] | str":
     try:
         async with record_reader(settings, *topics) as reader:
             numbers = [partition_of(key.workspace_id, reader.partitions)]
-            letters = await read_letters(reader, topics, numbers)
+            letters = await read_letters(reader, topics, numbers, lambda letter: letter.job == key)
     except AccessError as error:
         return str(error)
-    return [letter for letter in letters.values() if letter.job == key]
+    return list(letters.values())
 
 
 def _fields(shown: Shown) -> dict[str, object]:

@@ -3,12 +3,13 @@
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import pytest_asyncio
+from aiokafka.errors import RequestTimedOutError
 from typer.testing import CliRunner
 
 from schemas import JobCompleted, JobFailed
@@ -16,9 +17,11 @@ from streams.cli import cli
 from streams.core.job import Source, Status
 from streams.dev.robot import Fate
 from streams.names import Header, Topic, changelog_topic
-from streams.operate import giving
+from streams.operate import giving, redrive
+from streams.operate.job_rows import NotReadError, RecordReader, no_progress
+from streams.settings import KafkaSettings
 from streams.wire.placement import partition_of
-from streams.wire.rows import encode_row, row_key
+from streams.wire.rows import TableError, encode_row, row_key
 from tests.core.builders import FAILED
 from tests.security.programs import run
 from tests.support.builders import PASSWORD, USERNAME, completion, new_id, submission
@@ -199,11 +202,39 @@ async def test_what_no_worker_has_decided_yet_has_an_exit_code_of_its_own(
     monkeypatch.setattr(giving, "DECISION_SECONDS", 0.5)
     code, out, err = await give(f"jobs give-up {of(job)} {TRUTH}")
     assert (code, out) == (4, "")
-    assert err.endswith("robot-orchestrator: given, and not decided yet: no worker has taken it\n")
+    assert err.endswith("robot-orchestrator: given, and not decided yet, as far as could be read\n")
     shown = await told(f"jobs show {of(job)}")
     assert shown["waitingFor"][0]["words"] == "a worker: none is running"
     await scene.worker()
     assert isinstance(await scene.outcome(job["jobId"]), JobFailed)
+
+
+@pytest.mark.parametrize(
+    "problem", [NotReadError("a broker is away"), RequestTimedOutError(), TableError("a newer release wrote it"), None]
+)
+async def test_what_is_given_is_never_said_to_be_refused_because_its_decision_cannot_be_read(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, problem: Exception | None
+) -> None:
+    scan = RecordReader.scan
+
+    async def cut(reader: RecordReader, *where: Any, starts: Any = None, **more: Any) -> dict[int, int]:
+        # Before the control is published all is read from the beginning, behind it from where it was.
+        if starts is None:
+            return await scan(reader, *where, **more)
+        if problem is None:
+            await asyncio.Event().wait()
+        raise problem or AssertionError
+
+    (job,) = await line_of(scene, 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(giving, "DECISION_SECONDS", 0.5)
+        patched.setattr(RecordReader, "scan", cut)
+        code, out, err = await give(f"jobs give-up {of(job)} {TRUTH}")
+    assert (code, out) == (4, "")
+    assert err.endswith("robot-orchestrator: given, and not decided yet, as far as could be read\n")
+    outcome = await scene.outcome(job["jobId"])
+    assert isinstance(outcome, JobFailed)
+    assert outcome.reason == "given_up"
 
 
 # Holds
@@ -303,6 +334,31 @@ async def test_what_was_redriven_says_how_often_and_a_letter_shows_no_secret(sce
     assert "invalid: " in table
     assert letter in table
     assert (await give("dlq show robot.job.submitted-0-999999"))[0] == (await give("dlq show nothing"))[0] == 3
+
+
+async def test_of_letters_only_the_one_that_is_shown_is_read_with_what_it_carries_and_no_other_partition(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = await scene.write(Topic.SUBMITTED, json.dumps(submission() | {"jobId": 7}).encode(), PARTITIONS - 1)
+    letter = f"{where.topic}-{where.partition}-{where.offset}"
+    await scene.dead_letter(Topic.SUBMITTED, where)
+    settings = KafkaSettings(**cast(Any, scene.variables))
+    for reason in (None, "invalid", "malformed"):
+        listed = [entry[0] for entry in await redrive.read_all(settings, reason, no_progress)]
+        assert {one.record.value for one in listed} <= {None}
+        assert {one.headers.reason for one in listed} <= {reason} or reason is None
+        assert (letter in {one.letter_id for one in listed}) == (reason != "malformed")
+    scan, looked = RecordReader.scan, []
+
+    async def noted(reader: RecordReader, topic: str, numbers: Collection[int], *more: Any, **named: Any) -> Any:
+        if topic == Topic.DLQ_SUBMITTED:
+            looked.append(list(numbers))
+        return await scan(reader, topic, numbers, *more, **named)
+
+    monkeypatch.setattr(RecordReader, "scan", noted)
+    assert (await told(f"dlq show {letter}"))["payload"]["credentials"] == "(an object, not shown)"
+    assert looked == [[PARTITIONS - 1]]
+    assert (await give(f"dlq show {where.topic}-{PARTITIONS}-{where.offset}"))[0] == 3
 
 
 # Taken ids
