@@ -119,8 +119,12 @@ def _print_jobs(jobs: list[Job], view: "TableView", settings: RuleSettings, *, a
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("job", "workspace", "submitted", "state, and what it waits for", "again?"):
         table.add_column(name, overflow="fold")
+    arounds = {
+        workspace_id: view.around(workspace_id, settings.deadlines, settings.jobs_per_workspace)
+        for workspace_id in {job.workspace_id for job in jobs}
+    }
     for job in jobs:
-        waits = waiting_for(job, view.around(job, settings.deadlines, settings.jobs_per_workspace), now)
+        waits = waiting_for(job, arounds[job.workspace_id], now)
         again = send_again(job, orders_of_row(job), now)
         if as_json:
             typer.echo(json_line({**job_fields(job), **standing_fields(waits, again)}))

@@ -52,12 +52,12 @@ class TableView:
         """Return a job's row."""
         return self.workspaces.get(key.workspace_id, {}).get(key.job_id)
 
-    def around(self, job: Job, deadlines: Deadlines, jobs_per_workspace: int) -> Around:
-        """Return what has a say in when a job is called."""
-        partition = partition_of(job.workspace_id, self.partitions)
+    def around(self, workspace_id: str, deadlines: Deadlines, jobs_per_workspace: int) -> Around:
+        """Return what has a say in when the jobs of a workspace are called: one does for all of them."""
+        partition = partition_of(workspace_id, self.partitions)
         return Around(
             deadlines=deadlines,
-            workspace=self.workspaces[job.workspace_id].values(),
+            workspace=self.workspaces[workspace_id].values(),
             holds=self.holds.get(partition, ()),
             owner=self.owners.get(partition),
             workers=self.workers,
