@@ -31,6 +31,12 @@ def give_or_end(settings: KafkaSettings, controls: Mapping[int, Control]) -> Col
         fail(error)
 
 
+def end_as_not_given(*, as_json: bool) -> NoReturn:
+    """Say that nothing was done, as in a dry run, and end well."""
+    typer.echo(json_line({"given": False}) if as_json else "nothing was done")
+    raise typer.Exit
+
+
 def end_as_decided(what: str, decisions: Collection[Decision | None], *, as_json: bool) -> NoReturn:
     """Say what workers have decided, of one control in several partitions or in one, and end.
 
