@@ -1,6 +1,7 @@
 """The job table as people ask about it: the rows of a workspace or of all, and what else decides about their calls."""
 
 import asyncio
+import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ from streams.wire.rows import (
     keys_of,
     row_key,
 )
+
+# The client id that Faust gives itself. A worker's own id ends in a dash and eight digits.
+_FAUSTS_OWN = re.compile(r"faust-[0-9]+\.[0-9a-z.]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +143,10 @@ async def _workers(settings: KafkaSettings) -> frozenset[str] | None:
     except KafkaError:
         # As while its coordinator moves: what the table says is worth showing all the same.
         return None
-    # One of before 0.4 has Faust's name for itself, and does not say which worker it is.
-    if group is None or any(member.startswith("faust") for member in group.members):
-        return None
-    return group.members
+    return None if group is None else known_workers(group.members)
+
+
+def known_workers(members: frozenset[str]) -> frozenset[str] | None:
+    """Return the ids of the workers whose client ids a group has, None if one of them does not say who it is."""
+    # One of before 0.4 has Faust's name for itself.
+    return None if any(map(_FAUSTS_OWN.fullmatch, members)) else members

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+import faust
 import pytest
 from hypothesis import given
 
@@ -26,6 +27,7 @@ from streams.operate.standing import (
     state_in_words,
     waiting_for,
 )
+from streams.operate.table_view import known_workers
 from streams.wire.rows import Owner
 from tests.core.builders import (
     ACCEPTED,
@@ -246,6 +248,15 @@ def test_a_workspace_whose_last_job_the_robot_refused_waits_for_the_robot() -> N
     refused = numbered(NEVER_HAD, 1, reason=FailureReason.ROBOT_REJECTED, robot_status=409, ended_at=NOW)
     (wait,) = waits(S2, [refused, S2])
     assert (wait.kind, wait.since, wait.until) == (WaitKind.ROBOT_BUSY, NOW, NOW + FIRST_BACK_OFF)
+
+
+@pytest.mark.parametrize(
+    ("member", "known"),
+    [(f"faust-{faust.__version__}", False), ("faust-worker-1-91a74811", True), ("faust-1.2-91a74811", True)],
+)
+def test_a_worker_of_an_older_release_is_known_by_the_name_that_faust_gives_it(member: str, known: bool) -> None:
+    members = frozenset({"vm-91a74811", member})
+    assert known_workers(members) == (members if known else None)
 
 
 @pytest.mark.parametrize(
