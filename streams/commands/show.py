@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -66,10 +66,15 @@ def show(
         else:
             make_console().print(_screen(found, datetime.now(UTC)))
         return
-    if found:
-        fail(f"several workspaces have a job {printable(job)}: say --workspace {', '.join(map(printable, found))}")
-    of = "" if workspace is None else f" of {printable(workspace)}"
-    fail_unknown_job(settings, f"job {printable(job)}{of}")
+    fail_without_one(settings, job, workspace, found)
+
+
+def fail_without_one(settings: RuleSettings, job_id: str, workspace_id: str | None, named: Sequence[str]) -> NoReturn:
+    """Say that no workspace has a job, or that several have one of this id, and end."""
+    if named:
+        fail(f"several workspaces have a job {printable(job_id)}: say --workspace {', '.join(map(printable, named))}")
+    of = "" if workspace_id is None else f" of {printable(workspace_id)}"
+    fail_unknown_job(settings, f"job {printable(job_id)}{of}")
 
 
 async def _find(
