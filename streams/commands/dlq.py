@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streams.names import DLQ_OF, DeadLetterReason, Topic
+from streams.names import DeadLetterReason, Topic
 from streams.operate.console import make_console, printable
 from streams.settings import KafkaSettings
 from streams.terminal import (
@@ -54,13 +54,12 @@ def list_letters(
 
     settings = kafka_settings(to_dev)
     with shown_progress("reading dead letters") as progress:
-        found = run_on_kafka(settings, read_all(settings, tuple(DLQ_OF.values()), progress))
-    wanted = [entry for entry in found if reason in (None, entry[0].headers.reason)]
-    for letter, job, note in wanted if as_json else ():
+        found = run_on_kafka(settings, read_all(settings, reason, progress))
+    for letter, job, note in found if as_json else ():
         status = None if job is None else job.status
         typer.echo(json_line({**letter_fields(letter), "jobStatus": status, "redriven": note, "step": step(letter)}))
     if not as_json:
-        _print_by_reason(wanted)
+        _print_by_reason(found)
 
 
 def _print_by_reason(entries: "list[tuple[Letter, Job | None, str | None]]") -> None:

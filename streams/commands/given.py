@@ -12,7 +12,7 @@ from streams.operate.console import printable
 from streams.settings import KafkaSettings
 from streams.terminal import NOT_FOUND_EXIT_CODE, UNDECIDED_EXIT_CODE, fail, json_line, run_on_kafka, tell
 
-NOT_DECIDED = "given, and not decided yet: no worker has taken it"
+NOT_DECIDED = "given, and not decided yet, as far as could be read"
 
 
 def give_or_end(settings: KafkaSettings, controls: Mapping[int, Control]) -> Collection[Decision | None]:
@@ -29,6 +29,12 @@ def give_or_end(settings: KafkaSettings, controls: Mapping[int, Control]) -> Col
         return run_on_kafka(settings, given())
     except NotGivenError as error:
         fail(error)
+
+
+def end_as_not_given(*, as_json: bool) -> NoReturn:
+    """Say that nothing was done, as in a dry run, and end well."""
+    typer.echo(json_line({"given": False}) if as_json else "nothing was done")
+    raise typer.Exit
 
 
 def end_as_decided(what: str, decisions: Collection[Decision | None], *, as_json: bool) -> NoReturn:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streams.commands.given import end_as_decided, give_or_end
-from streams.core.controls import Action, Control
+from streams.commands.given import end_as_decided, end_as_not_given, give_or_end
+from streams.core.controls import Action, Control, Decision
+from streams.core.effects import IgnoreReason
 from streams.operate.console import make_console, printable
 from streams.settings import KafkaSettings
 from streams.terminal import (
@@ -150,9 +151,18 @@ def _give(control: Control, verb: str, *, dry_run: bool, as_json: bool, yes: boo
         numbers = [partition_of(control.workspace_id, len(by_partition))]
     what = "everything" if control.workspace_id is None else printable(control.workspace_id)
     held = [hold for number in numbers for hold in by_partition[number] if hold.workspace_id == control.workspace_id]
+    refused = _refusal(control, len(held), len(numbers))
+    if refused is not None:
+        end_as_decided(f"{verb} {what}", [Decision(control, datetime.now(UTC), refused)], as_json=as_json)
     typer.echo(f"{what}: {f'held by {printable(held[0].actor)}' if held else 'not held'}", err=True)
     if dry_run:
-        typer.echo("nothing was done")
-        return
+        end_as_not_given(as_json=as_json)
     confirm(f"{verb.capitalize()} {what}?", yes=yes)
     end_as_decided(f"{verb} {what}", give_or_end(settings, dict.fromkeys(numbers, control)), as_json=as_json)
+
+
+def _refusal(control: Control, held: int, partitions: int) -> IgnoreReason | None:
+    """Return why no worker would do anything in any of the partitions of which some are held."""
+    if control.action is Action.HOLD:
+        return IgnoreReason.ALREADY_HELD if held == partitions else None
+    return None if held else IgnoreReason.NOT_HELD

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from streams.commands.resubmit import resubmit
-from streams.commands.show import show
+from streams.commands.show import fail_without_one, show
 from streams.commands.stop import cancel, give_up
 from streams.core.job import FailureReason, Job, JobKey, Status
 from streams.operate.console import make_console, printable
@@ -82,7 +82,7 @@ def _instant(text: str | None) -> datetime | None:
         return None
     try:
         return instant_in(text, datetime.now(UTC))
-    except ValueError:
+    except (ValueError, OverflowError):
         fail(f"{printable(text)} is no time: say it as 2026-01-31T12:00, or as 15m, 2h or 3d for that long ago", 2)
 
 
@@ -119,8 +119,12 @@ def _print_jobs(jobs: list[Job], view: "TableView", settings: RuleSettings, *, a
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("job", "workspace", "submitted", "state, and what it waits for", "again?"):
         table.add_column(name, overflow="fold")
+    arounds = {
+        workspace_id: view.around(workspace_id, settings.deadlines, settings.jobs_per_workspace)
+        for workspace_id in {job.workspace_id for job in jobs}
+    }
     for job in jobs:
-        waits = waiting_for(job, view.around(job, settings.deadlines, settings.jobs_per_workspace), now)
+        waits = waiting_for(job, arounds[job.workspace_id], now)
         again = send_again(job, orders_of_row(job), now)
         if as_json:
             typer.echo(json_line({**job_fields(job), **standing_fields(waits, again)}))
@@ -136,23 +140,44 @@ def _print_jobs(jobs: list[Job], view: "TableView", settings: RuleSettings, *, a
 def watch(
     job: Annotated[str | None, typer.Argument(metavar="JOB", help="This one alone, until it has ended.")] = None,
     workspace: Annotated[str | None, typer.Option(metavar="ID", help="Jobs of this workspace alone.")] = None,
+    as_json: AsJson = False,
     to_dev: ToDev = False,
 ) -> None:
     """Show jobs as they change, until Ctrl-C: a live table on a terminal, else a line for each change.
 
-    With JOB it ends when that job has ended: with 0 if it is completed, else with 1.
+    With --json one object for each change. With JOB it ends when that job has ended. Exit codes: 0 it is completed, 1
+    it has failed, or several workspaces have such a job, 3 no such job.
     """
     settings = command_settings(RuleSettings, to_dev)
     try:
-        ended = run_on_kafka(settings, _watch(settings, job, workspace))
+        if job is not None:
+            named = run_on_kafka(settings, _workspaces_with(settings, job, workspace))
+            if len(named) != 1:
+                fail_without_one(settings, job, workspace, named)
+            (workspace,) = named
+        ended = run_on_kafka(settings, _watch(settings, job, workspace, as_json=as_json))
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     raise typer.Exit(0 if all(row.status is Status.COMPLETED for row in ended) else 1)
 
 
-async def _watch(settings: RuleSettings, job_id: str | None, workspace_id: str | None) -> list[Job]:
+async def _workspaces_with(settings: RuleSettings, job_id: str, workspace_id: str | None) -> list[str]:
+    """Return the workspaces that have a job, of which one may be said."""
+    from streams.names import changelog_topic
+    from streams.operate.job_rows import record_reader
+    from streams.operate.table_view import read_row, workspaces_of
+
+    async with record_reader(settings, changelog_topic(settings.app_id)) as reader:
+        if workspace_id is None:
+            return await workspaces_of(settings, reader, job_id)
+        row = await read_row(settings, reader, JobKey(workspace_id, job_id))
+        return [] if row is None else [workspace_id]
+
+
+async def _watch(settings: RuleSettings, job_id: str | None, workspace_id: str | None, *, as_json: bool) -> list[Job]:
     """Show jobs until the one that is watched has ended; return it."""
     from streams.names import changelog_topic
+    from streams.operate.job_fields import job_fields
     from streams.operate.job_rows import readable_partitions
     from streams.operate.live_table import live_jobs
 
@@ -161,7 +186,11 @@ async def _watch(settings: RuleSettings, job_id: str | None, workspace_id: str |
     def shown(job: Job) -> bool:
         return job_id in (None, job.job_id) and workspace_id in (None, job.workspace_id)
 
-    async with live_jobs(settings.kafka_client_options(), settings.app_id, make_console(), shown) as board:
+    def print_object(job: Job) -> None:
+        typer.echo(json_line(job_fields(job)))
+
+    tell = print_object if as_json else None
+    async with live_jobs(settings.kafka_client_options(), settings.app_id, make_console(), shown, tell) as board:
         watched = board.jobs.values()
         await board.wait_for(lambda: job_id is not None and any(row.ended for row in watched), None)
         return list(watched)

@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -66,10 +66,15 @@ def show(
         else:
             make_console().print(_screen(found, datetime.now(UTC)))
         return
-    if found:
-        fail(f"several workspaces have a job {printable(job)}: say --workspace {', '.join(map(printable, found))}")
-    of = "" if workspace is None else f" of {printable(workspace)}"
-    fail_unknown_job(settings, f"job {printable(job)}{of}")
+    fail_without_one(settings, job, workspace, found)
+
+
+def fail_without_one(settings: RuleSettings, job_id: str, workspace_id: str | None, named: Sequence[str]) -> NoReturn:
+    """Say that no workspace has a job, or that several have one of this id, and end."""
+    if named:
+        fail(f"several workspaces have a job {printable(job_id)}: say --workspace {', '.join(map(printable, named))}")
+    of = "" if workspace_id is None else f" of {printable(workspace_id)}"
+    fail_unknown_job(settings, f"job {printable(job_id)}{of}")
 
 
 async def _find(
@@ -94,7 +99,7 @@ async def _find(
     job, now = view.get(key), datetime.now(UTC)
     if job is None:
         return []
-    waits = waiting_for(job, view.around(job, settings.deadlines, settings.jobs_per_workspace), now)
+    waits = waiting_for(job, view.around(workspace_id, settings.deadlines, settings.jobs_per_workspace), now)
     orders = await _orders_submitted(settings, job) if job.ended else orders_of_row(job)
     own, unread = (letters, "") if isinstance(letters, list) else (None, letters)
     return Shown(job, waits, send_again(job, orders, now), view.workers, own, unread)
@@ -128,10 +133,10 @@ async def _letters(settings: RuleSettings, key: JobKey) -> "list[Letter] | str":
     try:
         async with record_reader(settings, *topics) as reader:
             numbers = [partition_of(key.workspace_id, reader.partitions)]
-            letters = await read_letters(reader, topics, numbers)
+            letters = await read_letters(reader, topics, numbers, lambda letter: letter.job == key)
     except AccessError as error:
         return str(error)
-    return [letter for letter in letters.values() if letter.job == key]
+    return list(letters.values())
 
 
 def _fields(shown: Shown) -> dict[str, object]:

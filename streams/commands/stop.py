@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streams.commands.given import end_as_decided, give_or_end
+from streams.commands.given import end_as_decided, end_as_not_given, give_or_end
 from streams.core.controls import Action, Control, Decision
 from streams.core.job import Job, JobKey
 from streams.operate.console import printable
@@ -91,8 +91,7 @@ def _stop(settings: RuleSettings, control: Control, question: str, *, dry_run: b
         end_as_decided(name, [Decision(control, datetime.now(UTC), refused)], as_json=as_json)
     typer.echo(f"{name}: {printable(state_in_words(job, datetime.now(UTC)))}", err=True)
     if dry_run:
-        typer.echo("nothing was done")
-        return
+        end_as_not_given(as_json=as_json)
     confirm(f"{question} {name}?", yes=yes)
     decisions = give_or_end(settings, {partition_of(key.workspace_id, partitions): control})
     end_as_decided(f"{control.action.replace('_', ' ')} {name}", decisions, as_json=as_json)

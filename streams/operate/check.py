@@ -20,7 +20,7 @@ from streams.operate.table_view import view_of
 from streams.robot.client import connected_robot
 from streams.settings import KafkaSettings, WorkerSettings, variable_of
 from streams.telemetry.journal import SKEW_WARNING_SECONDS
-from streams.wire.rows import is_no_job
+from streams.wire.rows import TableError, is_no_job
 
 # Enough to find a record among transactions' markers.
 _LAST_OFFSETS = 50
@@ -132,7 +132,12 @@ async def _table(settings: KafkaSettings, what: str) -> AsyncIterator[Finding]:
             "nothing was written yet" if last == 0 else f"it wrote to the table last at {clock(instant_of(last), now)}"
         )
         yield Finding(what, f"this machine's is not behind the broker's ({written})")
-    for number, owner in view_of(values, len(values), None).owners.items():
+    try:
+        owners = view_of(values, len(values), None).owners
+    except TableError as error:
+        yield Finding("table", str(error), "run the release that the workers have")
+        return
+    for number, owner in owners.items():
         if owner is not None and owner.robot_away_since is not None:
             words = f"{owner.worker_id} has missed it since {clock(owner.robot_away_since, now)} (partition {number})"
             yield Finding("robot", words, f"start the robot, or set {variable_of('robot_url')} for the worker")

@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,11 +16,11 @@ from streams.core.controls import Action, Control, Decision
 from streams.core.effects import IgnoreReason
 from streams.kafka.access import AccessError, Operation
 from streams.names import Topic, changelog_topic
-from streams.operate.job_rows import RecordReader
+from streams.operate.job_rows import NotReadError, RecordReader
 from streams.settings import KafkaSettings
 from streams.wire.control import encode_control
 from streams.wire.placement import partition_of
-from streams.wire.rows import DecisionEntry, decision_key, decode_entry
+from streams.wire.rows import DecisionEntry, TableError, decision_key, decode_entry
 
 # A worker decides within milliseconds; during a rebalance, or while nobody has the partition, it takes longer.
 DECISION_SECONDS = 15.0
@@ -64,9 +64,10 @@ def new_control(
 async def give(
     settings: KafkaSettings, reader: RecordReader, controls: Mapping[int, Control]
 ) -> dict[int, Decision | None]:
-    """Publish controls, each to a partition, and return what a worker has decided of each, None if nobody has yet.
+    """Publish controls, each to a partition, and return what a worker has decided of each within DECISION_SECONDS.
 
-    Raises NotGivenError, AccessError, and what the reader does.
+    None where nobody has yet, or where it could not be read. Raises NotGivenError and AccessError, and what the reader
+    does as long as nothing is published.
     """
     changelog = changelog_topic(settings.app_id)
     decided: dict[int, Decision | None] = dict.fromkeys(controls)
@@ -81,11 +82,13 @@ async def give(
     positions = await reader.ends(changelog)
     async with control_producer(settings) as producer:
         await asyncio.gather(*(publish_control(producer, control, number) for number, control in controls.items()))
-    give_up_at = asyncio.get_running_loop().time() + DECISION_SECONDS
-    while (left := _undecided(decided)) and asyncio.get_running_loop().time() < give_up_at:
-        positions |= await reader.scan(changelog, left, take, starts=positions)
-        if _undecided(decided):
-            await asyncio.sleep(LOOK_SECONDS)
+    # They are given, whatever becomes of the read: nobody may be told that they are not.
+    with suppress(TimeoutError, NotReadError, TableError, KafkaError):
+        async with asyncio.timeout(DECISION_SECONDS):
+            while left := _undecided(decided):
+                positions |= await reader.scan(changelog, left, take, starts=positions)
+                if _undecided(decided):
+                    await asyncio.sleep(LOOK_SECONDS)
     return decided
 
 

@@ -51,7 +51,10 @@ _NEVER = {
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A dead letter: the record as it lies in its topic, what its headers say, and the job that its payload names."""
+    """A dead letter: the record as it lies in its topic, what its headers say, and the job that its payload names.
+
+    In a list the record is without its value, which may be large and carries credentials.
+    """
 
     record: SourceRecord
     headers: DeadLetterHeaders
@@ -164,7 +167,10 @@ def letter_fields(letter: Letter) -> dict[str, Any]:
 
 
 def shown_payload(letter: Letter) -> Any:
-    """Return what may be shown of a letter's payload: never a credential, never what the robot or a person wrote."""
+    """Return what may be shown of a letter's payload: never a credential, never the robot's words.
+
+    Of a control that includes why a person has given it. The letter has its value.
+    """
     try:
         payload = msgspec.json.decode(letter.record.value or b"")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

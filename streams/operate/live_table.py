@@ -18,6 +18,7 @@ from rich.text import Text
 from streams.core.job import Job, JobKey, OrderStatus, PutOff, Status
 from streams.names import changelog_topic
 from streams.operate.console import PLAIN_WIDTH, printable
+from streams.operate.standing import state_in_words
 from streams.wire.rows import JobEntry, decode_entry
 
 STYLES = {
@@ -55,12 +56,14 @@ def since(job: Job) -> datetime:
 
 
 def explain(job: Job, now: datetime) -> str:
-    """Return what the job waits for, or how it ended."""
+    """Return what the job waits for, or how it ended; who holds its workspace is in no row of it."""
+    if job.stop is not None:
+        return printable(state_in_words(job, now))
     match job.status:
         case Status.PENDING if job.put_off is not None:
             return _explain_put_off(job.put_off, now)
         case Status.PENDING:
-            return "waits for its workspace or a call slot"
+            return state_in_words(job, now)
         case Status.PROCESSING:
             stage = "robot is being called" if job.accepted_at is None else "robot at work"
             if job.robot_restarted_at is not None:
@@ -181,11 +184,18 @@ def line(job: Job, now: datetime) -> str:
 
 @contextlib.asynccontextmanager
 async def live_jobs(
-    client_options: Mapping[str, Any], app_id: str, console: Console, shown: Callable[[Job], bool] = lambda _job: True
+    client_options: Mapping[str, Any],
+    app_id: str,
+    console: Console,
+    shown: Callable[[Job], bool] = lambda _job: True,
+    tell: Callable[[Job], None] | None = None,
 ) -> AsyncIterator[JobBoard]:
-    """Show jobs while the block runs; what else is printed on the console goes above the table."""
+    """Show jobs while the block runs; what else is printed on the console goes above the table.
+
+    With `tell` nothing is shown: it is told each change.
+    """
     board = JobBoard(client_options, app_id, shown)
-    display = _InPlace(board, console) if console.is_terminal else _Lines(console)
+    display = _InPlace(board, console) if console.is_terminal and tell is None else _Lines(tell or _printed_on(console))
     with display:
         try:
             # In a group: a board that cannot follow any more ends the block too.
@@ -198,17 +208,18 @@ async def live_jobs(
 
 
 class _Lines(contextlib.nullcontext[None]):
-    """Without a terminal: a line for each change."""
+    """Without a terminal: each change as it comes."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, changed: Callable[[Job], None]) -> None:
         super().__init__()
-        self._console = console
-
-    def changed(self, job: Job) -> None:
-        self._console.print(line(job, datetime.now(UTC)), markup=False, soft_wrap=True)
+        self.changed = changed
 
     def refreshed(self) -> None:
         pass
+
+
+def _printed_on(console: Console) -> Callable[[Job], None]:
+    return lambda job: console.print(line(job, datetime.now(UTC)), markup=False, soft_wrap=True)
 
 
 class _InPlace(Live):

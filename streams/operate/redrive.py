@@ -1,6 +1,7 @@
 """Dead letters in Kafka: reading them, and sending one in again, once."""
 
-from collections.abc import AsyncIterator, Collection
+import re
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from aiokafka.errors import (
 from pydantic import ValidationError
 
 from streams.core.controls import Action, Control
-from streams.core.job import Job
+from streams.core.job import Job, Source
 from streams.kafka.access import AccessError, Operation
 from streams.kafka.messages import source_record
 from streams.names import DLQ_OF, Topic, changelog_topic, redrive_transactional_id
@@ -41,6 +42,8 @@ from streams.wire.placement import partition_of
 from streams.wire.records import NewRecord, SourceRecord
 from streams.wire.rows import decode_row, row_key
 
+# A letter lies in the partition that its record lay in.
+_ID = re.compile(r"(?P<topic>.+)-(?P<partition>[0-9]{1,10})-[0-9]+")
 # The broker ends the transaction of a command that was killed after this.
 TRANSACTION_TIMEOUT_MS = 20_000
 
@@ -63,14 +66,22 @@ class Chosen:
 
 
 async def read_letters(
-    reader: RecordReader, topics: Collection[str], numbers: Collection[int], progress: Progress = no_progress
+    reader: RecordReader,
+    topics: Collection[str],
+    numbers: Collection[int],
+    wanted: Callable[[Letter], bool],
+    progress: Progress = no_progress,
 ) -> dict[str, Letter]:
-    """Return the letters in some partitions of dead-letter topics, by their ids. Raises what the reader does."""
+    """Return the letters that are wanted in some partitions of dead-letter topics, by their ids, without their values.
+
+    Raises what the reader does.
+    """
     letters: list[Letter] = []
 
     def take(message: Any) -> None:
-        if (letter := letter_of(source_record(message, message.timestamp))) is not None:
-            letters.append(letter)
+        letter = letter_of(source_record(message, message.timestamp))
+        if letter is not None and wanted(letter):
+            letters.append(replace(letter, record=replace(letter.record, value=None)))
 
     for topic in topics:
         await reader.scan(topic, numbers, take, progress)
@@ -78,16 +89,20 @@ async def read_letters(
 
 
 async def read_all(
-    settings: KafkaSettings, topics: Collection[str], progress: Progress
+    settings: KafkaSettings, reason: str | None, progress: Progress
 ) -> list[tuple[Letter, Job | None, str | None]]:
-    """Return the letters of some topics, the newest first, each with its job's row and who has sent it in again.
+    """Return all letters, or those with a reason, the newest first: each with its job's row and who has redriven it.
 
     Raises what the reader does, and UnreadableRowError.
     """
-    changelog = changelog_topic(settings.app_id)
+    changelog, topics = changelog_topic(settings.app_id), tuple(DLQ_OF.values())
+
+    def wanted(letter: Letter) -> bool:
+        return reason in (None, letter.headers.reason)
+
     async with record_reader(settings, *topics, Topic.CONTROL, changelog) as reader:
         every = range(reader.partitions)
-        letters = await read_letters(reader, topics, every, progress)
+        letters = await read_letters(reader, topics, every, wanted, progress)
         keys = {row_key(letter.job) for letter in letters.values() if letter.job is not None}
         values = await reader.last_values(changelog, every, keys.__contains__, progress)
         rows = {key: decode_row(value) for each in values.values() for key, value in each.items()}
@@ -101,15 +116,23 @@ async def read_all(
 
 async def choose(settings: KafkaSettings, letter_id: str, *, after_upgrade: bool) -> Chosen:
     """Return a letter and whether it may be sent in again. Raises UnknownLetterError, and what the reader does."""
-    source = letter_id.rpartition("-")[0].rpartition("-")[0]
-    if source not in DLQ_OF:
+    place = _ID.fullmatch(letter_id)
+    if place is None or place["topic"] not in DLQ_OF:
         raise UnknownLetterError
-    topic = DLQ_OF[Topic(source)]
+    topic, number = DLQ_OF[Topic(place["topic"])], int(place["partition"])
     async with record_reader(settings, topic, Topic.CONTROL, changelog_topic(settings.app_id)) as reader:
-        letter = (await read_letters(reader, [topic], range(reader.partitions))).get(letter_id)
+        letter = await _whole_letter(reader, topic, number, letter_id)
         if letter is None:
             raise UnknownLetterError
         return await _chosen(settings, reader, letter, after_upgrade=after_upgrade)
+
+
+async def _whole_letter(reader: RecordReader, topic: Topic, number: int, letter_id: str) -> Letter | None:
+    """Return a letter with its value, None if its partition does not have it."""
+    numbers = [number] if number < reader.partitions else []
+    found = (await read_letters(reader, [topic], numbers, lambda letter: letter.letter_id == letter_id)).get(letter_id)
+    record = None if found is None else await reader.record(Source(topic, number, found.record.offset))
+    return None if record is None else letter_of(record)
 
 
 async def _chosen(settings: KafkaSettings, reader: RecordReader, letter: Letter, *, after_upgrade: bool) -> Chosen:

@@ -57,7 +57,7 @@ class Search:
 def instant_in(text: str, now: datetime) -> datetime:
     """Return the instant that a text says: ISO 8601, in UTC if it says no zone, or 90s, 15m, 2h or 3d ago.
 
-    Raises ValueError.
+    Raises ValueError, and OverflowError for one before the year 1.
     """
     if ago := _AGO.fullmatch(text):
         return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})

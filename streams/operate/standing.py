@@ -1,10 +1,13 @@
 """Where a job stands, in words: its state, what it waits for, and whether it may be sent again. Pure."""
 
+from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import cached_property
 from itertools import product
+from operator import itemgetter
 
 from schemas import Order
 from streams.core.admission import paused_until, robot_free_at
@@ -59,13 +62,17 @@ class Hold:
     since: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Around:
-    """What has a say in when a job is called, beside its own row.
+# Until when something keeps others waiting, None where nobody knows, and the job that does it.
+Until = tuple[datetime | None, Job]
 
-    `workspace` has all rows of its workspace, its own among them. `holds` are those in force in its partition. `owner`
-    is None where it did not say who it is. `workers` are the ids of those in the group, None where nobody has asked.
-    `deadlines` and `jobs_per_workspace` are those of the workers.
+
+@dataclass(frozen=True, kw_only=True)
+class Around:
+    """What has a say in when the jobs of a workspace are called, beside their own rows.
+
+    `workspace` has all rows of the workspace: they are sorted once, however many jobs are asked about. `holds` are
+    those in force in its partition. `owner` is None where it did not say who it is. `workers` are the ids of those in
+    the group, None where nobody has asked. `deadlines` and `jobs_per_workspace` are those of the workers.
     """
 
     deadlines: Deadlines
@@ -74,6 +81,40 @@ class Around:
     owner: Owner | None = None
     workers: Collection[str] | None = None
     jobs_per_workspace: int = 1
+
+    @cached_property
+    def line(self) -> dict[str, int]:
+        """The jobs that wait, the first in line first, each with its place from 1."""
+        pending = [job for job in self.workspace if job.status is Status.PENDING]
+        in_line = sorted(pending, key=lambda job: job.source.offset)
+        return {job.job_id: place for place, job in enumerate(in_line, 1)}
+
+    @cached_property
+    def last_pause(self) -> tuple[datetime, Job] | None:
+        """Until when the robot's refusals keep the workspace from being called, which may be over, and whose it is."""
+        pauses = [(until, job) for job in self.workspace if (until := paused_until(job)) is not None]
+        return max(pauses, key=itemgetter(0), default=None)
+
+    @cached_property
+    def _at_robot(self) -> list[Until]:
+        found = [(job.deadline, job) for job in self.workspace if job.status is Status.PROCESSING]
+        return sorted(found, key=_leaves)
+
+    @cached_property
+    def _ended(self) -> list[tuple[datetime, Job]]:
+        found = [(at, job) for job in self.workspace if (at := robot_free_at(job, self.deadlines)) is not None]
+        return sorted(found, key=_leaves)
+
+    def holders(self, now: datetime) -> tuple[int, Until | None]:
+        """Return how many jobs have a place of the workspace, and which leaves first, None if none has one."""
+        kept = bisect_right(self._ended, now, key=itemgetter(0))
+        first = min([*self._at_robot[:1], *self._ended[kept : kept + 1]], key=_leaves, default=None)
+        return len(self._at_robot) + len(self._ended) - kept, first
+
+
+def _leaves(entry: Until) -> tuple[bool, datetime, int]:
+    until, job = entry
+    return until is None, until or datetime.max.replace(tzinfo=UTC), job.source.offset
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,9 +252,8 @@ def _robot_away(around: Around, now: datetime) -> Iterator[Wait]:
 
 
 def _robot_busy(around: Around, now: datetime) -> Iterator[Wait]:
-    paused = [(until, job) for job in around.workspace if (until := paused_until(job)) is not None and until > now]
-    if paused:
-        until, job = max(paused, key=lambda entry: entry[0])
+    if around.last_pause is not None and around.last_pause[0] > now:
+        until, job = around.last_pause
         status = job.robot_status if job.put_off is None else job.put_off.robot_status
         words = f"the robot: it was busy ({status}), and is called again at {clock(until, now)}"
         since = job.ended_at if job.put_off is None else job.put_off.since
@@ -222,33 +262,19 @@ def _robot_busy(around: Around, now: datetime) -> Iterator[Wait]:
 
 def _line(job: Job, around: Around, now: datetime) -> Iterator[Wait]:
     """Yield where a job stands in its workspace's line, unless there is a place for it."""
-    pending = [other for other in around.workspace if other.status is Status.PENDING]
-    line = sorted(pending, key=lambda other: other.source.offset)
-    place = 1 + [other.job_id for other in line].index(job.job_id)
-    holders = _holders(around, now)
-    free = max(0, around.jobs_per_workspace - len(holders))
-    if around.jobs_per_workspace == 0 or place <= free:
+    place = around.line[job.job_id]
+    count, leaver = around.holders(now)
+    if around.jobs_per_workspace == 0 or place <= around.jobs_per_workspace - count:
         return
     nth = _ORDINALS[place - 1] if place <= len(_ORDINALS) else f"number {place}"
-    if not holders:
-        words = f"{nth} in its workspace's line, behind {line[0].job_id}, which is next"
-        yield Wait(kind=WaitKind.WORKSPACE, words=words, place=place, behind=line[0].job_id)
+    if leaver is None:
+        first = next(iter(around.line))
+        words = f"{nth} in its workspace's line, behind {first}, which is next"
+        yield Wait(kind=WaitKind.WORKSPACE, words=words, place=place, behind=first)
         return
-    until, holder = holders[0]
+    until, holder = leaver
     words = f"{nth} behind {holder.job_id}, {_holds_up(holder, until, now)}"
     yield Wait(kind=WaitKind.WORKSPACE, words=words, until=until, place=place, behind=holder.job_id)
-
-
-def _holders(around: Around, now: datetime) -> list[tuple[datetime | None, Job]]:
-    """Return who has a place of the workspace, and until when at the latest, the first to leave first."""
-    found: list[tuple[datetime | None, Job]] = []
-    for job in around.workspace:
-        free_at = robot_free_at(job, around.deadlines)
-        if job.status is Status.PROCESSING:
-            found.append((job.deadline, job))
-        elif free_at is not None and free_at > now:
-            found.append((free_at, job))
-    return sorted(found, key=lambda entry: (entry[0] is None, entry[0] or now, entry[1].source.offset))
 
 
 def _holds_up(holder: Job, until: datetime | None, now: datetime) -> str:

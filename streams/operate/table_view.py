@@ -1,6 +1,7 @@
 """The job table as people ask about it: the rows of a workspace or of all, and what else decides about their calls."""
 
 import asyncio
+import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -29,6 +30,9 @@ from streams.wire.rows import (
     row_key,
 )
 
+# The client id that Faust gives itself. A worker's own id ends in a dash and eight digits.
+_FAUSTS_OWN = re.compile(r"faust-[0-9]+\.[0-9a-z.]+")
+
 
 @dataclass(frozen=True, slots=True)
 class TableView:
@@ -52,12 +56,12 @@ class TableView:
         """Return a job's row."""
         return self.workspaces.get(key.workspace_id, {}).get(key.job_id)
 
-    def around(self, job: Job, deadlines: Deadlines, jobs_per_workspace: int) -> Around:
-        """Return what has a say in when a job is called."""
-        partition = partition_of(job.workspace_id, self.partitions)
+    def around(self, workspace_id: str, deadlines: Deadlines, jobs_per_workspace: int) -> Around:
+        """Return what has a say in when the jobs of a workspace are called: one does for all of them."""
+        partition = partition_of(workspace_id, self.partitions)
         return Around(
             deadlines=deadlines,
-            workspace=self.workspaces[job.workspace_id].values(),
+            workspace=self.workspaces[workspace_id].values(),
             holds=self.holds.get(partition, ()),
             owner=self.owners.get(partition),
             workers=self.workers,
@@ -139,7 +143,10 @@ async def _workers(settings: KafkaSettings) -> frozenset[str] | None:
     except KafkaError:
         # As while its coordinator moves: what the table says is worth showing all the same.
         return None
-    # One of before 0.4 has Faust's name for itself, and does not say which worker it is.
-    if group is None or any(member.startswith("faust") for member in group.members):
-        return None
-    return group.members
+    return None if group is None else known_workers(group.members)
+
+
+def known_workers(members: frozenset[str]) -> frozenset[str] | None:
+    """Return the ids of the workers whose client ids a group has, None if one of them does not say who it is."""
+    # One of before 0.4 has Faust's name for itself.
+    return None if any(map(_FAUSTS_OWN.fullmatch, members)) else members

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from schemas import JobSubmitted
-from streams.core.job import FailureReason, Job, JobKey, PutOff, Source, Status
+from streams.core.job import FailureReason, Job, JobKey, PutOff, Source, Status, Stop
 from streams.dev.batches import BatchRequest, Fate, fate_table
 from streams.dev.demo_jobs import CASES, PASSWORD, example_submission
 from streams.dev.sandbox import fates_of
@@ -78,7 +78,11 @@ def test_every_job_may_get_a_fate_and_no_more_than_that() -> None:
 @pytest.mark.parametrize(
     ("row", "text"),
     [
-        (job(Status.PENDING), "waits for its workspace or a call slot"),
+        (job(Status.PENDING), "submitted, not called yet"),
+        (
+            job(Status.PROCESSING, accepted_at=NOW, stop=Stop("control-1", "ana", "red\x1b[31m", NOW)),
+            "given up by ana at 12:00:00 UTC (red\\x1b[31m): at the robot",
+        ),
         (job(Status.PENDING, put_off=BUSY), "robot busy (409), put off 2x, again in 0:10"),
         (
             job(Status.PENDING, put_off=replace(BUSY, gives_up_at=NOW + timedelta(seconds=9))),

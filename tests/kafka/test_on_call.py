@@ -3,26 +3,32 @@
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Collection
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import pytest_asyncio
+from aiokafka.errors import RequestTimedOutError
 from typer.testing import CliRunner
 
 from schemas import JobCompleted, JobFailed
 from streams.cli import cli
-from streams.core.job import Source, Status
+from streams.core.job import Job, Source, Status
 from streams.dev.robot import Fate
 from streams.names import Header, Topic, changelog_topic
-from streams.operate import giving
+from streams.operate import giving, redrive
+from streams.operate.job_rows import NotReadError, RecordReader, no_progress, record_reader
+from streams.operate.live_table import JobBoard
+from streams.settings import KafkaSettings
 from streams.wire.placement import partition_of
-from streams.wire.rows import encode_row, row_key
+from streams.wire.rows import TableError, decision_key, encode_row, row_key
 from tests.core.builders import FAILED
 from tests.security.programs import run
 from tests.support.builders import PASSWORD, USERNAME, completion, new_id, submission
-from tests.support.scene import PARTITIONS, Scene
+from tests.support.scene import PARTITIONS, WAIT_SECONDS, Scene
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -78,6 +84,12 @@ async def line_of(scene: Scene, count: int) -> list[Fields]:
     return jobs
 
 
+async def ends_of_controls(scene: Scene) -> dict[int, int]:
+    """Return where each partition of what people ask for ends."""
+    async with record_reader(KafkaSettings(**cast(Any, scene.variables)), Topic.CONTROL) as reader:
+        return await reader.ends(Topic.CONTROL)
+
+
 # Where a job is
 
 
@@ -107,9 +119,10 @@ async def test_of_two_jobs_with_one_id_the_workspace_must_be_said(scene: Scene) 
     for payload in (job, other):
         await scene.submit(payload)
         await scene.row(job["jobId"], lambda row: row.workspace_id == payload["workspaceId"])  # noqa: B023 # awaited
-    code, out, err = await give(f"jobs show {job['jobId']}")
-    assert (code, out) == (1, "")
-    assert err.endswith(f"say --workspace {', '.join(sorted((job['workspaceId'], other['workspaceId'])))}\n")
+    for command in ("show", "watch"):
+        code, out, err = await give(f"jobs {command} {job['jobId']}")
+        assert (code, out) == (1, "")
+        assert err.endswith(f"say --workspace {', '.join(sorted((job['workspaceId'], other['workspaceId'])))}\n")
 
 
 async def test_jobs_are_found_by_what_their_rows_and_their_submissions_say(scene: Scene) -> None:
@@ -132,7 +145,9 @@ async def test_jobs_are_found_by_what_their_rows_and_their_submissions_say(scene
         assert await found(f"--order={second['orders'][0][name]}") == [second["jobId"]]
     code, table, _ = await give(f"jobs list {workspace}")
     assert (code, table.count(first["workspaceId"])) == (0, 2)
-    assert (await give("jobs list --since=yesterday"))[0] == 2
+    for time in ("yesterday", "999999d"):
+        code, out, err = await give(f"jobs list --since={time}")
+        assert (code, out, err.count("\n")) == (2, "", 1)
 
 
 async def test_a_job_whose_submission_is_gone_cannot_be_sent_again(scene: Scene) -> None:
@@ -158,6 +173,7 @@ async def test_a_job_whose_submission_is_gone_cannot_be_sent_again(scene: Scene)
 async def test_a_job_that_waits_is_cancelled_and_one_at_the_robot_is_given_up(scene: Scene) -> None:
     first, second = await line_of(scene, 2)
     assert (await give(f"jobs cancel {of(second)} {TRUTH} --dry-run"))[1] == "nothing was done\n"
+    assert await told(f"jobs cancel {of(second)} {TRUTH} --dry-run") == {"given": False}
     code, out, err = await give(f"jobs cancel {of(second)} {TRUTH}")
     assert (code, out) == (0, f"cancel job {second['jobId']} of {second['workspaceId']}: done\n"), err
     outcome = await scene.outcome(second["jobId"])
@@ -199,11 +215,39 @@ async def test_what_no_worker_has_decided_yet_has_an_exit_code_of_its_own(
     monkeypatch.setattr(giving, "DECISION_SECONDS", 0.5)
     code, out, err = await give(f"jobs give-up {of(job)} {TRUTH}")
     assert (code, out) == (4, "")
-    assert err.endswith("robot-orchestrator: given, and not decided yet: no worker has taken it\n")
+    assert err.endswith("robot-orchestrator: given, and not decided yet, as far as could be read\n")
     shown = await told(f"jobs show {of(job)}")
     assert shown["waitingFor"][0]["words"] == "a worker: none is running"
     await scene.worker()
     assert isinstance(await scene.outcome(job["jobId"]), JobFailed)
+
+
+@pytest.mark.parametrize(
+    "problem", [NotReadError("a broker is away"), RequestTimedOutError(), TableError("a newer release wrote it"), None]
+)
+async def test_what_is_given_is_never_said_to_be_refused_because_its_decision_cannot_be_read(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, problem: Exception | None
+) -> None:
+    scan = RecordReader.scan
+
+    async def cut(reader: RecordReader, *where: Any, starts: Any = None, **more: Any) -> dict[int, int]:
+        # Before the control is published all is read from the beginning, behind it from where it was.
+        if starts is None:
+            return await scan(reader, *where, **more)
+        if problem is None:
+            await asyncio.Event().wait()
+        raise problem or AssertionError
+
+    (job,) = await line_of(scene, 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(giving, "DECISION_SECONDS", 0.5)
+        patched.setattr(RecordReader, "scan", cut)
+        code, out, err = await give(f"jobs give-up {of(job)} {TRUTH}")
+    assert (code, out) == (4, "")
+    assert err.endswith("robot-orchestrator: given, and not decided yet, as far as could be read\n")
+    outcome = await scene.outcome(job["jobId"])
+    assert isinstance(outcome, JobFailed)
+    assert outcome.reason == "given_up"
 
 
 # Holds
@@ -212,9 +256,15 @@ async def test_what_no_worker_has_decided_yet_has_an_exit_code_of_its_own(
 async def test_who_is_held_is_not_called_until_somebody_removes_the_hold(scene: Scene) -> None:
     job = submission()
     workspace = job["workspaceId"]
+    assert await told(f"holds add {workspace} {TRUTH} --dry-run") == {"given": False}
     assert (await give(f"holds add {workspace} {TRUTH}"))[:2] == (0, f"hold {workspace}: done\n")
+    controls = await ends_of_controls(scene)
     code, _, err = await give(f"holds add {workspace} {TRUTH}")
-    assert (code, "it is held already" in err) == (1, True)
+    assert (code, err.endswith(f"hold {workspace} is refused: it is held already\n")) == (1, True)
+    code, out, err = await give(f"holds remove {new_id()} --yes --json")
+    assert (code, json.loads(out)) == (1, {"applied": 0, "refused": {"not_held": 1}, "undecided": 0})
+    # Nothing of it was given.
+    assert await ends_of_controls(scene) == controls
     await scene.submit(job)
     await scene.row(job["jobId"])
     shown = await told(f"jobs show {of(job)}")
@@ -305,6 +355,31 @@ async def test_what_was_redriven_says_how_often_and_a_letter_shows_no_secret(sce
     assert (await give("dlq show robot.job.submitted-0-999999"))[0] == (await give("dlq show nothing"))[0] == 3
 
 
+async def test_of_letters_only_the_one_that_is_shown_is_read_with_what_it_carries_and_no_other_partition(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = await scene.write(Topic.SUBMITTED, json.dumps(submission() | {"jobId": 7}).encode(), PARTITIONS - 1)
+    letter = f"{where.topic}-{where.partition}-{where.offset}"
+    await scene.dead_letter(Topic.SUBMITTED, where)
+    settings = KafkaSettings(**cast(Any, scene.variables))
+    for reason in (None, "invalid", "malformed"):
+        listed = [entry[0] for entry in await redrive.read_all(settings, reason, no_progress)]
+        assert {one.record.value for one in listed} <= {None}
+        assert {one.headers.reason for one in listed} <= {reason} or reason is None
+        assert (letter in {one.letter_id for one in listed}) == (reason != "malformed")
+    scan, looked = RecordReader.scan, []
+
+    async def noted(reader: RecordReader, topic: str, numbers: Collection[int], *more: Any, **named: Any) -> Any:
+        if topic == Topic.DLQ_SUBMITTED:
+            looked.append(list(numbers))
+        return await scan(reader, topic, numbers, *more, **named)
+
+    monkeypatch.setattr(RecordReader, "scan", noted)
+    assert (await told(f"dlq show {letter}"))["payload"]["credentials"] == "(an object, not shown)"
+    assert looked == [[PARTITIONS - 1]]
+    assert (await give(f"dlq show {where.topic}-{PARTITIONS}-{where.offset}"))[0] == 3
+
+
 # Taken ids
 
 
@@ -330,11 +405,35 @@ async def test_a_file_whose_ids_are_taken_is_not_submitted_again(scene: Scene, t
 
 async def test_a_job_is_watched_until_it_has_ended(scene: Scene) -> None:
     done, refused = submission(), submission()
-    commands = [f"jobs watch {job['jobId']}" for job in (done, refused)]
-    watched = [asyncio.create_task(asyncio.to_thread(run, command, scene.variables)) for command in commands]
     await scene.submit(done)
     await scene.submit(refused, Fate.REFUSE)
-    assert [ended.returncode for ended in await asyncio.gather(*watched)] == [0, 1]
+    for job, code in ((done, 0), (refused, 1)):
+        await scene.row(job["jobId"])
+        assert (await give(f"jobs watch {job['jobId']}"))[0] == code
+    # Who waits for a job that nobody knows would wait for good.
+    for options in ("", f" --workspace={done['workspaceId']}"):
+        assert (await give(f"jobs watch {new_id()}{options}"))[:2] == (3, "")
+
+
+async def test_with_json_each_change_of_what_is_watched_is_one_object(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (job,) = await line_of(scene, 1)
+    follows, apply = threading.Event(), JobBoard._apply
+
+    def noted(board: JobBoard, key: bytes, value: bytes | None) -> Job | None:
+        changed = apply(board, key, value)
+        if changed is not None:
+            follows.set()
+        return changed
+
+    monkeypatch.setattr(JobBoard, "_apply", noted)
+    watched = asyncio.create_task(give(f"jobs watch {of(job)} --json"))
+    assert await asyncio.to_thread(follows.wait, WAIT_SECONDS)
+    await scene.complete(job, 2, 0)
+    code, out, _ = await watched
+    (change,) = map(json.loads, out.splitlines())
+    assert (code, change["jobId"], change["status"], change["successCount"]) == (0, job["jobId"], "completed", 2)
 
 
 async def test_all_is_checked_and_what_is_not_ok_says_what_mends_it(
@@ -358,3 +457,18 @@ async def test_all_is_checked_and_what_is_not_ok_says_what_mends_it(
     assert "!!  robot: nobody answers at http://127.0.0.1:9/api/health" in lines
     (missing,) = {line for line in lines if line.startswith("!!  topics: missing topics: another-jobs-changelog")}
     assert "robot-orchestrator topics create makes them" in missing
+
+
+async def test_what_a_newer_release_has_decided_is_a_finding_among_the_others(
+    kafka_bootstrap: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Scene(kafka_bootstrap, tmp_path) as newer:
+        place = {"key": decision_key("control-1"), "partition": 0}
+        await newer.producer.send_and_wait(changelog_topic(newer.app_id), b'{"v":99}', **place)
+        for name, value in newer.variables.items():
+            monkeypatch.setenv(name, value)
+        code, out, _ = await give("check --json")
+    found = {line["what"]: line for line in map(json.loads, out.splitlines())}
+    assert code == 1
+    assert {"clock", "robot", "settings"} <= found.keys()
+    assert (found["table"]["ok"], found["table"]["mend"]) == (False, "run the release that the workers have")

@@ -1,10 +1,11 @@
 """Where a job stands, in words."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+import faust
 import pytest
 from hypothesis import given
 
@@ -26,6 +27,7 @@ from streams.operate.standing import (
     state_in_words,
     waiting_for,
 )
+from streams.operate.table_view import known_workers
 from streams.wire.rows import Owner
 from tests.core.builders import (
     ACCEPTED,
@@ -168,6 +170,34 @@ def test_a_job_s_place_in_its_workspace_s_line(job: Job, workspace: list[Job], e
         assert found == expected
 
 
+class CountedRows(list[Job]):
+    """Rows that know how often they were gone through."""
+
+    def __init__(self, rows: Iterable[Job]) -> None:
+        super().__init__(rows)
+        self.times = 0
+
+    def __iter__(self) -> Iterator[Job]:
+        self.times += 1
+        return super().__iter__()
+
+
+def test_the_rows_of_a_workspace_are_gone_through_as_often_for_many_jobs_as_for_one() -> None:
+    pending = [numbered(PENDING, number) for number in range(1, 30)]
+    ended = [numbered(COMPLETED, -number, ended_at=NOW - timedelta(minutes=number)) for number in range(30)]
+    times = set()
+    for asked in (pending[:1], pending):
+        rows = CountedRows([*ended, *pending])
+        around = Around(deadlines=DEADLINES, workspace=rows)
+        for place, job in enumerate(asked, 1):
+            (wait,) = waiting_for(job, around, NOW)
+            assert (wait.place, wait.behind) == (place, ended[0].job_id)
+        # Of the same rows later, when the last of these that have ended has left: nobody waits but for the next one.
+        assert [wait.behind for wait in waiting_for(pending[1], around, NOW + timedelta(minutes=1))] == ["S1"]
+        times.add(rows.times)
+    assert len(times) == 1
+
+
 def test_what_is_past_its_deadline_does_not_promise_one() -> None:
     late = ACCEPTED.deadline
     assert late is not None
@@ -218,6 +248,15 @@ def test_a_workspace_whose_last_job_the_robot_refused_waits_for_the_robot() -> N
     refused = numbered(NEVER_HAD, 1, reason=FailureReason.ROBOT_REJECTED, robot_status=409, ended_at=NOW)
     (wait,) = waits(S2, [refused, S2])
     assert (wait.kind, wait.since, wait.until) == (WaitKind.ROBOT_BUSY, NOW, NOW + FIRST_BACK_OFF)
+
+
+@pytest.mark.parametrize(
+    ("member", "known"),
+    [(f"faust-{faust.__version__}", False), ("faust-worker-1-91a74811", True), ("faust-1.2-91a74811", True)],
+)
+def test_a_worker_of_an_older_release_is_known_by_the_name_that_faust_gives_it(member: str, known: bool) -> None:
+    members = frozenset({"vm-91a74811", member})
+    assert known_workers(members) == (members if known else None)
 
 
 @pytest.mark.parametrize(
