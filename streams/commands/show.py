@@ -1,9 +1,8 @@
 """`jobs show`: one job on one screen."""
 
 import asyncio
-import shlex
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from schemas import Order
     from streams.operate.job_rows import Progress
     from streams.operate.letters import Letter
-    from streams.operate.resubmission import Choice
     from streams.operate.standing import SendAgain, Wait
 
 ORDERS_SHOWN = 20
@@ -61,6 +59,9 @@ def show(
     with shown_progress("reading the job table") as progress:
         found = run_on_kafka(settings, _find(settings, job, workspace, progress))
     if isinstance(found, Shown):
+        if to_dev and found.again.command is not None:
+            # Else it would go to whatever Kafka is exported.
+            found = replace(found, again=replace(found.again, command=f"{found.again.command} --dev"))
         if as_json:
             typer.echo(json_line(_fields(found)))
         else:
@@ -207,8 +208,8 @@ def _lines(shown: Shown, now: datetime) -> Iterator[tuple[str, str]]:
     for nth, letter in enumerate(shown.letters or ()):
         yield "" if nth else "letters", f"{letter.letter_id} ({letter.headers.reason}): {step(letter)}"
     yield "send again?", f"{_VERDICTS[shown.again.verdict]}: {shown.again.because}"
-    if shown.again.choice is not None:
-        yield "", _command(job, shown.again.choice)
+    if shown.again.command is not None:
+        yield "", shown.again.command
 
 
 def _answer(job: Job) -> str:
@@ -226,15 +227,3 @@ def _orders(job: Job) -> Iterator[tuple[str, str]]:
         yield "" if nth else "orders", f"{order.item_id}: {order.status}{'' if unreported else f' {words}'}".rstrip()
     if len(job.orders) > ORDERS_SHOWN:
         yield "", f"and {len(job.orders) - ORDERS_SHOWN} more (--json has them all)"
-
-
-def _command(job: Job, choice: "Choice") -> str:
-    """Return what sends again what may be sent again."""
-    from streams.operate.resubmission import Group
-
-    words = ["robot-orchestrator", "jobs", "resubmit", job.job_id, "--workspace", job.workspace_id]
-    if choice.group not in (None, Group.FAILED):
-        words += ["--orders", choice.group]
-    for item_id in sorted(choice.named):
-        words += ["--order", item_id]
-    return shlex.join([*words, *(["--new-item-ids"] if choice.new_item_ids else [])])

@@ -1,10 +1,10 @@
 """From Kafka into the file: a reader in no group, which begins anew from the file whenever it is in doubt."""
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as KafkaTopicPartition
@@ -25,6 +25,8 @@ from streams.names import SOURCE_TOPICS, LogEvent, changelog_topic
 from streams.settings import ConsoleSettings
 from streams.telemetry.lines import Lines
 from streams.wire.records import TopicPartition
+
+T = TypeVar("T")
 
 RETRY_SECONDS = 1.0
 REQUEST_TIMEOUT_MS = 10_000
@@ -52,6 +54,32 @@ class Cluster:
     lag: Mapping[str, int]
 
 
+async def unless_cancelled(work: Coroutine[Any, Any, T]) -> T:
+    """Return what some work returns. Raises KafkaConnectionError where it was not this task that was cancelled.
+
+    aiokafka cancels the requests of a connection that it closes, and who waits for one would seem to be cancelled too.
+    """
+    try:
+        return await work
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise KafkaConnectionError("the connection was closed") from None
+
+
+async def _first_to_fail(*works: Coroutine[Any, Any, None]) -> None:
+    """Run what never ends by itself side by side, and raise what ends one of them."""
+    tasks = [asyncio.create_task(unless_cancelled(work)) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    await done.pop()
+
+
 class Follower:
     """Keeps the file up to date while `run` runs.
 
@@ -77,9 +105,9 @@ class Follower:
         while True:
             try:
                 async with admin_client(**self._options, request_timeout_ms=REQUEST_TIMEOUT_MS) as admin:
-                    partitions = await self._check(admin)
+                    partitions = await unless_cancelled(self._check(admin))
                     first = False
-                    await self._session(admin, partitions)
+                    await unless_cancelled(self._session(admin, partitions))
             except (TopicsError, AccessError) as error:
                 if first:
                     raise
@@ -127,12 +155,11 @@ class Follower:
                 await consumer.start()
                 await reader.start()
                 places = await self._assign(consumer, partitions)
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._follow(consumer, places, partitions))
-                tasks.create_task(self._look(admin, reader))
-                tasks.create_task(self._forget_expired(consumer))
-        except ExceptionGroup as group:
-            raise group.exceptions[0] from None
+            await _first_to_fail(
+                self._follow(consumer, places, partitions),
+                self._look(admin, reader),
+                self._forget_expired(consumer),
+            )
         finally:
             await consumer.stop()
             await reader.stop()

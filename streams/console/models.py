@@ -109,6 +109,8 @@ class SendAgainView(View):
     because: str
     orders: list[str] = []
     """The item ids of those that may, where not all may."""
+    command: str | None = None
+    """What sends them again."""
 
 
 class StoppedView(View):

@@ -2,7 +2,6 @@
 
 import json
 import secrets
-import shlex
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -46,11 +45,6 @@ def printable_lines(text: str) -> str:
     return "\n".join(map(printable, text.split("\n")))
 
 
-def quoted(text: str) -> str:
-    """Return an id as a shell takes it."""
-    return printable(shlex.quote(text))
-
-
 def link(path: str, **values: object) -> str:
     """Return an address on this server; ids go where they may have any character."""
     given = {name: str(value) for name, value in values.items() if value is not None and value is not False}
@@ -69,7 +63,7 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.filters |= {"printable": printable, "printable_lines": printable_lines, "quoted": quoted}
+        self._templates.filters |= {"printable": printable, "printable_lines": printable_lines}
         self._templates.globals |= {"link": link, "age": age, "clock": clock, "version": version()}
         self._templates.globals |= {"statuses": list(Status), "reasons": list(FailureReason)}
 

@@ -54,8 +54,9 @@ def standing_fields(waits: Iterable[Wait], again: SendAgain) -> dict[str, Any]:
         }
         for wait in waits
     ]
-    orders = {"orders": list(again.orders)} if again.orders else {}
+    more = {"orders": list(again.orders) or None, "command": again.command}
+    given = {name: value for name, value in more.items() if value is not None}
     return {
         "waitingFor": waiting_for,
-        "sendAgain": {"verdict": again.verdict, "because": again.because, **orders},
+        "sendAgain": {"verdict": again.verdict, "because": again.because, **given},
     }

@@ -1,5 +1,6 @@
 """Which orders of a job that has ended may be tried again as another job, or why none may. Pure."""
 
+import shlex
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -9,7 +10,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from schemas import Order
-from streams.core.job import FailureReason, Job, OrderResult, OrderStatus, Status
+from streams.core.job import FailureReason, Job, JobKey, OrderResult, OrderStatus, Status
 from streams.wire.rows import row_key, utc_text
 
 # Any fixed namespace will do; it only has to stay the same for ever, so that the new ids do.
@@ -89,6 +90,16 @@ class Refusal:
     """Why nothing is sent, in one line that says what would help."""
 
     reason: str
+
+
+def resubmit_command(key: JobKey, choice: Choice) -> str:
+    """Return the command line that tries a choice of a job's orders again."""
+    words = ["robot-orchestrator", "jobs", "resubmit", key.job_id, "--workspace", key.workspace_id]
+    if choice.group not in (None, Group.FAILED):
+        words += ["--orders", choice.group]
+    for item_id in sorted(choice.named):
+        words += ["--order", item_id]
+    return shlex.join([*words, *(["--new-item-ids"] if choice.new_item_ids else [])])
 
 
 def plan_resubmission(job: Job, orders: Sequence[Order] | None, choice: Choice, now: datetime) -> Plan | Refusal:

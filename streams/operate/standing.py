@@ -23,6 +23,7 @@ from streams.operate.resubmission import (
     Standing,
     known_orders,
     plan_resubmission,
+    resubmit_command,
 )
 from streams.wire.rows import Owner
 
@@ -136,13 +137,14 @@ class Wait:
 class SendAgain:
     """Whether a job may be sent again, and why. `orders` are the item ids of those that may, if not all may.
 
-    `choice` is what `jobs resubmit` has to be told for it.
+    `choice` is what `jobs resubmit` has to be told for it, and `command` says that.
     """
 
     verdict: Verdict
     because: str
     orders: tuple[str, ...] = ()
     choice: Choice | None = None
+    command: str | None = None
 
 
 def holds_in_force(decisions: Iterable[Decision]) -> list[Hold]:
@@ -324,7 +326,8 @@ def send_again(job: Job, orders: Sequence[Order] | None, now: datetime) -> SendA
             every = len(sure) == len(known)
             only = () if every else tuple(dict.fromkeys(sure.values()))
             because = _because([one.standing for one in known], choice)
-            return SendAgain(Verdict.YES if every else Verdict.ORDERS, because, only, choice)
+            verdict = Verdict.YES if every else Verdict.ORDERS
+            return SendAgain(verdict, because, only, choice, resubmit_command(job.key, choice))
     # Of all choices this one's refusal says the most.
     refused = plan_resubmission(job, orders, Choice(group=Group.ALL, new_item_ids=True), now)
     assert isinstance(refused, Refusal)  # noqa: S101 # narrows the type; else it would have been among the choices

@@ -97,6 +97,8 @@ async def test_pages_and_api_survive_the_brokers_restart(tmp_path: Path) -> None
                 broker.kill()
                 problem = await said(console, "/summary", lambda answer: answer["kafka"]["problem"])
                 assert problem["kafka"]["behind"] == 0
+                # By then its connections are closed, and whoever waited for an answer on one was cancelled.
+                await console.wait_told("waiting_for_broker")
                 assert has(first["jobId"])(await said(console, "/jobs", bool))
                 assert "Kafka cannot be read now" in (await console.get("/"))[1]
                 assert (await console.get("/readyz"))[0] == 200
