@@ -309,6 +309,9 @@ def _robot(job: Job, now: datetime) -> Wait:
 def orders_of_row(job: Job) -> list[Order]:
     """Return a job's orders as far as its row names them: enough to say whether it may be sent again, and no more."""
     named = [one.item_id for one in job.orders] or [_UNNAMED] * (job.order_count or 0)
+    if len(named) != job.order_count:
+        # Several of its orders share an item id, and the row does not say which.
+        named *= 2
     return [Order(itemId=item_id, orderId=_UNNAMED, pedidoInput={}) for item_id in named]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import faust
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 
 from streams.core.controls import Action, Control, Decision
 from streams.core.deadlines import FIRST_BACK_OFF
@@ -364,6 +364,7 @@ def test_the_verdict_is_what_resubmit_lets_go_without_a_further_word(row: tuple[
     assert not told.choice.may_have_shipped
 
 
+@example((replace(COMPLETED, orders=(error("a"),), order_count=2, success_count=0, error_count=2), ["a", "a"]))
 @given(jobs())
 def test_the_row_never_lets_more_go_than_the_submission(row: tuple[Job, list[str]]) -> None:
     job, items = row
