@@ -57,7 +57,9 @@ def list_letters(
         found = run_on_kafka(settings, read_all(settings, reason, progress))
     for letter, job, note in found if as_json else ():
         status = None if job is None else job.status
-        typer.echo(json_line({**letter_fields(letter), "jobStatus": status, "redriven": note, "step": step(letter)}))
+        typer.echo(
+            json_line({**letter_fields(letter), "jobStatus": status, "redriven": note, "step": step(letter, note)})
+        )
     if not as_json:
         _print_by_reason(found)
 
@@ -128,7 +130,7 @@ def _fields(chosen: "Chosen") -> dict[str, Any]:
         **letter_fields(chosen.letter),
         "jobStatus": None if chosen.job is None else chosen.job.status.value,
         "payload": shown_payload(chosen.letter),
-        "step": step(chosen.letter),
+        "step": step(chosen.letter, chosen.redriven),
         "redrive": "no" if refused else "yes",
         "because": verdict.reason if isinstance(verdict, NotRedrivable) else verdict.warning,
     }

@@ -14,8 +14,9 @@ from streams.kafka.messages import instant_of
 from streams.kafka.reader import KafkaReader
 from streams.kafka.topics import TopicsError, check_topics
 from streams.names import SOURCE_TOPICS, changelog_topic
+from streams.operate.held import held_now
 from streams.operate.job_rows import NotReadError, record_reader
-from streams.operate.standing import clock
+from streams.operate.standing import WaitKind, clock
 from streams.operate.table_view import view_of
 from streams.robot.client import connected_robot
 from streams.settings import KafkaSettings, WorkerSettings, variable_of
@@ -133,11 +134,15 @@ async def _table(settings: KafkaSettings, what: str) -> AsyncIterator[Finding]:
         )
         yield Finding(what, f"this machine's is not behind the broker's ({written})")
     try:
-        owners = view_of(values, len(values), None).owners
+        view = view_of(values, len(values), None)
     except TableError as error:
         yield Finding("table", str(error), "run the release that the workers have")
         return
-    for number, owner in owners.items():
+    for held in held_now(view, now):
+        if held.by is WaitKind.PERSON:
+            what = "everything" if held.workspace_id is None else held.workspace_id
+            yield Finding("holds", f"nobody is called of {what}: {held.actor} holds it ({held.reason})")
+    for number, owner in view.owners.items():
         if owner is not None and owner.robot_away_since is not None:
             words = f"{owner.worker_id} has missed it since {clock(owner.robot_away_since, now)} (partition {number})"
             yield Finding("robot", words, f"start the robot, or set {variable_of('robot_url')} for the worker")

@@ -100,9 +100,9 @@ def by_id(letters: Iterable[Letter]) -> dict[str, Letter]:
     return {letter.letter_id: letter for letter in letters}
 
 
-def step(letter: Letter) -> str:
-    """Return the only step that makes sense for a letter."""
-    return STEPS.get(letter.headers.reason, _NEWER)
+def step(letter: Letter, redriven: str | None = None) -> str:
+    """Return the only step that makes sense for a letter; `redriven` says by whom it was sent in again."""
+    return STEPS.get(letter.headers.reason, _NEWER) if redriven is None else f"nothing: it was redriven {redriven}"
 
 
 def redrive_of(

@@ -58,11 +58,12 @@ class UnknownLetterError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A letter, the row of the job that it names, and whether it may be sent in again."""
+    """A letter, the row of the job that it names, whether it may be sent in again, and by whom it was."""
 
     letter: Letter
     job: Job | None
     verdict: Redrivable | NotRedrivable
+    redriven: str | None = None
 
 
 async def read_letters(
@@ -138,7 +139,7 @@ async def _whole_letter(reader: RecordReader, topic: Topic, number: int, letter_
 async def _chosen(settings: KafkaSettings, reader: RecordReader, letter: Letter, *, after_upgrade: bool) -> Chosen:
     job = None if letter.job is None else await read_row(settings, reader, letter.job)
     noted = (await read_notes(reader, datetime.now(UTC))).get(letter.letter_id)
-    return Chosen(letter, job, redrive_of(letter, job, noted=noted, after_upgrade=after_upgrade))
+    return Chosen(letter, job, redrive_of(letter, job, noted=noted, after_upgrade=after_upgrade), noted)
 
 
 async def redrive(settings: KafkaSettings, letter: Letter, actor: str, reason: str, *, after_upgrade: bool) -> None:
