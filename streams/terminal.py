@@ -94,8 +94,11 @@ def fail(problem: object, code: int = 1) -> NoReturn:
 
 def fail_unknown_job(settings: KafkaSettings, job: str) -> NoReturn:
     """Say that the job table does not have a job, and end."""
-    days = settings.retention_seconds / 86_400
-    fail(f"no such {job}: it is unknown, or was forgotten {days:g} days after its end", NOT_FOUND_EXIT_CODE)
+    from streams.operate.unread import unread_submissions
+
+    days, unread = settings.retention_seconds / 86_400, run_on_kafka(settings, unread_submissions(settings))
+    waits = f"; up to {unread} submissions are not read yet, and it may be one: do not send it again" if unread else ""
+    fail(f"no such {job}: it is unknown, or was forgotten {days:g} days after its end{waits}", NOT_FOUND_EXIT_CODE)
 
 
 def settings_of(kind: type[Kind]) -> Kind:

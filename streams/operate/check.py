@@ -11,13 +11,13 @@ from streams.engine.ports import UnreadableError
 from streams.kafka.access import AccessError, connection_problem, describe_group
 from streams.kafka.admin import admin_client
 from streams.kafka.messages import instant_of
-from streams.kafka.reader import KafkaReader
 from streams.kafka.topics import TopicsError, check_topics
 from streams.names import SOURCE_TOPICS, changelog_topic
 from streams.operate.held import held_now
 from streams.operate.job_rows import NotReadError, record_reader
 from streams.operate.standing import WaitKind, clock
 from streams.operate.table_view import view_of
+from streams.operate.unread import unread_records
 from streams.robot.client import connected_robot
 from streams.settings import KafkaSettings, WorkerSettings, variable_of
 from streams.telemetry.journal import SKEW_WARNING_SECONDS
@@ -95,18 +95,8 @@ async def _group(settings: KafkaSettings, what: str) -> AsyncIterator[Finding]:
     if group is None:
         yield Finding(what, f"this user may not ask about it (DESCRIBE on group {settings.app_id})", "an ACL for it")
         return
-    partitions = (await check_topics(settings)).partitions
-    reader = KafkaReader(settings.kafka_client_options(), settings.app_id, partitions)
-    await reader.start()
-    try:
-        # Transactions' markers are counted as well.
-        unread = [
-            sum((await reader.end_offsets(topic)).values()) - sum((await reader.committed_offsets(topic)).values())
-            for topic in SOURCE_TOPICS
-        ]
-    finally:
-        await reader.stop()
-    words = f"{group.state}, workers: {len(group.members)}, records unread: up to {sum(unread)}"
+    unread = await unread_records(settings, SOURCE_TOPICS, (await check_topics(settings)).partitions)
+    words = f"{group.state}, workers: {len(group.members)}, records unread: up to {unread}"
     yield Finding(what, words, None if group.members else "robot-orchestrator worker")
 
 

@@ -472,3 +472,18 @@ async def test_what_a_newer_release_has_decided_is_a_finding_among_the_others(
     assert code == 1
     assert {"clock", "robot", "settings"} <= found.keys()
     assert (found["table"]["ok"], found["table"]["mend"]) == (False, "run the release that the workers have")
+
+
+async def test_a_job_that_no_worker_has_read_yet_may_be_among_those_that_are_unread(
+    kafka_bootstrap: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Scene(kafka_bootstrap, tmp_path) as idle:
+        for name, value in idle.variables.items():
+            monkeypatch.setenv(name, value)
+        job = submission()
+        code, _, err = await give(f"jobs show {of(job)}")
+        assert (code, "not read yet" in err) == (3, False)
+        await idle.submit(job)
+        code, _, err = await give(f"jobs show {of(job)}")
+        assert code == 3
+        assert "up to 1 submissions are not read yet, and it may be one: do not send it again" in err
