@@ -11,8 +11,8 @@ from hypothesis import example, given
 
 from streams.core.controls import Action, Control, Decision
 from streams.core.deadlines import FIRST_BACK_OFF
-from streams.core.job import FailureReason, Job, PutOff, Source, Stop
-from streams.operate.resubmission import Choice, Group, Plan, Refusal, plan_resubmission
+from streams.core.job import FailureReason, Job, JobKey, PutOff, Source, Stop
+from streams.operate.resubmission import Choice, Group, Plan, Refusal, plan_resubmission, resubmit_command
 from streams.operate.standing import (
     Around,
     Hold,
@@ -334,7 +334,24 @@ def verdict(job: Job, now: datetime = DEADLINE_PASSED) -> SendAgain:
     ],
 )
 def test_the_verdict_by_the_row_alone(job: Job, expected: SendAgain) -> None:
-    assert verdict(job) == expected
+    command = None if expected.choice is None else resubmit_command(job.key, expected.choice)
+    assert verdict(job) == replace(expected, command=command)
+
+
+@pytest.mark.parametrize(
+    ("choice", "words"),
+    [
+        (Choice(group=Group.FAILED), ""),
+        (Choice(group=Group.UNREPORTED), " --orders unreported"),
+        (
+            Choice(group=None, named=frozenset({"b", "a c"}), new_item_ids=True),
+            " --order 'a c' --order b --new-item-ids",
+        ),
+    ],
+)
+def test_what_may_be_sent_again_is_said_as_a_command_line(choice: Choice, words: str) -> None:
+    command = resubmit_command(JobKey("shop 5", "job-1"), choice)
+    assert command == f"robot-orchestrator jobs resubmit job-1 --workspace 'shop 5'{words}"
 
 
 def test_a_job_whose_submission_is_gone_cannot_be_sent_again_by_us() -> None:
