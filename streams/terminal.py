@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import getpass
 import json
 import logging
 import sys
@@ -14,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from streams.operate.person import os_user
 from streams.settings import KafkaSettings, Kind, SettingsError, load_settings, unknown_variables, variable_of
 
 T = TypeVar("T")
@@ -27,15 +27,7 @@ OfWorkspace = Annotated[
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; it is kept for years.")]
 
 
-def _os_user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        # A container's user may have no name.
-        return "unknown"
-
-
-Actor = Annotated[str, typer.Option(metavar="NAME", default_factory=_os_user, help="Who does it.")]
+Actor = Annotated[str, typer.Option(metavar="NAME", default_factory=os_user, help="Who does it.")]
 # Of the commands that ask for something that is not there.
 NOT_FOUND_EXIT_CODE = 3
 # Of the commands that give a control that no worker has decided by then.

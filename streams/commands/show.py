@@ -143,20 +143,15 @@ async def _letters(settings: RuleSettings, key: JobKey) -> "list[Letter] | str":
 def _fields(shown: Shown) -> dict[str, object]:
     from streams.operate.job_fields import job_fields, standing_fields
     from streams.operate.letters import letter_fields
+    from streams.operate.standing import worker_alive
 
     letters = None if shown.letters is None else list(map(letter_fields, shown.letters))
     return {
         **job_fields(shown.job),
-        "workerAlive": _alive(shown),
+        "workerAlive": worker_alive(shown.job, shown.workers),
         "deadLetters": letters,
         **standing_fields(shown.waits, shown.again),
     }
-
-
-def _alive(shown: Shown) -> bool | None:
-    if shown.job.claimed_by is None or shown.workers is None:
-        return None
-    return shown.job.claimed_by in shown.workers
 
 
 def _screen(shown: Shown, now: datetime) -> object:
@@ -175,7 +170,7 @@ def _screen(shown: Shown, now: datetime) -> object:
 def _lines(shown: Shown, now: datetime) -> Iterator[tuple[str, str]]:
     """Yield what is known of a job, line by line, each with its name or none."""
     from streams.operate.letters import step
-    from streams.operate.standing import clock, state_in_words
+    from streams.operate.standing import clock, state_in_words, worker_alive
 
     job = shown.job
     yield "job", f"{job.job_id} of {job.workspace_id}"
@@ -184,7 +179,7 @@ def _lines(shown: Shown, now: datetime) -> Iterator[tuple[str, str]]:
         yield "" if nth else "waits for", wait.words
     yield "submitted", f"{clock(job.submitted_at, now)}, {job.order_count or 0} orders"
     if job.claimed_at is not None:
-        alive = {None: "", True: ", which is alive", False: ", which is gone"}[_alive(shown)]
+        alive = {None: "", True: ", which is alive", False: ", which is gone"}[worker_alive(job, shown.workers)]
         yield "claimed", f"{clock(job.claimed_at, now)} by {job.claimed_by}{alive}"
     if job.called_at is not None:
         yield "called", f"{clock(job.called_at, now)}: {_answer(job)}"

@@ -1,7 +1,6 @@
 """Who may look and act: a session, a token, a proxy's word, or whoever is on this machine."""
 
 import base64
-import getpass
 import hashlib
 import hmac
 import ipaddress
@@ -13,6 +12,7 @@ from enum import StrEnum
 
 from starlette.requests import HTTPConnection
 
+from streams.operate.person import os_user
 from streams.settings import ConsoleSettings, SettingsError, variable_of
 
 SESSION_COOKIE = "robot_orchestrator_session"
@@ -54,14 +54,6 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _os_user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        # A container's user may have no name.
-        return "unknown"
-
-
 class Gate:
     """Decides about requests. What it signs holds until the process ends."""
 
@@ -83,7 +75,7 @@ class Gate:
     def person(self, request: HTTPConnection) -> Person | Refused:
         """Return who asks, or why that is not known."""
         if self._settings.console_is_open:
-            return Person(_os_user()) if self._is_for_us(request) else Refused.HOST
+            return Person(os_user()) if self._is_for_us(request) else Refused.HOST
         if (name := self._named_by_proxy(request)) is not None:
             return Person(name)
         kind, _, given = request.headers.get("authorization", "").partition(" ")

@@ -1,8 +1,6 @@
 """What people may do on the pages: asked once more, with a word that is typed, it is published as a control."""
 
-import uuid
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 
 from aiokafka.errors import KafkaError
 from fastapi import APIRouter, HTTPException, Request
@@ -17,7 +15,7 @@ from streams.core.job import JobKey
 from streams.kafka.access import AccessError
 from streams.names import LogEvent, Topic
 from streams.operate.console import printable
-from streams.operate.giving import NotGivenError, control_producer, publish_control
+from streams.operate.giving import NotGivenError, control_producer, new_control, publish_control
 from streams.settings import ConsoleSettings
 from streams.telemetry.lines import Lines
 from streams.wire.placement import partition_of
@@ -120,15 +118,8 @@ def action_routes(console: Console, pages: Pages) -> APIRouter:
             return form(request, fields, "The form was too old, or not made here. Look at it again.")
         if fields.get("word", "").strip() != printable(job_id or workspace_id or EVERYTHING):
             return form(request, fields, "What was typed is not what was asked for: nothing was done.")
-        control = Control(
-            control_id=str(uuid.uuid4()),
-            action=action,
-            workspace_id=workspace_id,
-            job_id=job_id,
-            actor=request.state.person.name,
-            reason=fields.get("reason", "").strip(),
-            requested_at=datetime.now(UTC),
-        )
+        reason = fields.get("reason", "").strip()
+        control = new_control(action, workspace_id, job_id, request.state.person.name, reason)
         try:
             await asker.ask(control)
         except (NotGivenError, AccessError) as error:

@@ -17,10 +17,9 @@ from streams.console.guard import LOGIN
 from streams.console.page import Console
 from streams.console.payloads import UnreadableError, shown_value
 from streams.console.reader import Filter
-from streams.console.views import NO_STEP, control_views, job_detail, letter_counts, letter_view, summary
+from streams.console.views import control_views, job_detail, letter_counts, letter_view, step_by, summary
 from streams.core.job import FailureReason, JobKey, Source, Status
 from streams.operate.console import printable
-from streams.operate.letters import STEPS
 from streams.operate.standing import clock
 from streams.version import version
 
@@ -180,7 +179,7 @@ def page_routes(console: Console, pages: Pages) -> APIRouter:
             request,
             "letter.html",
             letter=letter_view(letter),
-            step=STEPS.get(letter.reason, NO_STEP),
+            step=step_by(letter.reason),
             value=json.dumps(value, indent=2, ensure_ascii=False),
             problem=problem,
             redrives=control_views(redrives),

@@ -33,6 +33,7 @@ from streams.operate.standing import (
     send_again,
     state_in_words,
     waiting_for,
+    worker_alive,
 )
 from streams.wire.rows import Owner
 
@@ -53,7 +54,7 @@ class Moment:
 
 
 # About a letter that somebody else has written, or a newer release.
-NO_STEP = "look at the record, and who has written it: it has no reason that this release knows"
+_NO_STEP = "look at the record, and who has written it: it has no reason that this release knows"
 
 
 def job_view(job: Job, now: datetime) -> JobView:
@@ -86,13 +87,12 @@ def job_detail(reader: Reader, key: JobKey, moment: Moment) -> JobDetail | None:
     controls = reader.controls_of(key, SHOWN)
     history = _history(job, reader.outcomes_of(key, SHOWN), controls)
     again = send_again(job, orders_of_row(job), moment.now)
-    known = moment.workers is not None and job.claimed_by is not None
     return JobDetail.model_validate(
         {
             **job_fields(job),
             **_job_fields(job, moment.now),
             **standing_fields(_waits(reader, job, partition, moment), again),
-            "workerAlive": job.claimed_by in (moment.workers or ()) if known else None,
+            "workerAlive": worker_alive(job, moment.workers),
             "history": sorted(history, key=lambda event: event.at),
             "controls": control_views(controls),
             "deadLetters": list(map(letter_view, reader.letters_of(key, SHOWN))),
@@ -182,10 +182,15 @@ def letter_view(letter: Letter) -> LetterView:
     )
 
 
+def step_by(reason: str) -> str:
+    """Return what can be done about letters of a reason."""
+    return STEPS.get(reason, _NO_STEP)
+
+
 def letter_counts(reader: Reader) -> list[LetterCountView]:
     """Return how many letters there are, each kind with what can be done about it."""
     return [
-        LetterCountView(topic=topic, reason=reason, count=count, step=STEPS.get(reason, NO_STEP))
+        LetterCountView(topic=topic, reason=reason, count=count, step=step_by(reason))
         for topic, reason, count in reader.letter_counts()
     ]
 

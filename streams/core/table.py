@@ -219,18 +219,18 @@ class JobTable:
 
     def _hold(self, control: Control, now: datetime) -> Ruling:
         if control.workspace_id in self._holds:
-            return self.refuse(control, IgnoreReason.ALREADY_HELD, now)
+            return self._write(Decision(control, now, IgnoreReason.ALREADY_HELD))
         return self._write(Decision(control, now, in_force=True))
 
     def _release(self, control: Control, now: datetime) -> Ruling:
         held = self._holds.get(control.workspace_id)
         if held is None:
-            return self.refuse(control, IgnoreReason.NOT_HELD, now)
+            return self._write(Decision(control, now, IgnoreReason.NOT_HELD))
         return self._write(Decision(control, now), replace(held, in_force=False))
 
     def _stop(self, control: Control, now: datetime) -> Ruling:
         if control.job is None:
-            return self.refuse(control, IgnoreReason.UNKNOWN_JOB, now)
+            return self._write(Decision(control, now, IgnoreReason.UNKNOWN_JOB))
         kind = Cancelled if control.action is Action.CANCEL else GivenUp
         change = self.apply(kind(control.job, control.stop(now)), now)
         return replace(self._write(Decision(control, now, change.ignored)), change=change)

@@ -113,6 +113,13 @@ class Around:
         return len(self._at_robot) + len(self._ended) - kept, first
 
 
+def worker_alive(job: Job, workers: Collection[str] | None) -> bool | None:
+    """Whether the worker that claimed a job is in the group; None if none has, or if nobody knows who is in it."""
+    if job.claimed_by is None or workers is None:
+        return None
+    return job.claimed_by in workers
+
+
 def _leaves(entry: Until) -> tuple[bool, datetime, int]:
     until, job = entry
     return until is None, until or datetime.max.replace(tzinfo=UTC), job.source.offset

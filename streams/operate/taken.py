@@ -5,7 +5,6 @@ from datetime import datetime
 
 from aiokafka.errors import KafkaError
 
-from schemas import JobSubmitted
 from streams.core.job import Job, JobKey
 from streams.kafka.access import AccessError
 from streams.kafka.topics import TopicsError
@@ -15,7 +14,7 @@ from streams.operate.standing import state_in_words
 from streams.operate.submit import Submission
 from streams.operate.table_view import read_row
 from streams.settings import KafkaSettings
-from streams.wire.intake import fingerprint
+from streams.wire.intake import fingerprint, read_submission
 from streams.wire.rows import TableError
 
 
@@ -40,7 +39,7 @@ async def known_job(settings: KafkaSettings, submission: Submission) -> Job | No
 def taken_by(job: Job, submission: Submission, now: datetime) -> Taken:
     """Return what it means that a job has these ids."""
     head = f"job {job.job_id} of {job.workspace_id}"
-    if fingerprint(JobSubmitted.model_validate_json(submission.value)) != job.fingerprint:
+    if fingerprint(read_submission(submission.value)) != job.fingerprint:
         return Taken(f"{head} is another one: submit these orders under a new job id", in_vain=True)
     state = state_in_words(job, now)
     if not job.ended:

@@ -160,11 +160,15 @@ def _is_id(name: object) -> bool:
     return isinstance(name, str) and 0 < len(name) <= ID_MAX_LENGTH
 
 
+def _invalid(error: ValidationError) -> Rejection:
+    return Rejection(DeadLetterReason.INVALID, explain(error)[:_ERROR_MAX_LENGTH])
+
+
 def _read_submission(record: SourceRecord, value: bytes, key: JobKey | None) -> Meaning:
     try:
         submission = read_submission(value)
     except ValidationError as error:
-        return _refuse_submission(record, key, Rejection(DeadLetterReason.INVALID, explain(error)[:_ERROR_MAX_LENGTH]))
+        return _refuse_submission(record, key, _invalid(error))
     return Apply(
         JobSubmitted(
             key=JobKey(submission.workspaceId, submission.jobId),
@@ -190,7 +194,7 @@ def _read_completion(_record: SourceRecord, value: bytes, _key: JobKey | None) -
     try:
         completion = CompletionPayload.model_validate_json(value)
     except ValidationError as error:
-        return Refuse(Rejection(DeadLetterReason.INVALID, explain(error)[:_ERROR_MAX_LENGTH]))
+        return Refuse(_invalid(error))
     key = JobKey(completion.workspaceId, completion.jobId)
     return Apply(BatchCompleted(key, completion.successCount, completion.errorCount))
 
@@ -199,7 +203,7 @@ def _read_report(_record: SourceRecord, value: bytes, _key: JobKey | None) -> Me
     try:
         report = ReportPayload.model_validate_json(value)
     except ValidationError as error:
-        return Refuse(Rejection(DeadLetterReason.INVALID, explain(error)[:_ERROR_MAX_LENGTH]))
+        return Refuse(_invalid(error))
     order = OrderResult(
         report.itemId, OrderStatus(report.status), report.trackingNumber, report.errorType, report.errorMessage
     )
@@ -210,7 +214,7 @@ def _read_control(_record: SourceRecord, value: bytes, _key: JobKey | None) -> M
     try:
         return Decide(decode_control(value))
     except ValidationError as error:
-        return Refuse(Rejection(DeadLetterReason.INVALID, explain(error)[:_ERROR_MAX_LENGTH]))
+        return Refuse(_invalid(error))
 
 
 def _refuse_report(_record: SourceRecord, _key: JobKey | None, rejection: Rejection) -> Meaning:
