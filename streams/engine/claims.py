@@ -2,11 +2,14 @@
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from streams.core.job import Job, JobKey
+
+# How many slots a partition takes when it is its turn: a transaction costs the same for one claim as for some.
+HANDFUL = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +36,11 @@ class CallSlots:
     """The calls that this worker may have in flight, shared by all its partitions.
 
     Where there are too few, all workspaces take turns, in whichever partition they lie. They are served in rounds, and
-    within a round the partitions take turns. `on_offer` is told who may take a slot now.
+    within a round the partitions take turns, with some of their workspaces each. `on_offer` is called when somebody
+    may take a slot.
     """
 
-    def __init__(self, limit: int, on_offer: Callable[[Container[Claimant]], None] = lambda _claimants: None) -> None:
+    def __init__(self, limit: int, on_offer: Callable[[], None] = lambda: None) -> None:
         self._free = limit
         self._limit = limit
         # How many may still be taken, whatever is free; None where there is no such bound.
@@ -76,6 +80,10 @@ class CallSlots:
         """Return how many slots the partition may take now if these are its rounds."""
         return self._shares({claimant: rounds}).get(claimant, 0)
 
+    def shares(self) -> Mapping[Claimant, int]:
+        """Return how many slots each of those may take now that may take any."""
+        return self._shares({}) if self._available else {}
+
     def take(self, claimant: Claimant) -> None:
         """Take a slot that is free, for a workspace of the partition's first round."""
         if self._available == 0:
@@ -103,9 +111,9 @@ class CallSlots:
         self.release()
 
     def offer(self) -> None:
-        """Tell those who may take a slot."""
-        if self._available and (shares := self._shares({})):
-            self._on_offer(shares)
+        """Say that slots may be taken, if there are any."""
+        if self._available:
+            self._on_offer()
 
     @property
     def _available(self) -> int:
@@ -136,15 +144,17 @@ class CallSlots:
         return shares
 
     def _turns(self, number: int, wanted: Counter[Claimant], free: int) -> Counter[Claimant]:
-        """Share what is too little for a round: whoever was served least often in it is next."""
+        """Share what is too little for a round: whoever was served least often in it is next, with a handful."""
         turns = [(self._times_served(claimant, number), nth, claimant) for nth, claimant in enumerate(+wanted)]
         heapq.heapify(turns)
         shares: Counter[Claimant] = Counter()
-        for _ in range(free):
+        while free:
             times, nth, claimant = heapq.heappop(turns)
-            shares[claimant] += 1
+            taken = min(HANDFUL, free, wanted[claimant] - shares[claimant])
+            free -= taken
+            shares[claimant] += taken
             if shares[claimant] < wanted[claimant]:
-                heapq.heappush(turns, (times + 1, nth, claimant))
+                heapq.heappush(turns, (times + taken, nth, claimant))
         return shares
 
 

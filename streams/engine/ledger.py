@@ -265,13 +265,17 @@ class Ledger:
         self._queue.append(event)
 
     def has_work(self, now: datetime) -> bool:
-        """Whether a step would do anything."""
-        return (
-            bool(self._queue)
-            or self._has_admissible(now)
-            or self._table.forgettable(now)
-            or self._has_to_show_itself(now)
-        )
+        """Whether a step would do anything, if there were call slots for it."""
+        return bool(self._queue) or self._may_admit(now) or self._has_upkeep(now)
+
+    def to_do(self, slots: int, now: datetime) -> int:
+        """Return how much a step would do with so many call slots."""
+        if self._stands_back:
+            slots = self._own_share(now)
+        return len(self._queue) + slots or int(self._has_upkeep(now))
+
+    def _has_upkeep(self, now: datetime) -> bool:
+        return self._table.forgettable(now) or self._has_to_show_itself(now)
 
     def _has_to_show_itself(self, now: datetime) -> bool:
         """Whether it must be written down who has the partition, or that the robot went or came back."""
@@ -542,12 +546,13 @@ class Ledger:
                 draft.amended[event.key] = row
             draft.facts.append(RowChanged(event, change.before, row, now))
 
-    def _has_admissible(self, now: datetime) -> bool:
-        return self._table.ready(now) and self.admitting and self._own_share() > 0
+    def _may_admit(self, now: datetime) -> bool:
+        """Whether a job would be claimed if there were a call slot for it."""
+        return self.admitting and self._table.ready(now)
 
-    def _own_share(self) -> int:
+    def _own_share(self, now: datetime) -> int:
         """Return how many call slots are ours, also while we stand back."""
-        return self._slots.share(self, self._table.rounds)
+        return self._slots.share(self, self._table.rounds) if self._may_admit(now) else 0
 
     async def _read_payloads(self, clock: Callable[[], datetime]) -> tuple[dict[JobKey, bytes | None], bool]:
         """Return the payloads that the next claims need, None for one that is gone, and whether all could be read.
@@ -556,11 +561,9 @@ class Ledger:
         """
         now = clock()
         payloads: dict[JobKey, bytes | None] = {}
-        if not self._has_admissible(now):
-            return payloads, True
         give_up = now + timedelta(seconds=STEP_READ_SECONDS)
         size = 0
-        for job in self._table.next_in_line(self._own_share()):
+        for job in self._table.next_in_line(self._own_share(now)):
             key = job.key
             if self._rules.deadlines.too_old_to_call(job.submitted_at, now):
                 continue
@@ -584,10 +587,9 @@ class Ledger:
 
         Nothing is awaited between the look at the slots and the claims: other partitions take slots too.
         """
+        share = self._own_share(now)
         for _ in range(STEP_MAX_ITEMS):
-            if not self._has_admissible(now):
-                return
-            job = self._table.next()
+            job = self._table.next() if len(draft.claims) < share and self._table.ready(now) else None
             if job is None:
                 return
             key = job.key

@@ -5,9 +5,11 @@ from collections.abc import Callable
 from datetime import datetime
 
 from streams.core.events import BatchLost, CallFailed, DeadlinePassed, RobotAccepted
+from streams.engine.claims import Claimant
 from streams.engine.ledger import Ledger
 from streams.engine.ports import FencedError
 from streams.engine.runtime import Runtime
+from streams.engine.turns import Turns
 from streams.names import LogEvent
 from streams.wire.records import SourceRecord
 
@@ -20,12 +22,13 @@ RETRY_SECONDS = 0.25
 class Partition:
     """A ledger that is opened, driven, suspended and closed. It begins to run when it is resumed for the first time."""
 
-    def __init__(self, ledger: Ledger, runtime: Runtime) -> None:
+    def __init__(self, ledger: Ledger, turns: Turns, runtime: Runtime) -> None:
         self.ledger = ledger
         self.opened = False
         # Whether another worker has opened the partition while this one held it.
         self.fenced = False
         self._runtime = runtime
+        self._turns = turns
         self._wake = asyncio.Event()
         self._stepping = asyncio.Lock()
         self._may_step = asyncio.Event()
@@ -37,6 +40,15 @@ class Partition:
         return self.ledger.partition
 
     @property
+    def claimant(self) -> Claimant:
+        """Whose call slots its transactions use."""
+        return self.ledger
+
+    def to_do(self, slots: int) -> int:
+        """Return how much a transaction would carry now if it had so many call slots."""
+        return self.ledger.to_do(slots, self._runtime.now()) if self._may_step.is_set() else 0
+
+    @property
     def calls_settled(self) -> bool:
         """Whether every call that was made here is back, and what came of it committed."""
         return not (self.ledger.calls_under_way or self._stepping.locked())
@@ -44,27 +56,29 @@ class Partition:
     def deliver(self, record: SourceRecord, acknowledge: Callable[[], None]) -> None:
         """Take a record of this partition."""
         self.ledger.deliver(record, acknowledge)
-        self._wake.set()
+        self.wake()
 
     def tell(self, event: RobotAccepted | CallFailed | BatchLost | DeadlinePassed) -> None:
         """Take something that the worker itself found out."""
         self.ledger.tell(event)
         # Nothing waits for an acceptance: it rides in the next transaction, at the latest after the next tick.
         if not isinstance(event, RobotAccepted):
-            self._wake.set()
+            self.wake()
 
     def wake(self) -> None:
         """Let it go on: there may be something to do."""
         self._wake.set()
+        self._turns.look()
 
     def tick(self, now: datetime) -> None:
         """Let it go on if something has become due by the passing of time."""
         if self.opened and self.ledger.has_work(now):
-            self._wake.set()
+            self.wake()
 
     def resume(self) -> None:
         """Begin, or go on."""
         self._may_step.set()
+        self._turns.look()
 
     def suspend(self) -> None:
         """Start no transaction until it is resumed."""
@@ -103,8 +117,10 @@ class Partition:
 
     async def _drive(self) -> None:
         while self.ledger.has_work(self._runtime.now()):
-            while not self._may_step.is_set():
-                await self._may_step.wait()
-            async with self._stepping:
-                served = await self.ledger.step(self._runtime.now)
+            async with self._turns.turn(self):
+                # Between the turn's being given and its being taken, the partition may have been suspended.
+                if not self._may_step.is_set():
+                    continue
+                async with self._stepping:
+                    served = await self.ledger.step(self._runtime.now)
             await asyncio.sleep(GATHER_SECONDS if served else RETRY_SECONDS)

@@ -5,11 +5,11 @@ from collections.abc import Callable, Container, Iterable
 from datetime import datetime
 
 from streams.core.events import BatchLost, CallFailed, DeadlinePassed, RobotAccepted
-from streams.engine.claims import Claimant
 from streams.engine.ledger import Ledger
 from streams.engine.partition import Partition
 from streams.engine.ports import FencedError
 from streams.engine.runtime import Runtime
+from streams.engine.turns import Turns
 from streams.names import SOURCE_TOPICS
 from streams.wire.records import SourceRecord, TopicPartition
 
@@ -17,8 +17,9 @@ from streams.wire.records import SourceRecord, TopicPartition
 class Partitions:
     """Makes, suspends and closes partitions, and takes to each what is its own. `make` returns a ledger of a number."""
 
-    def __init__(self, make: Callable[[int], Ledger], runtime: Runtime) -> None:
+    def __init__(self, make: Callable[[int], Ledger], turns: Turns, runtime: Runtime) -> None:
         self._make = make
+        self._turns = turns
         self._runtime = runtime
         self._owned: dict[int, Partition] = {}
         self._assigned = False
@@ -88,7 +89,7 @@ class Partitions:
             ledger = self._make(number)
             ledger.admitting = self._admitting
             ledger.robot_away_since = self._robot_away_since
-            self._owned[number] = Partition(ledger, self._runtime)
+            self._owned[number] = Partition(ledger, self._turns, self._runtime)
 
     async def suspend(self) -> None:
         """Start no transaction until the next assignment, and wait for those under way.
@@ -150,12 +151,6 @@ class Partitions:
         for partition in self._owned.values():
             partition.ledger.robot_away_since = since
             partition.wake()
-
-    def wake(self, ledgers: Container[Claimant]) -> None:
-        """Let partitions go on whose jobs may have a call slot now."""
-        for partition in self._owned.values():
-            if partition.ledger in ledgers:
-                partition.wake()
 
     def tick(self, now: datetime) -> None:
         """Let those go on for which something has become due by the passing of time."""

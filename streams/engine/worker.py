@@ -16,6 +16,7 @@ from streams.engine.ports import LogReader, PartitionLog, Robot, UndecidedReader
 from streams.engine.robot_watch import RobotWatch
 from streams.engine.rules import Rules
 from streams.engine.runtime import Runtime, Supervisor
+from streams.engine.turns import Turns
 from streams.engine.watchdog import Watchdog
 from streams.names import LogEvent
 from streams.telemetry.journal import Journal
@@ -63,8 +64,9 @@ class Worker:
         self._driver = driver
         self._journal = journal
         self._runtime = Runtime(ports.now, journal, Supervisor(driver.crash), ports.tracing)
-        self.partitions = Partitions(self._make_ledger, self._runtime)
-        self._slots = CallSlots(rules.call_slots, self.partitions.wake)
+        self._slots = CallSlots(rules.call_slots, lambda: turns.look())
+        turns = Turns(self._slots.shares)
+        self.partitions = Partitions(self._make_ledger, turns, self._runtime)
         self._shared = Shared(
             rules=rules,
             reader=ports.reader,

@@ -142,7 +142,7 @@ class Engine:
             deadlines=deadlines,
             callback=callback,
         )
-        shared = shared_by(self._rules, SimulatedReader(self.broker, at_once), self._call)
+        self._shared = shared = shared_by(self._rules, SimulatedReader(self.broker, at_once), self._call)
         for number in range(partitions):
             log = _CheckedLog(SimulatedPartitionLog(self.broker, at_once, APP, number))
             self.ledgers.append(Ledger(number, log, shared))
@@ -173,7 +173,7 @@ class Engine:
                 for record in self.broker.committed(place, self._delivered[place]):
                     ledger.deliver(record, lambda: None)
                 self._delivered[place] = self.broker.high_watermark(place)
-            while ledger.has_work(self._now):
+            while ledger.to_do(self._shared.slots.shares().get(ledger, 0), self._now):
                 busy = True
                 assert await ledger.step(lambda: self._now)
         return busy

@@ -148,10 +148,15 @@ class Partition:
         reason = FailureReason.DISPATCH_UNKNOWN if may_have_received else FailureReason.ROBOT_UNREACHABLE
         self.ledger.tell(CallFailed(key_of(job_id), reason, "broken", robot_may_have_received=may_have_received))
 
+    @property
+    def to_do(self) -> int:
+        """How much a step would do now."""
+        return self.ledger.has_work(self.now) and self.ledger.to_do(self.slots.shares().get(self.ledger, 0), self.now)
+
     async def work(self, after: timedelta = timedelta(0)) -> None:
         """Let time pass, then work until nothing is left to do."""
         self.now += after
-        while self.ledger.has_work(self.now):
+        while self.to_do:
             assert await self.ledger.step(self.clock)
 
     async def call(self, job_id: str) -> None:

@@ -1,14 +1,14 @@
 """Claims, call slots and the payloads of waiting jobs."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.core.job import JobKey
-from streams.engine.claims import CallSlots, PayloadCache
+from streams.engine.claims import HANDFUL, CallSlots, Claimant, PayloadCache
 
 
 class Line:
@@ -56,25 +56,31 @@ def test_slots_can_be_taken_up_to_their_limit() -> None:
     assert slots.in_flight == 2
 
 
-def test_a_released_slot_is_offered_to_those_who_may_take_it() -> None:
-    offered: list[list[Line]] = []
-    slots = CallSlots(1, lambda claimants: offered.append([line for line in lines if line in claimants]))
+def test_a_released_slot_is_offered_and_belongs_to_who_may_take_it() -> None:
+    offers: list[Mapping[Claimant, int]] = []
+    slots = CallSlots(1, lambda: offers.append(slots.shares()))
     lines = [Line(slots, 1), Line(slots, 1)]
     lines[0].take()
-    assert offered == []
+    assert (offers, slots.shares()) == ([], {})
     slots.release()
-    assert offered == [[lines[1]]]
+    assert offers == [{lines[1]: 1}]
     assert slots.in_flight == 0
 
 
-def test_a_slot_is_offered_to_nobody_where_nobody_waits() -> None:
-    offered: list[object] = []
-    slots = CallSlots(1, offered.append)
-    line = Line(slots, 1)
-    line.take()
-    line.rounds.clear()
-    slots.release()
-    assert offered == []
+def test_a_slot_belongs_to_nobody_where_nobody_waits() -> None:
+    slots = CallSlots(1)
+    Line(slots, 0)
+    assert slots.shares() == {}
+
+
+def test_who_is_next_takes_a_handful_at_once() -> None:
+    """Each of them would need a transaction, whatever it carries."""
+    slots = CallSlots(2 * HANDFUL)
+    lines = [Line(slots, 100) for _ in range(3)]
+    assert slots.shares() == {lines[0]: HANDFUL, lines[1]: HANDFUL}
+    for _ in range(HANDFUL):
+        lines[0].take()
+    assert slots.shares() == {lines[1]: HANDFUL}
 
 
 def test_partitions_with_equally_many_workspaces_have_equally_many_turns() -> None:

@@ -214,7 +214,7 @@ async def test_a_payload_that_cannot_be_read_now_leaves_the_slot_free_and_the_jo
     assert not await partition.ledger.step(partition.clock)
     assert partition.slots.in_flight == 0
     assert not partition.ledger.rounds, "no slot is kept for it"
-    assert partition.ledger.has_work(partition.now), "it is tried again"
+    assert partition.to_do, "it is tried again"
     assert partition.job("job").status is Status.PENDING
     partition.readable = True
     await partition.work()
@@ -262,7 +262,7 @@ async def test_no_more_jobs_are_claimed_than_slots_are_free() -> None:
     assert len(partition.claims) == 2
     assert partition.ledger.workspaces_waiting == 1
     assert partition.ledger.rounds
-    assert not partition.ledger.has_work(partition.now)
+    assert not partition.to_do
     partition.slots.release()
     await partition.work()
     assert len(partition.claims) == 3
@@ -454,9 +454,9 @@ async def test_jobs_are_forgotten_a_retention_after_their_end_a_bounded_number_a
     partition.store(*(replace(COMPLETED, job_id=f"job-{number}") for number in range(STEP_MAX_ITEMS + 1)))
     partition.now = ENDED_AT + DEADLINES.retention
     await partition.ledger.open(partition.now)
-    assert not partition.ledger.has_work(partition.now)
+    assert not partition.to_do
     partition.now += MOMENT
-    assert partition.ledger.has_work(partition.now)
+    assert partition.to_do
     await partition.ledger.step(partition.clock)
     assert len(partition.ledger.jobs()) == 1
     assert partition.ledger.jobs_by_status[Status.COMPLETED] == 1

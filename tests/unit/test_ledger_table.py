@@ -63,7 +63,7 @@ async def test_slow_reads_of_payloads_do_not_use_up_the_time_in_which_a_claim_ma
     await partition.work()
     partition.ledger.admitting = True
     partition.read_takes = timedelta(seconds=1.2)
-    while partition.ledger.has_work(partition.now):
+    while partition.to_do:
         before = len(partition.claims)
         started = partition.now
         assert await partition.ledger.step(partition.clock)
@@ -185,7 +185,7 @@ async def test_an_owner_with_nothing_to_write_shows_once_an_hour_that_it_is_ther
     """The broker forgets a transactional id that is not used, and with it who may write."""
     partition = await opened()
     partition.now += KEEP_ALIVE
-    assert not partition.ledger.has_work(partition.now)
+    assert not partition.to_do
     partition.now += MOMENT
     written = len(partition.broker.topic(changelog_topic(APP)))
     await partition.work()
@@ -200,9 +200,9 @@ async def test_who_has_a_partition_and_whether_that_worker_misses_the_robot_is_i
     partition.now += MOMENT
     for since in (partition.now, None):
         partition.ledger.robot_away_since = since
-        assert partition.ledger.has_work(partition.now)
+        assert partition.to_do
         await partition.work()
-        assert not partition.ledger.has_work(partition.now)
+        assert not partition.to_do
         last = partition.broker.topic(changelog_topic(APP))[-1]
         assert decode_entry(last.key or b"", last.value) == OwnerEntry(Owner("worker-1", opened_at, since))
 

@@ -11,6 +11,7 @@ from streams.core.events import BatchLost, Event
 from streams.core.job import JobKey
 from streams.engine.partitions import Partitions
 from streams.engine.runtime import Runtime, Supervisor
+from streams.engine.turns import Turns
 from streams.names import SOURCE_TOPICS, Topic
 from streams.telemetry.journal import Journal
 from streams.telemetry.metrics import Metrics
@@ -66,7 +67,7 @@ class Scene:
         self.made: list[SlowLedger] = []
         self.crashes: list[BaseException] = []
         runtime = Runtime(lambda: NOW, Journal(Metrics()), Supervisor(self.crashes.append))
-        self.partitions = Partitions(self._make, runtime)
+        self.partitions = Partitions(self._make, Turns(dict), runtime)
 
     def _make(self, number: int) -> Any:
         ledger = SlowLedger(number)

@@ -1,0 +1,80 @@
+"""Whose transaction is next: while much waits, one after the other and the fullest first, so that each carries much."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from streams.engine.claims import Claimant
+
+# So many transactions run at once while little waits: nobody waits for another one then.
+AT_ONCE = 4
+# More than this waits only where transactions do not keep up; they fill then, each while another one runs.
+LITTLE = 8
+# A transaction that takes longer is held up by something of its own: the others do not wait for it.
+TURN_SECONDS = 0.1
+# Who has waited for so long comes next, however little there is to do.
+PATIENCE_SECONDS = 1.0
+
+
+class Taker(Protocol):
+    """Who wants to write transactions."""
+
+    @property
+    def claimant(self) -> Claimant:
+        """Whose call slots it would use."""
+
+    def to_do(self, slots: int) -> int:
+        """Return how much a transaction would carry if it had so many call slots; 0 if there is no need of one."""
+
+
+@dataclass(slots=True)
+class _Wait:
+    since: float
+    granted: asyncio.Future[None]
+
+
+class Turns:
+    """Gives turns to those who wait for one. `shares` tells who may take how many call slots now."""
+
+    def __init__(self, shares: Callable[[], Mapping[Claimant, int]]) -> None:
+        self._shares = shares
+        self._waiting: dict[Taker, _Wait] = {}
+        # Those that have a turn, and have not had it for too long.
+        self._running: set[Taker] = set()
+
+    @contextlib.asynccontextmanager
+    async def turn(self, taker: Taker) -> AsyncIterator[None]:
+        """Wait until there is something to do and it is the taker's turn, which is what happens inside."""
+        loop = asyncio.get_running_loop()
+        self._waiting[taker] = wait = _Wait(loop.time(), loop.create_future())
+        overdue = None
+        try:
+            self.look()
+            await wait.granted
+            overdue = loop.call_later(TURN_SECONDS, self._end, taker)
+            yield
+        finally:
+            if overdue is not None:
+                overdue.cancel()
+            self._waiting.pop(taker, None)
+            self._end(taker)
+
+    def look(self) -> None:
+        """Give turns if there are any: something may have changed for those who wait."""
+        while self._waiting and len(self._running) < AT_ONCE:
+            shares = self._shares()
+            to_do = {taker: amount for taker in self._waiting if (amount := taker.to_do(shares.get(taker.claimant, 0)))}
+            if not to_do or (self._running and sum(to_do.values()) > LITTLE):
+                return
+            oldest = min(to_do, key=lambda taker: self._waiting[taker].since)
+            patient = asyncio.get_running_loop().time() - self._waiting[oldest].since < PATIENCE_SECONDS
+            taker = max(to_do, key=to_do.__getitem__) if patient else oldest
+            self._running.add(taker)
+            self._waiting.pop(taker).granted.set_result(None)
+
+    def _end(self, taker: Taker) -> None:
+        if taker in self._running:
+            self._running.discard(taker)
+            self.look()
