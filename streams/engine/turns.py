@@ -43,6 +43,7 @@ class Turns:
         self._waiting: dict[Taker, _Wait] = {}
         # Those that have a turn, and have not had it for too long.
         self._running: set[Taker] = set()
+        self._looking = False
 
     @contextlib.asynccontextmanager
     async def turn(self, taker: Taker) -> AsyncIterator[None]:
@@ -62,8 +63,17 @@ class Turns:
             self._end(taker)
 
     def look(self) -> None:
-        """Give turns if there are any: something may have changed for those who wait."""
+        """Give turns soon if there are any: something may have changed for those who wait."""
+        # What happens in one turn of the event loop, a batch of records say, needs one look.
+        if not self._looking and self._waiting and len(self._running) < AT_ONCE:
+            self._looking = True
+            asyncio.get_running_loop().call_soon(self._give)
+
+    def _give(self) -> None:
+        self._looking = False
         while self._waiting and len(self._running) < AT_ONCE:
+            if self._running and sum(taker.to_do(0) for taker in self._waiting) > LITTLE:
+                return
             shares = self._shares()
             to_do = {taker: amount for taker in self._waiting if (amount := taker.to_do(shares.get(taker.claimant, 0)))}
             if not to_do or (self._running and sum(to_do.values()) > LITTLE):

@@ -48,8 +48,10 @@ async def settle() -> None:
 
 
 async def working(turns: Turns, *waiting: int) -> tuple[list[Partition], Callable[[], Awaitable[list[int]]]]:
-    """Return partitions with so much to do, and what tells which of them have a turn."""
-    partitions = [Partition(turns, amount) for amount in waiting]
+    """Return partitions with so much to do, the first of them in its turn, and what tells which have one."""
+    partitions = [Partition(turns, waiting[0])]
+    await settle()
+    partitions += [Partition(turns, amount) for amount in waiting[1:]]
 
     async def in_turn() -> list[int]:
         await settle()
@@ -61,7 +63,6 @@ async def working(turns: Turns, *waiting: int) -> tuple[list[Partition], Callabl
 async def test_while_much_waits_the_fullest_goes_first_and_alone() -> None:
     partitions, in_turn = await working(Turns(dict), 1, MUCH, 3 * MUCH, 2 * MUCH)
     order = []
-    # The first one came when nothing else was there.
     assert await in_turn() == [0]
     for _ in range(3):
         (now,) = await in_turn()
