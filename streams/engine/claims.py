@@ -49,7 +49,8 @@ class CallSlots:
         self._taken = 0
         self._on_offer = on_offer
         self._round = 0
-        # The last round in which each partition was served, and how often; and how often all were that waited for it.
+        # The last round in which each partition was served, and how often; and how often all had been that waited for
+        # it when somebody looked last.
         self._served: dict[Claimant, tuple[int, int]] = {}
         self._all_served = (0, 0)
 
@@ -94,8 +95,6 @@ class CallSlots:
             self._taken += 1
         number = min(claimant.rounds)
         self._round = max(self._round, number)
-        waiting = (self._times_served(other, number) for other in self._served if number in other.rounds)
-        self._all_served = (number, min(waiting))
         self._served[claimant] = (number, self._times_served(claimant, number) + 1)
 
     def release(self) -> None:
@@ -120,8 +119,11 @@ class CallSlots:
         return self._free if self._allowed is None else min(self._free, self._allowed)
 
     def _times_served(self, claimant: Claimant, number: int) -> int:
+        last, times = self._served[claimant]
+        own = times if last == number else 0
+        common, least = self._all_served
         # Who comes late to a round is not owed what the others have had of it.
-        return max(times for last, times in (self._served[claimant], self._all_served, (number, 0)) if last == number)
+        return max(own, least) if common == number else own
 
     def _shares(self, known: Mapping[Claimant, Mapping[int, int]]) -> dict[Claimant, int]:
         """Return who may take how many of the free slots, as if they were taken one after the other.
@@ -130,6 +132,10 @@ class CallSlots:
         """
         rounds_of = {each: known.get(each, each.rounds) for each in self._served}
         ready = {claimant: rounds for claimant, rounds in rounds_of.items() if rounds}
+        if ready:
+            first = min(number for rounds in ready.values() for number in rounds)
+            waiting = (claimant for claimant, rounds in ready.items() if first in rounds)
+            self._all_served = (first, min(self._times_served(claimant, first) for claimant in waiting))
         spare = self._available - sum(sum(rounds.values()) for rounds in ready.values())
         if spare >= 0:
             # A workspace may have places for more than one job.

@@ -178,6 +178,8 @@ class Ledger:
         # After a step that the log could not serve, and until one that it could, others may have the call slots.
         self._stands_back = False
         self._wrote_at = datetime.min.replace(tzinfo=UTC)
+        # Whether something is to be written that only the passing of time asks for.
+        self._has_upkeep = False
 
     async def open(self, now: datetime) -> None:
         """Fence the former owner and load the rows. Nothing else may be called before this has returned.
@@ -265,17 +267,20 @@ class Ledger:
         self._queue.append(event)
 
     def has_work(self, now: datetime) -> bool:
-        """Whether a step would do anything, if there were call slots for it."""
-        return bool(self._queue) or self._may_admit(now) or self._has_upkeep(now)
+        """Whether a step would do anything, if there were call slots for it. Notes what has become due by now."""
+        self._has_upkeep = self._table.forgettable(now) or self._has_to_show_itself(now)
+        return self._may_admit(now) or bool(self._queue) or self._has_upkeep
 
-    def to_do(self, slots: int, now: datetime) -> int:
-        """Return how much a step would do with so many call slots."""
-        if self._stands_back:
-            slots = self._own_share(now)
-        return len(self._queue) + slots or int(self._has_upkeep(now))
+    @property
+    def queued(self) -> int:
+        """How many records and events wait to be worked on."""
+        return len(self._queue)
 
-    def _has_upkeep(self, now: datetime) -> bool:
-        return self._table.forgettable(now) or self._has_to_show_itself(now)
+    def to_do(self, slots: int) -> int:
+        """Return how much a step would do with so many call slots, as far as is known since `has_work` was asked."""
+        if self._stands_back and self.admitting:
+            slots = self._slots.share(self, self._table.rounds)
+        return len(self._queue) + slots or int(self._has_upkeep)
 
     def _has_to_show_itself(self, now: datetime) -> bool:
         """Whether it must be written down who has the partition, or that the robot went or came back."""

@@ -44,9 +44,14 @@ class Partition:
         """Whose call slots its transactions use."""
         return self.ledger
 
+    @property
+    def queued(self) -> int:
+        """How many records and events wait to be worked on."""
+        return self.ledger.queued
+
     def to_do(self, slots: int) -> int:
         """Return how much a transaction would carry now if it had so many call slots."""
-        return self.ledger.to_do(slots, self._runtime.now()) if self._may_step.is_set() else 0
+        return self.ledger.to_do(slots) if self._may_step.is_set() else 0
 
     @property
     def calls_settled(self) -> bool:

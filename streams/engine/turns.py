@@ -25,6 +25,10 @@ class Taker(Protocol):
     def claimant(self) -> Claimant:
         """Whose call slots it would use."""
 
+    @property
+    def queued(self) -> int:
+        """How much a transaction would carry without any slot."""
+
     def to_do(self, slots: int) -> int:
         """Return how much a transaction would carry if it had so many call slots; 0 if there is no need of one."""
 
@@ -72,7 +76,7 @@ class Turns:
     def _give(self) -> None:
         self._looking = False
         while self._waiting and len(self._running) < AT_ONCE:
-            if self._running and sum(taker.to_do(0) for taker in self._waiting) > LITTLE:
+            if self._running and sum(taker.queued for taker in self._waiting) > LITTLE:
                 return
             shares = self._shares()
             to_do = {taker: amount for taker in self._waiting if (amount := taker.to_do(shares.get(taker.claimant, 0)))}

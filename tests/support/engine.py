@@ -173,7 +173,7 @@ class Engine:
                 for record in self.broker.committed(place, self._delivered[place]):
                     ledger.deliver(record, lambda: None)
                 self._delivered[place] = self.broker.high_watermark(place)
-            while ledger.to_do(self._shared.slots.shares().get(ledger, 0), self._now):
+            while ledger.has_work(self._now) and ledger.to_do(self._shared.slots.shares().get(ledger, 0)):
                 busy = True
                 assert await ledger.step(lambda: self._now)
         return busy

@@ -151,7 +151,7 @@ class Partition:
     @property
     def to_do(self) -> int:
         """How much a step would do now."""
-        return self.ledger.has_work(self.now) and self.ledger.to_do(self.slots.shares().get(self.ledger, 0), self.now)
+        return self.ledger.has_work(self.now) and self.ledger.to_do(self.slots.shares().get(self.ledger, 0))
 
     async def work(self, after: timedelta = timedelta(0)) -> None:
         """Let time pass, then work until nothing is left to do."""

@@ -28,6 +28,10 @@ class Partition:
     def claimant(self) -> Claimant:
         return self
 
+    @property
+    def queued(self) -> int:
+        return self.waiting
+
     def to_do(self, slots: int) -> int:
         return self.waiting + slots
 
