@@ -13,8 +13,9 @@ from streams.engine.turns import Turns
 from streams.names import LogEvent
 from streams.wire.records import SourceRecord
 
-# A transaction costs the same for one job as for many: while there is more to do, let it gather this long.
-GATHER_SECONDS = 0.01
+# A transaction costs the same for one job as for many: while there is more to do, let it gather for as long as the last
+# one took, up to this.
+GATHER_MAX_SECONDS = 0.05
 # How long to wait before a step that the log could not serve is tried again.
 RETRY_SECONDS = 0.25
 
@@ -121,11 +122,14 @@ class Partition:
                 raise
 
     async def _drive(self) -> None:
+        time = asyncio.get_running_loop().time
         while self.ledger.has_work(self._runtime.now()):
             async with self._turns.turn(self):
                 # Between the turn's being given and its being taken, the partition may have been suspended.
                 if not self._may_step.is_set():
                     continue
                 async with self._stepping:
+                    began_at = time()
                     served = await self.ledger.step(self._runtime.now)
-            await asyncio.sleep(GATHER_SECONDS if served else RETRY_SECONDS)
+                    took = time() - began_at
+            await asyncio.sleep(min(took, GATHER_MAX_SECONDS) if served else RETRY_SECONDS)
