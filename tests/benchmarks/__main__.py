@@ -2,25 +2,28 @@
 
 import argparse
 import asyncio
+import json
 import logging
 import tempfile
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from tests.benchmarks.application import Cluster, existing_partitions
+from tests.benchmarks.chart import draw
 from tests.benchmarks.console import console
+from tests.benchmarks.document import document, in_words, surroundings
 from tests.benchmarks.memory import memory
-from tests.benchmarks.report import Row, describe_machine, print_table
+from tests.benchmarks.report import Row, print_table
 from tests.benchmarks.showing import showing
 from tests.benchmarks.takeover import takeover
-from tests.benchmarks.throughput import burst, paced
+from tests.benchmarks.throughput import burst, idle, paced
 from tests.benchmarks.ticks import ticks
-from tests.support.kafka import Source, running_kafka, source
+from tests.support.kafka import Kafka, Source, running_kafka, source
 
 # What the table compares; a given Kafka has the count that it has.
-PARTITIONS = (8, 2)
+PARTITIONS = (8, 2, 64)
 
 
 class Benchmark(StrEnum):
@@ -28,6 +31,7 @@ class Benchmark(StrEnum):
 
     BURST = "burst"
     PACED = "paced"
+    IDLE = "idle"
     MEMORY = "memory"
     CONSOLE = "console"
     TICK = "tick"
@@ -35,6 +39,8 @@ class Benchmark(StrEnum):
     SHOW = "show"
 
 
+# For each count of partitions.
+COMPARED = {Benchmark.BURST, Benchmark.PACED, Benchmark.IDLE}
 # Jobs that wait, or are looked at, cost the same however many partitions they lie in.
 ONCE = {Benchmark.MEMORY, Benchmark.CONSOLE}
 
@@ -44,7 +50,9 @@ class Sizes:
     """How much is measured."""
 
     burst_jobs: int
+    burst_rounds: int
     paced_seconds: float
+    idle_seconds: float
     waiting_jobs: int
     console_jobs: int
     takeovers: int
@@ -53,7 +61,9 @@ class Sizes:
 
 FULL = Sizes(
     burst_jobs=2_000,
+    burst_rounds=5,
     paced_seconds=20,
+    idle_seconds=20,
     waiting_jobs=5_000,
     console_jobs=1_000_000,
     takeovers=5,
@@ -61,7 +71,9 @@ FULL = Sizes(
 )
 QUICK = Sizes(
     burst_jobs=400,
+    burst_rounds=3,
     paced_seconds=5,
+    idle_seconds=5,
     waiting_jobs=1_000,
     console_jobs=50_000,
     takeovers=1,
@@ -71,23 +83,44 @@ QUICK = Sizes(
 
 def main() -> None:
     """Run the benchmarks."""
+    arguments = _arguments()
+    # Of a broker that is just up it says at length that this and that is not there yet.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    around = surroundings()
+    sizes = QUICK if arguments.quick else FULL
+    wanted = {arguments.only} if arguments.only else set(Benchmark)
+    rows = measure(wanted, arguments.partitions, sizes)
+    print_table(rows, in_words(around))
+    given = {"partitions": arguments.partitions, "only": arguments.only, "sizes": asdict(sizes)}
+    whole = document(around, given, rows)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    if arguments.svg:
+        arguments.svg.write_text(draw(whole["figures"]), encoding="utf-8")
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer jobs: a first impression")
     parser.add_argument("--only", type=Benchmark, choices=list(Benchmark), metavar="NAME", help=", ".join(Benchmark))
-    arguments = parser.parse_args()
-    # Of a broker that is just up it says at length that this and that is not there yet.
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    machine = describe_machine()
-    sizes = QUICK if arguments.quick else FULL
-    wanted = {arguments.only} if arguments.only else set(Benchmark)
+    counts = "counts of partitions to compare; what is measured once has the first"
+    parser.add_argument("--partitions", type=int, nargs="+", default=list(PARTITIONS), metavar="COUNT", help=counts)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="writes all figures there")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="draws the burst there")
+    return parser.parse_args()
+
+
+def measure(wanted: Collection[Benchmark], counts: Sequence[int], sizes: Sizes) -> list[Row]:
+    """Run what is wanted, each count of partitions with a broker of its own, since a topic's count is for good."""
     rows: dict[Benchmark, list[Row]] = {benchmark: [] for benchmark in Benchmark}
-    if wanted - {Benchmark.TICK, Benchmark.TAKEOVER, Benchmark.SHOW}:
-        # A topic's partition count is for good, so each count gets a broker of its own.
-        for partitions in PARTITIONS[:1] if source() is Source.GIVEN or wanted <= ONCE else PARTITIONS:
-            with tempfile.TemporaryDirectory() as folder, running_kafka(Path(folder)) as kafka:
-                measured = measure(kafka.bootstrap_servers, partitions, Path(folder), wanted, sizes)
-                for benchmark, found in asyncio.run(measured).items():
-                    rows[benchmark] += found
+    if COMPARED & set(wanted) or ONCE & set(wanted):
+        for nth, partitions in enumerate(counts[:1] if source() is Source.GIVEN else counts):
+            here = COMPARED & set(wanted) if nth else (COMPARED | ONCE) & set(wanted)
+            if here:
+                with tempfile.TemporaryDirectory() as folder, running_kafka(Path(folder)) as kafka:
+                    found = asyncio.run(_measure_in(kafka, partitions, Path(folder), here, sizes))
+                for benchmark, some in found.items():
+                    rows[benchmark] += some
     if Benchmark.TICK in wanted:
         rows[Benchmark.TICK] = ticks()
     if Benchmark.TAKEOVER in wanted:
@@ -97,26 +130,24 @@ def main() -> None:
     if Benchmark.SHOW in wanted:
         with tempfile.TemporaryDirectory() as folder, running_kafka(Path(folder)) as kafka:
             rows[Benchmark.SHOW] = asyncio.run(showing(kafka.bootstrap_servers, sizes.shown_jobs))
-    print_table([row for benchmark in Benchmark for row in rows[benchmark]], f"{machine}, {source()}")
+    return [row for benchmark in Benchmark for row in rows[benchmark]]
 
 
-async def measure(
-    bootstrap_servers: str, partitions: int, folder: Path, wanted: Collection[Benchmark], sizes: Sizes
+async def _measure_in(
+    kafka: Kafka, partitions: int, folder: Path, wanted: Collection[Benchmark], sizes: Sizes
 ) -> dict[Benchmark, list[Row]]:
-    """Run the benchmarks that need a Kafka."""
-    cluster = Cluster(bootstrap_servers, await existing_partitions(bootstrap_servers) or partitions, folder)
-    rows = {}
-    if Benchmark.BURST in wanted:
-        rows[Benchmark.BURST] = await burst(cluster, sizes.burst_jobs)
-    if Benchmark.PACED in wanted:
-        rows[Benchmark.PACED] = await paced(cluster, sizes.paced_seconds)
-    if partitions != PARTITIONS[0]:
-        return rows
-    if Benchmark.MEMORY in wanted:
-        rows[Benchmark.MEMORY] = await memory(cluster, sizes.waiting_jobs)
-    if Benchmark.CONSOLE in wanted:
-        rows[Benchmark.CONSOLE] = await console(cluster, sizes.console_jobs)
-    return rows
+    """Run benchmarks in one Kafka; a given one has the topics that it has."""
+    servers = kafka.bootstrap_servers
+    existing = await existing_partitions(servers)
+    cluster = Cluster(servers, existing or partitions, folder, kafka.broker.pid if kafka.broker else None)
+    runs: dict[Benchmark, Callable[[], Awaitable[list[Row]]]] = {
+        Benchmark.BURST: lambda: burst(cluster, sizes.burst_jobs, sizes.burst_rounds),
+        Benchmark.PACED: lambda: paced(cluster, sizes.paced_seconds, with_limit=partitions == PARTITIONS[0]),
+        Benchmark.IDLE: lambda: idle(cluster, sizes.idle_seconds),
+        Benchmark.MEMORY: lambda: memory(cluster, sizes.waiting_jobs),
+        Benchmark.CONSOLE: lambda: console(cluster, sizes.console_jobs),
+    }
+    return {benchmark: await start() for benchmark, start in runs.items() if benchmark in wanted}
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""An application of a run's own: its group and changelog on the shared topics, its robot, its workers."""
+"""An application of a run's own: its group and changelog on the shared topics, its robot, its workers or the limit."""
 
 import contextlib
 import itertools
 import uuid
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -14,17 +15,25 @@ from streams.kafka.adopt import adopt_table
 from streams.kafka.topics import create_topics
 from streams.names import SOURCE_TOPICS, Topic, changelog_topic
 from streams.settings import KafkaSettings
-from tests.benchmarks.children import Child, MeasuredWorker
+from tests.benchmarks.children import Child, Measured, MeasuredLimit, MeasuredWorker
 from tests.support.builders import worker_variables
+
+
+class Program(StrEnum):
+    """What does the jobs."""
+
+    WORKER = "worker"
+    LIMIT = "limit"
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """A Kafka with the topics' partition count; `folder` is for logs."""
+    """A Kafka with the topics' partition count; `folder` is for logs. `broker_pid` None: it is no process of ours."""
 
     bootstrap_servers: str
     partitions: int
     folder: Path
+    broker_pid: int | None = None
 
 
 async def existing_partitions(bootstrap_servers: str) -> int | None:
@@ -51,8 +60,9 @@ class Application:
             arguments += ["--delay-seconds", str(self._delay_seconds)]
         async with contextlib.AsyncExitStack() as on_failure:
             self.robot = await on_failure.enter_async_context(Child("tests.benchmarks.robot", *arguments))
+            self._robot_url = (await self.robot.read())["url"]
             self.variables = {
-                **worker_variables(servers, (await self.robot.read())["url"]),
+                **worker_variables(servers, self._robot_url),
                 "ROBOT_ORCHESTRATOR_APP_ID": self.app_id,
             }
             settings = KafkaSettings(**cast(Any, self.variables))
@@ -65,6 +75,17 @@ class Application:
 
     async def __aexit__(self, *_exc: object) -> None:
         await self._stack.aclose()
+
+    async def start(self, program: Program) -> Measured:
+        """Start what is measured and return it when it is ready."""
+        return await (self.start_worker() if program is Program.WORKER else self._start_limit())
+
+    async def _start_limit(self) -> MeasuredLimit:
+        arguments = ("--bootstrap-servers", self.cluster.bootstrap_servers, "--group", self.app_id)
+        child = MeasuredLimit("tests.benchmarks.limit", *arguments, "--robot-url", self._robot_url)
+        limit = await self._stack.enter_async_context(child)
+        await limit.read()
+        return limit
 
     async def start_worker(self) -> MeasuredWorker:
         """Start a worker and return it when it is ready. One that still runs at the end is stopped then."""

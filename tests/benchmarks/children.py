@@ -1,11 +1,9 @@
-"""The processes beside ours: the robot and the load, which talk in JSON lines, and the measured worker."""
+"""The processes beside ours: robot and load, which talk in JSON lines, and what is measured: worker and limit."""
 
 import asyncio
 import json
-import os
 import sys
-from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -14,7 +12,17 @@ from tests.support.worker import WorkerProcess
 # What a child prints at its end is one line: some hundred bytes a job.
 LINE_MAX_BYTES = 2**26
 END_SECONDS = 20.0
-_TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
+
+
+class Measured(Protocol):
+    """A process that does jobs."""
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+
+    async def transactions(self) -> float:
+        """Return how many transactions it has committed."""
 
 
 class Child:
@@ -45,6 +53,11 @@ class Child:
             self._process.kill()
             await self._process.wait()
 
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
     async def read(self, within_seconds: float = 60) -> Any:
         """Return what the child says next."""
         assert self._process.stdout is not None
@@ -55,7 +68,7 @@ class Child:
         return json.loads(line)
 
     def go(self) -> None:
-        """Let a child begin that waits for a line."""
+        """Let a child begin, or answer, that waits for a line."""
         assert self._process.stdin is not None
         self._process.stdin.write(b"\n")
 
@@ -65,19 +78,21 @@ class Child:
         self._process.stdin.close()
 
 
+class MeasuredLimit(Child):
+    """The limit, which says how far it is when it is asked."""
+
+    async def transactions(self) -> float:
+        """Return how many transactions it has committed."""
+        self.go()
+        return float((await self.read())["transactions"])
+
+
 class MeasuredWorker(WorkerProcess):
-    """A worker whose use of the machine can be read (Linux: from /proc)."""
+    """A worker whose metrics can be read."""
 
-    def cpu_seconds(self) -> float:
-        """Return what it has used so far, in user and system mode, all threads together; in steps of 10 ms."""
-        # Behind the command's name, which may hold anything, the third field comes first.
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS_A_SECOND
-
-    def rss_bytes(self) -> int:
-        """Return the memory that it has resident now."""
-        fields = Path(f"/proc/{self.pid}/statm").read_text().split()
-        return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+    async def transactions(self) -> float:
+        """Return how many transactions it has committed."""
+        return await self.metric("transactions_total", result="committed")
 
     async def metric(self, name: str, **labels: str) -> float:
         """Return the value of a sample of its /metrics, 0 where there is none yet."""

@@ -16,7 +16,7 @@ from streams.names import Topic, changelog_topic
 from streams.wire.placement import partition_of
 from streams.wire.rows import encode_row, row_key
 from tests.benchmarks.application import Cluster
-from tests.benchmarks.report import Row, progress
+from tests.benchmarks.report import MIB, ROWS_A_SECOND, SECONDS, Row, Unit, progress, several, single
 from tests.support.console import ConsoleProcess
 from tests.support.settings import settings_of
 
@@ -26,6 +26,7 @@ LARGE, WORKSPACES = "shop-large", 2_000
 TIMES = 40
 SENT_AT_ONCE = 10_000
 READY_SECONDS = 1800.0
+PAGE_MS = Unit("ms")
 
 
 async def console(cluster: Cluster, jobs: int) -> list[Row]:
@@ -57,10 +58,11 @@ async def console(cluster: Cluster, jobs: int) -> list[Row]:
     finally:
         running.close()
     return [
-        Row(title, "first reading", f"{caught_up:.0f} s, {jobs / caught_up:,.0f} rows a second"),
-        Row(title, "file", f"{(full / 'console.sqlite3').stat().st_size / 2**20:,.0f} MiB"),
-        Row(title, "most memory, and without jobs", f"{peak / 2**20:.0f} MiB, {bytes_without / 2**20:.0f} MiB"),
-        *(Row(title, f"{name}: p50, slowest", f"{p50:.0f} ms, {worst:.0f} ms") for name, p50, worst in slowest),
+        single(title, "first reading", caught_up, SECONDS),
+        single(title, "rows read", jobs / caught_up, ROWS_A_SECOND),
+        single(title, "file", (full / "console.sqlite3").stat().st_size / 2**20, MIB),
+        several(title, "most memory", {"with the jobs": peak / 2**20, "without": bytes_without / 2**20}, MIB),
+        *(several(title, name, {"p50": p50, "slowest": worst}, PAGE_MS) for name, p50, worst in slowest),
     ]
 
 

@@ -13,7 +13,8 @@ from tests.benchmarks.application import Application, Cluster
 from tests.benchmarks.children import MeasuredWorker
 from tests.benchmarks.jobs import make_submissions
 from tests.benchmarks.load import publish
-from tests.benchmarks.report import Row, progress
+from tests.benchmarks.report import BYTES, MIB, ROWS_A_SECOND, SECONDS, Row, progress, several, single
+from tests.benchmarks.usage import rss_bytes
 
 BUSY_WORKSPACES = 50
 # What the worker still does after the last commit is over by then.
@@ -45,23 +46,22 @@ async def memory(cluster: Cluster, jobs: int) -> list[Row]:
         ready = time.monotonic() - started
         load = _loading_seconds(worker)
         restarted = await _settled(worker)
-    payload = len(halves[0][0].value)
     title = f"{jobs} waiting jobs, {cluster.partitions} partitions"
     return [
-        Row(title, "payload", f"{payload} bytes"),
-        Row(title, "memory a job, payload included", f"{(sizes[2] - sizes[0]) / jobs:.0f} bytes"),
-        Row(title, "the same, of the second half", f"{(sizes[2] - sizes[1]) / len(halves[1]):.0f} bytes"),
-        Row(title, "the same, after a restart (no payloads)", f"{(restarted - empty) / jobs:.0f} bytes"),
-        Row(title, "worker without jobs", f"{empty / 2**20:.0f} MiB"),
-        Row(title, "start to ready", f"{ready:.2f} s"),
-        Row(title, "of it loading, and with no rows", f"{load:.2f} s, {empty_load:.2f} s"),
-        Row(title, "rows loaded", f"{(jobs + BUSY_WORKSPACES) / load:,.0f} a second"),
+        single(title, "payload", len(halves[0][0].value), BYTES),
+        single(title, "memory a job, payload included", (sizes[2] - sizes[0]) / jobs, BYTES),
+        single(title, "the same, of the second half", (sizes[2] - sizes[1]) / len(halves[1]), BYTES),
+        single(title, "the same, after a restart (no payloads)", (restarted - empty) / jobs, BYTES),
+        single(title, "worker without jobs", empty / 2**20, MIB),
+        single(title, "start to ready", ready, SECONDS),
+        several(title, "of it loading", {"with the jobs": load, "with no rows": empty_load}, SECONDS),
+        single(title, "rows loaded", (jobs + BUSY_WORKSPACES) / load, ROWS_A_SECOND),
     ]
 
 
 async def _settled(worker: MeasuredWorker) -> int:
     await asyncio.sleep(SETTLE_SECONDS)
-    return worker.rss_bytes()
+    return rss_bytes(worker.pid)
 
 
 def _loading_seconds(worker: MeasuredWorker) -> float:

@@ -6,7 +6,6 @@ import time
 import uuid
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
 from typing import Any, cast
 
 from aiokafka import AIOKafkaProducer
@@ -19,7 +18,7 @@ from streams.operate.table_view import read_view, workspaces_of
 from streams.settings import KafkaSettings
 from streams.wire.placement import partition_of
 from streams.wire.rows import encode_row, row_key
-from tests.benchmarks.report import Row, progress
+from tests.benchmarks.report import SECONDS, Row, progress, several, spread
 from tests.core.builders import COMPLETED
 
 PARTITIONS = 8
@@ -40,9 +39,9 @@ async def showing(bootstrap_servers: str, jobs: int) -> list[Row]:
     key = keys[jobs // 2]
     title = f"jobs show among {jobs:,}, {PARTITIONS} partitions"
     return [
-        Row(title, "read with its workspace", await _seconds(settings, key.workspace_id, key)),
-        Row(title, "read without", await _seconds(settings, None, key)),
-        Row(title, "the command, with its workspace", _command(variables, key)),
+        several(title, "read with its workspace", await _reading(settings, key.workspace_id, key), SECONDS),
+        several(title, "read without", await _reading(settings, None, key), SECONDS),
+        several(title, "the command, with its workspace", _command(variables, key), SECONDS),
     ]
 
 
@@ -58,7 +57,7 @@ async def _fill(settings: KafkaSettings, keys: list[JobKey]) -> None:
         await producer.flush()
 
 
-async def _seconds(settings: KafkaSettings, workspace_id: str | None, key: JobKey) -> str:
+async def _reading(settings: KafkaSettings, workspace_id: str | None, key: JobKey) -> dict[str, float]:
     """Return how long it takes to connect and to read what is shown."""
     took = []
     for _ in range(RUNS):
@@ -71,18 +70,14 @@ async def _seconds(settings: KafkaSettings, workspace_id: str | None, key: JobKe
         if view.get(key) is None:
             raise RuntimeError(f"{key} was not found")
         took.append(time.monotonic() - began)
-    return _figure(took)
+    return spread(took)
 
 
-def _command(variables: dict[str, str], key: JobKey) -> str:
+def _command(variables: dict[str, str], key: JobKey) -> dict[str, float]:
     command = ["-m", "streams.cli", "jobs", "show", key.job_id, "--workspace", key.workspace_id, "--json"]
     took = []
     for _ in range(RUNS):
         began = time.monotonic()
         subprocess.run([sys.executable, *command], env=variables, cwd=Path.cwd(), stdout=subprocess.DEVNULL, check=True)
         took.append(time.monotonic() - began)
-    return _figure(took)
-
-
-def _figure(took: list[float]) -> str:
-    return f"{min(took):.2f} / {median(took):.2f} / {max(took):.2f} s (min / median / max)"
+    return spread(took)

@@ -6,10 +6,9 @@ import time
 from collections import defaultdict
 from itertools import pairwise
 from pathlib import Path
-from statistics import median
 
 from streams.wire.placement import partition_of
-from tests.benchmarks.report import Row, progress
+from tests.benchmarks.report import Row, Unit, progress, several, spread
 from tests.support.builders import submission
 from tests.support.scene import PARTITIONS, Scene
 
@@ -20,6 +19,7 @@ WARM_UP_SECONDS = 3.0
 # After the last partition is served again: long enough to see a second rebalance, if one follows.
 AFTERWARDS_SECONDS = 3.0
 LIMIT_SECONDS = 90.0
+GAP_SECONDS = Unit("s", 1)
 HOW = {"kill -9": signal.SIGKILL, "SIGTERM": signal.SIGTERM}
 
 
@@ -32,13 +32,9 @@ async def takeover(bootstrap_servers: str, folder: Path, runs: int) -> list[Row]
             for run in range(runs):
                 progress(f"takeover after {how}, {workers} worker(s): {run + 1} of {runs}")
                 gaps.append(await _longest_gap(bootstrap_servers, folder, number, workers))
-            rows.append(
-                Row(
-                    f"takeover after {how}, session of {SESSION_SECONDS} s",
-                    f"{workers} worker{'s' if workers > 1 else ', started again at once'}: min / median / max",
-                    f"{min(gaps):.1f} / {median(gaps):.1f} / {max(gaps):.1f} s",
-                )
-            )
+            title = f"takeover after {how}, session of {SESSION_SECONDS} s"
+            who = f"{workers} worker{'s' if workers > 1 else ', started again at once'}"
+            rows.append(several(title, who, spread(gaps), GAP_SECONDS))
     return rows
 
 

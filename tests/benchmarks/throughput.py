@@ -1,136 +1,128 @@
-"""What a worker does with a burst of jobs and with a steady stream of them."""
+"""What a worker does with a burst of jobs, with a steady stream of them and with none; beside it, the limit."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from statistics import median, quantiles
-from typing import Any
+from collections.abc import Sequence
 
-from tests.benchmarks.application import Application, Cluster
-from tests.benchmarks.children import Child, MeasuredWorker
-from tests.benchmarks.report import Row, progress
+from tests.benchmarks.application import Application, Cluster, Program
+from tests.benchmarks.report import (
+    JOBS_A_SECOND,
+    LATENCY_MS,
+    MIB,
+    MS,
+    RATIO,
+    Row,
+    Unit,
+    percentiles,
+    progress,
+    several,
+    single,
+    spread,
+)
+from tests.benchmarks.runs import Run, run
+from tests.benchmarks.usage import cpu_seconds, rss_bytes
 
 BURST_DELAY_SECONDS = 0.1
 PACED_DELAY_SECONDS = 1.0
-PACED_RATE = 50.0
-BURST_RUNS = 3
-# Connections and caches are there before the measurement begins.
-WARM_UP_JOBS = 50
-IDLE_SECONDS = 3.0
-LIMIT_SECONDS = 120.0
+RATES = (10.0, 50.0)
+# The limit's waits are measured at one setting.
+LIMIT_RATE = 50.0
+SETTLE_SECONDS = 3.0
+SHARE = Unit("% of a core", 1)
+TRANSACTIONS = Unit("", 3)
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What was seen of one run; times in seconds since 1970, by job id."""
+async def burst(cluster: Cluster, jobs: int, rounds: int) -> list[Row]:
+    """Publish all jobs at once, some times over, each time to a new worker, and then to the limit.
 
-    jobs: int
-    submitted: Mapping[str, float]
-    outcomes: Mapping[str, float]
-    posts: Sequence[tuple[str, float]]
-    completions: Mapping[str, float]
-    failed: int
-    outcome_records: int
-    cpu_seconds: float
-    transactions: float
-    idle_cpu_share: float
-
-    @property
-    def jobs_a_second(self) -> float:
-        """From the first publish to the last outcome."""
-        if not self.outcomes:
-            return 0.0
-        return len(self.outcomes) / (max(self.outcomes.values()) - min(self.submitted.values()))
-
-    @property
-    def check(self) -> str:
-        """How many jobs were POSTed and had an outcome, and how many more than once."""
-        posted, seen = len({job_id for job_id, _ in self.posts}), len(self.outcomes)
-        failed = f", {self.failed} failed" if self.failed else ""
-        return (
-            f"{self.jobs} jobs: {posted} POSTed, {len(self.posts) - posted} again; "
-            f"{seen} outcomes, {self.outcome_records - seen} again{failed}"
-        )
+    One round before them warms the broker up, and does not count.
+    """
+    found: dict[Program, list[Run]] = {program: [] for program in Program}
+    for number in range(rounds + 1):
+        for program in Program:
+            nth = f"{number} of {rounds}" if number else "warm-up"
+            progress(f"burst of {jobs} jobs, {cluster.partitions} partitions, {program}: {nth}")
+            one = await run(cluster, program, jobs, rate=0, delay_seconds=BURST_DELAY_SECONDS)
+            if number:
+                found[program].append(one)
+    rows = [row for program in Program for row in _burst_rows(cluster.partitions, program, found[program])]
+    return rows + _ratios(cluster.partitions, found[Program.WORKER], found[Program.LIMIT])
 
 
-async def burst(cluster: Cluster, jobs: int) -> list[Row]:
-    """Publish all jobs at once, some times over, each time with a new worker."""
-    runs = []
-    for number in range(BURST_RUNS):
-        progress(f"burst of {jobs} jobs, {cluster.partitions} partitions: {number + 1} of {BURST_RUNS}")
-        runs.append(await _run(cluster, jobs, rate=0, delay_seconds=BURST_DELAY_SECONDS))
-    title = f"burst, {cluster.partitions} partitions"
-    speeds = sorted(run.jobs_a_second for run in runs)
+def _burst_rows(partitions: int, program: Program, runs: Sequence[Run]) -> list[Row]:
+    title = f"burst, {partitions} partitions, {program}"
+    figures = {
+        ("speed", JOBS_A_SECOND): [run.jobs_a_second for run in runs],
+        ("CPU a job", MS): [run.cpu_ms for run in runs],
+        ("broker CPU a job", MS): [run.broker.rest for run in runs if run.broker],
+        ("broker's compiler, CPU a job", MS): [run.broker.compiler for run in runs if run.broker],
+        ("transactions a job", TRANSACTIONS): [run.transactions / run.jobs for run in runs],
+    }
     return [
-        Row(title, "jobs/s, min / median / max", " / ".join(f"{speed:.0f}" for speed in speeds)),
-        Row(title, "worker CPU a job", f"{median(_cpu_ms(run) for run in runs):.2f} ms"),
-        Row(title, "transactions a job", f"{median(run.transactions / run.jobs for run in runs):.3f}"),
+        *(
+            several(title, name, spread(values), unit, partitions=partitions, program=program)
+            for (name, unit), values in figures.items()
+            if values
+        ),
         *(Row(title, "check", check) for check in sorted({run.check for run in runs})),
     ]
 
 
-async def paced(cluster: Cluster, seconds: float) -> list[Row]:
-    """Publish jobs at a steady rate."""
-    progress(f"{PACED_RATE:g} jobs/s for {seconds:g} s, {cluster.partitions} partitions")
-    jobs = round(PACED_RATE * seconds)
-    run = await _run(cluster, jobs, rate=PACED_RATE, delay_seconds=PACED_DELAY_SECONDS)
-    title = f"paced at {PACED_RATE:g}/s, {cluster.partitions} partitions"
-    to_post = [at - run.submitted[job_id] for job_id, at in run.posts]
-    to_outcome = [at - run.completions[job_id] for job_id, at in run.outcomes.items() if job_id in run.completions]
+def _ratios(partitions: int, ours: Sequence[Run], limits: Sequence[Run]) -> list[Row]:
+    """Compare each worker with the limit that came right after it. What took no tick of CPU has no ratio."""
+    title = f"burst, {partitions} partitions, worker / limit"
+    pairs = list(zip(ours, limits, strict=True))
+    ratios = {
+        "speed": [our.jobs_a_second / limit.jobs_a_second for our, limit in pairs if limit.jobs_a_second],
+        "CPU a job": [our.cpu_ms / limit.cpu_ms for our, limit in pairs if limit.cpu_ms],
+        "broker CPU a job": [
+            our.broker.rest / limit.broker.rest
+            for our, limit in pairs
+            if our.broker and limit.broker and limit.broker.rest
+        ],
+    }
     return [
-        Row(title, "submit to POST, p50 / p99", _percentiles(to_post)),
-        Row(title, "completion to outcome, p50 / p99", _percentiles(to_outcome)),
-        Row(title, "worker CPU a job, idle cost included", f"{_cpu_ms(run):.2f} ms"),
-        Row(title, "worker CPU when idle", f"{run.idle_cpu_share:.1%} of a core"),
-        Row(title, "transactions a job", f"{run.transactions / run.jobs:.3f}"),
-        Row(title, "check", run.check),
+        several(title, name, spread(values), RATIO, partitions=partitions) for name, values in ratios.items() if values
     ]
 
 
-def _cpu_ms(run: Run) -> float:
-    return run.cpu_seconds * 1000 / run.jobs
+async def paced(cluster: Cluster, seconds: float, *, with_limit: bool) -> list[Row]:
+    """Publish jobs at a steady rate to a worker; to the limit too, at one rate."""
+    rows = []
+    for rate in RATES:
+        rows += await _paced(cluster, Program.WORKER, rate, seconds)
+    if with_limit:
+        rows += await _paced(cluster, Program.LIMIT, LIMIT_RATE, seconds)
+    return rows
 
 
-def _percentiles(seconds: Sequence[float]) -> str:
-    if len(seconds) < 2:
-        return "-"
-    cuts = quantiles(seconds, n=100, method="inclusive")
-    return f"{cuts[49] * 1000:.1f} / {cuts[98] * 1000:.1f} ms"
+async def _paced(cluster: Cluster, program: Program, rate: float, seconds: float) -> list[Row]:
+    progress(f"{rate:g} jobs/s for {seconds:g} s, {cluster.partitions} partitions, {program}")
+    one = await run(cluster, program, round(rate * seconds), rate=rate, delay_seconds=PACED_DELAY_SECONDS)
+    title = f"paced at {rate:g}/s, {cluster.partitions} partitions, {program}"
+    labels: dict[str, str | int] = {"partitions": cluster.partitions, "program": program, "rate": int(rate)}
+    to_post = [(at - one.submitted[job_id]) * 1000 for job_id, at in one.posts]
+    to_outcome = [(at - one.completions[job]) * 1000 for job, at in one.outcomes.items() if job in one.completions]
+    return [
+        several(title, "submit to POST", percentiles(to_post), LATENCY_MS, **labels),
+        several(title, "completion to outcome", percentiles(to_outcome), LATENCY_MS, **labels),
+        single(title, "CPU a job, idle cost included", one.cpu_ms, MS, **labels),
+        single(title, "transactions a job", one.transactions / one.jobs, TRANSACTIONS, **labels),
+        Row(title, "check", one.check),
+    ]
 
 
-async def _run(cluster: Cluster, jobs: int, *, rate: float, delay_seconds: float) -> Run:
-    async with Application(cluster, delay_seconds) as application:
+async def idle(cluster: Cluster, seconds: float) -> list[Row]:
+    """Let a worker do nothing."""
+    progress(f"no jobs for {seconds:g} s, {cluster.partitions} partitions")
+    async with Application(cluster, None) as application:
         worker = await application.start_worker()
-        await _load(cluster, worker, WARM_UP_JOBS, PACED_RATE)
-        idle_before = worker.cpu_seconds()
-        await asyncio.sleep(IDLE_SECONDS)
-        idle_cpu_share = (worker.cpu_seconds() - idle_before) / IDLE_SECONDS
-        found = await _load(cluster, worker, jobs, rate)
-        robot = await application.robot_calls()
-    submitted = found["submitted"]
-    return Run(
-        **found,
-        jobs=jobs,
-        posts=[(job_id, at) for job_id, at in robot["posts"] if job_id in submitted],
-        completions=dict(robot["completions"]),
-        idle_cpu_share=idle_cpu_share,
-    )
-
-
-async def _load(cluster: Cluster, worker: MeasuredWorker, jobs: int, rate: float) -> dict[str, Any]:
-    """Let a load run; return what it has seen, and what the worker has used meanwhile."""
-    limit_seconds = LIMIT_SECONDS + (jobs / rate if rate else 0)
-    arguments = {"--bootstrap-servers": cluster.bootstrap_servers, "--jobs": jobs, "--rate": rate}
-    arguments["--limit-seconds"] = limit_seconds
-    words = [str(word) for pair in arguments.items() for word in pair]
-    async with Child("tests.benchmarks.load", *words) as load:
-        await load.read()
-        cpu, transactions = worker.cpu_seconds(), await _transactions(worker)
-        load.go()
-        found: dict[str, Any] = await load.read(limit_seconds + 30)
-        cpu, transactions = worker.cpu_seconds() - cpu, await _transactions(worker) - transactions
-    return {**found, "cpu_seconds": cpu, "transactions": transactions}
-
-
-async def _transactions(worker: MeasuredWorker) -> float:
-    return await worker.metric("transactions_total", result="committed")
+        await asyncio.sleep(SETTLE_SECONDS)
+        before = cpu_seconds(worker.pid)
+        await asyncio.sleep(seconds)
+        share = (cpu_seconds(worker.pid) - before) / seconds
+        memory = rss_bytes(worker.pid)
+    title = f"no jobs, {cluster.partitions} partitions"
+    return [
+        single(title, "worker CPU", share * 100, SHARE, partitions=cluster.partitions),
+        single(title, "worker memory", memory / 2**20, MIB, partitions=cluster.partitions),
+    ]

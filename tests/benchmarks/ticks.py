@@ -11,7 +11,7 @@ from streams.engine.ledger import Ledger
 from streams.names import Topic, changelog_topic
 from streams.wire.records import NewRecord
 from streams.wire.rows import encode_row, row_key
-from tests.benchmarks.report import Row, progress
+from tests.benchmarks.report import Row, Unit, progress, single
 from tests.core.builders import DEADLINES
 from tests.simulation.broker import SimulatedBroker, SimulatedPartitionLog, SimulatedReader
 from tests.support.engine import APP, rules_of, shared_by
@@ -20,6 +20,7 @@ ROWS = (1_000, 20_000)
 TICKS = 2_000
 REPEATS = 5
 TITLE = "tick with jobs at the robot"
+MICROSECONDS = Unit("µs", 2)
 
 
 def ticks() -> list[Row]:
@@ -27,7 +28,8 @@ def ticks() -> list[Row]:
     rows = []
     for count in ROWS:
         progress(f"ticks with {count} jobs")
-        rows.append(Row(TITLE, f"{count:,} jobs in one partition", f"{asyncio.run(_tick_seconds(count)) * 1e6:.2f} µs"))
+        microseconds = asyncio.run(_tick_seconds(count)) * 1e6
+        rows.append(single(TITLE, f"{count:,} jobs in one partition", microseconds, MICROSECONDS))
     return rows
 
 

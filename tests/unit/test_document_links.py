@@ -9,7 +9,7 @@ from tests.support.documents import CONTRIBUTING, DESIGN, DOCUMENTS, ROOT, Docum
 from tests.unit.test_layers import FLOOR_OF, rooms
 
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-TARGETS = set(re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE))
+TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.path)
@@ -39,7 +39,7 @@ def test_every_file_that_a_document_names_is_there(document: Document) -> None:
 def test_every_target_that_a_document_names_is_one_of_the_makefile(document: Document) -> None:
     texts = [*document.code_spans(), *(block.text for block in document.blocks(""))]
     for text in texts:
-        for target in re.findall(r"^make ([a-z]+)", text, re.MULTILINE):
+        for target in re.findall(r"^make ([a-z-]+)", text, re.MULTILINE):
             assert target in TARGETS, target
 
 
