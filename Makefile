@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Else every worker that a test starts would compile the project anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup demo dev test quick hardening lint bench bench-kept chaos mutants lock clean
+.PHONY: setup demo dev test quick hardening lint bench bench-core bench-kept chaos mutants lock clean
 
 setup: $(VENV)/installed  ## builds .venv; the command is then .venv/bin/robot-orchestrator
 
@@ -47,6 +47,9 @@ bench: setup  ## throughput, latency, CPU and memory, beside a bare loop that do
 
 bench-kept: setup  ## the same, kept as docs/bench.json and, the burst, docs/bench.svg
 	$(BIN)/python -m tests.benchmarks --json docs/bench.json --svg docs/bench.svg
+
+bench-core: setup  ## instructions and memory a job in the pure core, counted without a clock, beside those kept
+	$(BIN)/python -m tests.benchmarks.core
 
 chaos: setup  ## keeps mixing faults on a real Kafka: make chaos MINUTES=30
 	$(BIN)/python -m tests.chaos --minutes $(MINUTES)
