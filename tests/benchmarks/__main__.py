@@ -118,7 +118,8 @@ def measure(wanted: Collection[Benchmark], counts: Sequence[int], sizes: Sizes) 
             here = COMPARED & set(wanted) if nth else (COMPARED | ONCE) & set(wanted)
             if here:
                 with tempfile.TemporaryDirectory() as folder, running_kafka(Path(folder)) as kafka:
-                    found = asyncio.run(_measure_in(kafka, partitions, Path(folder), here, sizes))
+                    cluster = asyncio.run(_cluster(kafka, partitions, Path(folder)))
+                    found = asyncio.run(_compare(cluster, here, sizes, first=not nth))
                 for benchmark, some in found.items():
                     rows[benchmark] += some
     if Benchmark.TICK in wanted:
@@ -133,16 +134,20 @@ def measure(wanted: Collection[Benchmark], counts: Sequence[int], sizes: Sizes) 
     return [row for benchmark in Benchmark for row in rows[benchmark]]
 
 
-async def _measure_in(
-    kafka: Kafka, partitions: int, folder: Path, wanted: Collection[Benchmark], sizes: Sizes
+async def _cluster(kafka: Kafka, partitions: int, folder: Path) -> Cluster:
+    """Return what is measured on; a given Kafka has the topics that it has."""
+    existing = await existing_partitions(kafka.bootstrap_servers)
+    pid = kafka.broker.pid if kafka.broker else None
+    return Cluster(kafka.bootstrap_servers, existing or partitions, folder, pid)
+
+
+async def _compare(
+    cluster: Cluster, wanted: Collection[Benchmark], sizes: Sizes, *, first: bool
 ) -> dict[Benchmark, list[Row]]:
-    """Run benchmarks in one Kafka; a given one has the topics that it has."""
-    servers = kafka.bootstrap_servers
-    existing = await existing_partitions(servers)
-    cluster = Cluster(servers, existing or partitions, folder, kafka.broker.pid if kafka.broker else None)
+    """Run benchmarks in one Kafka; in the `first` one the limit has a steady stream too."""
     runs: dict[Benchmark, Callable[[], Awaitable[list[Row]]]] = {
         Benchmark.BURST: lambda: burst(cluster, sizes.burst_jobs, sizes.burst_rounds),
-        Benchmark.PACED: lambda: paced(cluster, sizes.paced_seconds, with_limit=partitions == PARTITIONS[0]),
+        Benchmark.PACED: lambda: paced(cluster, sizes.paced_seconds, with_limit=first),
         Benchmark.IDLE: lambda: idle(cluster, sizes.idle_seconds),
         Benchmark.MEMORY: lambda: memory(cluster, sizes.waiting_jobs),
         Benchmark.CONSOLE: lambda: console(cluster, sizes.console_jobs),
