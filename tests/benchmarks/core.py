@@ -25,10 +25,10 @@ PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 # By so much a figure may be more than the stored one.
 TOLERANCE = 0.05
 # After these Python has adapted its instructions to what they work on.
-WARM_UP_JOBS = 100
-COUNTED_JOBS = 100
+WARM_UP_JOBS = 50
+COUNTED_JOBS = 50
 KEPT_JOBS = 1_000
-LIVES = {"counted batch": False, "batch followed by order": True}
+LIVES = {"not followed": False, "followed order by order": True}
 
 Figures = dict[str, int]
 

@@ -29,7 +29,9 @@ class Unit:
     digits: int = 0
 
     def text(self, numbers: Sequence[float]) -> str:
-        """Return numbers as people read them."""
+        """Return numbers as people read them; of none, a dash."""
+        if not numbers:
+            return "-"
         return " / ".join(f"{number:,.{self.digits}f}" for number in numbers) + f" {self.name}".rstrip()
 
 

@@ -99,6 +99,7 @@ def test_the_limit_posts_the_orders_and_the_ids_that_were_submitted() -> None:
 
 def test_percentiles_of_a_single_value_are_none() -> None:
     assert percentiles([1.0]) == {}
+    assert several("paced", "waits", percentiles([1.0]), JOBS_A_SECOND).value == "-"
     assert percentiles([1.0, 3.0])["p50"] == 2.0
 
 

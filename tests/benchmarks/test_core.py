@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import cache
 
 import pytest
 
@@ -12,6 +13,7 @@ from tests.benchmarks.core import PYTHON, STORED, TOLERANCE, Figures, exceeded
 MEASURE = "import json; from tests.benchmarks.core import measure; print(json.dumps(measure()))"
 
 
+@cache
 def measured(hash_seed: int) -> Figures:
     """Measure in a new process, in which no other test has left anything."""
     environment = {**os.environ, "PYTHONHASHSEED": str(hash_seed)}

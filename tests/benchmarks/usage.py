@@ -11,7 +11,7 @@ _COMPILERS = ("C1 Compiler", "C2 Compiler")
 
 
 class JvmCpu(NamedTuple):
-    """CPU seconds of a JVM: of its compiler threads, which warm it up, and of all others."""
+    """CPU time of a JVM: of its compiler threads, which warm it up, and of all others."""
 
     compiler: float
     rest: float
@@ -29,7 +29,7 @@ def rss_bytes(pid: int) -> int:
 
 
 def jvm_cpu(pid: int) -> JvmCpu:
-    """Return what a JVM has used so far. A compiler thread that has ended counts among the others."""
+    """Return the seconds that a JVM has used so far. A compiler thread that has ended counts among the others."""
     compiler = 0.0
     for task in Path(f"/proc/{pid}/task").iterdir():
         # A thread may end while we look.
