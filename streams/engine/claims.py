@@ -8,9 +8,6 @@ from typing import Protocol
 
 from streams.core.job import Job, JobKey
 
-# How many slots a partition takes when it is its turn: a transaction costs the same for one claim as for some.
-HANDFUL = 16
-
 
 @dataclass(frozen=True, slots=True)
 class Claim:
@@ -43,6 +40,9 @@ class CallSlots:
     def __init__(self, limit: int, on_offer: Callable[[], None] = lambda: None) -> None:
         self._free = limit
         self._limit = limit
+        # How many a partition takes when it is its turn: a transaction costs the same for one claim as for many, and
+        # while the robot answers these, another one claims as many.
+        self._handful = max(1, limit // 2)
         # How many may still be taken, whatever is free; None where there is no such bound.
         self._allowed: int | None = None
         # How many have been taken since that was said.
@@ -156,7 +156,7 @@ class CallSlots:
         shares: Counter[Claimant] = Counter()
         while free:
             times, nth, claimant = heapq.heappop(turns)
-            taken = min(HANDFUL, free, wanted[claimant] - shares[claimant])
+            taken = min(self._handful, free, wanted[claimant] - shares[claimant])
             free -= taken
             shares[claimant] += taken
             if shares[claimant] < wanted[claimant]:

@@ -18,6 +18,9 @@ from streams.settings import KafkaSettings
 from tests.benchmarks.children import Child, Measured, MeasuredLimit, MeasuredWorker
 from tests.support.builders import worker_variables
 
+# The calls that each program may have in flight.
+CALLS = 64
+
 
 class Program(StrEnum):
     """What does the jobs."""
@@ -64,6 +67,7 @@ class Application:
             self.variables = {
                 **worker_variables(servers, self._robot_url),
                 "ROBOT_ORCHESTRATOR_APP_ID": self.app_id,
+                "ROBOT_ORCHESTRATOR_ROBOT_CONCURRENCY": str(CALLS),
             }
             settings = KafkaSettings(**cast(Any, self.variables))
             await create_topics(settings, self.cluster.partitions, 1)
@@ -82,7 +86,9 @@ class Application:
 
     async def _start_limit(self) -> MeasuredLimit:
         arguments = ("--bootstrap-servers", self.cluster.bootstrap_servers, "--group", self.app_id)
-        child = MeasuredLimit("tests.benchmarks.limit", *arguments, "--robot-url", self._robot_url)
+        child = MeasuredLimit(
+            "tests.benchmarks.limit", *arguments, "--robot-url", self._robot_url, "--bound", str(CALLS)
+        )
         limit = await self._stack.enter_async_context(child)
         await limit.read()
         return limit

@@ -158,7 +158,7 @@ def main() -> None:
     parser.add_argument("--bootstrap-servers", required=True)
     parser.add_argument("--group", required=True)
     parser.add_argument("--robot-url", required=True)
-    parser.add_argument("--bound", type=int, default=64, help="the most claims without the robot's answer")
+    parser.add_argument("--bound", type=int, required=True, help="the most claims without the robot's answer")
     arguments = parser.parse_args()
     asyncio.run(serve(arguments.bootstrap_servers, arguments.group, arguments.robot_url, arguments.bound))
 

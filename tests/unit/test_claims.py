@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.core.job import JobKey
-from streams.engine.claims import HANDFUL, CallSlots, Claimant, PayloadCache
+from streams.engine.claims import CallSlots, Claimant, PayloadCache
 
 
 class Line:
@@ -73,14 +73,14 @@ def test_a_slot_belongs_to_nobody_where_nobody_waits() -> None:
     assert slots.shares() == {}
 
 
-def test_who_is_next_takes_a_handful_at_once() -> None:
+def test_who_is_next_takes_half_of_the_slots_at_once() -> None:
     """Each of them would need a transaction, whatever it carries."""
-    slots = CallSlots(2 * HANDFUL)
+    slots = CallSlots(10)
     lines = [Line(slots, 100) for _ in range(3)]
-    assert slots.shares() == {lines[0]: HANDFUL, lines[1]: HANDFUL}
-    for _ in range(HANDFUL):
+    assert slots.shares() == {lines[0]: 5, lines[1]: 5}
+    for _ in range(5):
         lines[0].take()
-    assert slots.shares() == {lines[1]: HANDFUL}
+    assert slots.shares() == {lines[1]: 5}
 
 
 def test_partitions_with_equally_many_workspaces_have_equally_many_turns() -> None:
