@@ -132,10 +132,7 @@ class CallSlots:
         """
         rounds_of = {each: known.get(each, each.rounds) for each in self._served}
         ready = {claimant: rounds for claimant, rounds in rounds_of.items() if rounds}
-        if ready:
-            first = min(number for rounds in ready.values() for number in rounds)
-            waiting = (claimant for claimant, rounds in ready.items() if first in rounds)
-            self._all_served = (first, min(self._times_served(claimant, first) for claimant in waiting))
+        self._note_served(ready)
         spare = self._available - sum(sum(rounds.values()) for rounds in ready.values())
         if spare >= 0:
             # A workspace may have places for more than one job.
@@ -148,6 +145,13 @@ class CallSlots:
                 return +(shares + self._turns(number, wanted, left))
             shares += wanted
         return shares
+
+    def _note_served(self, ready: Mapping[Claimant, Mapping[int, int]]) -> None:
+        """Note how often all have been served that wait for the present round: by that, who comes later is counted."""
+        if ready:
+            first = min(number for rounds in ready.values() for number in rounds)
+            waiting = (claimant for claimant, rounds in ready.items() if first in rounds)
+            self._all_served = (first, min(self._times_served(claimant, first) for claimant in waiting))
 
     def _turns(self, number: int, wanted: Counter[Claimant], free: int) -> Counter[Claimant]:
         """Share what is too little for a round: whoever was served least often in it is next, with a handful."""

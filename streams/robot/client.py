@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -86,7 +87,7 @@ class HttpRobot:
         try:
             async with (
                 asyncio.timeout(self._timeout_seconds),
-                self._response("POST", self._endpoint, headers, request.body) as response,
+                aclosing(await self._send("POST", self._endpoint, headers, request.body)) as response,
             ):
                 status = response.status_code
                 await _read_bounded(response, body)
@@ -105,7 +106,7 @@ class HttpRobot:
         try:
             async with (
                 asyncio.timeout(HEALTH_SECONDS),
-                self._response("GET", self._health, self._headers) as response,
+                aclosing(await self._send("GET", self._health, self._headers)) as response,
             ):
                 answered = True
                 await _read_bounded(response, body)
@@ -113,17 +114,12 @@ class HttpRobot:
             return Health() if answered else None
         return Health(_uptime(bytes(body)))
 
-    @contextlib.asynccontextmanager
-    async def _response(
+    async def _send(
         self, method: str, url: httpx.URL, headers: Mapping[str, str], body: bytes | None = None
-    ) -> AsyncIterator[httpx.Response]:
-        """Yield the head of an answer, whose body can be read until it is closed again."""
+    ) -> httpx.Response:
+        """Return the head of an answer, whose body can be read until it is closed."""
         request = httpx.Request(method, url, headers=headers, content=body, extensions=self._extensions)
-        response = await self._transport.handle_async_request(request)
-        try:
-            yield response
-        finally:
-            await response.aclose()
+        return await self._transport.handle_async_request(request)
 
     def _unanswered(self, error: Exception, request: RobotRequest) -> Answer:
         if isinstance(error, TimeoutError):
