@@ -113,15 +113,13 @@ def _arguments() -> argparse.Namespace:
 def measure(wanted: Collection[Benchmark], counts: Sequence[int], sizes: Sizes) -> list[Row]:
     """Run what is wanted, each count of partitions with a broker of its own, since a topic's count is for good."""
     rows: dict[Benchmark, list[Row]] = {benchmark: [] for benchmark in Benchmark}
-    if COMPARED & set(wanted) or ONCE & set(wanted):
-        for nth, partitions in enumerate(counts[:1] if source() is Source.GIVEN else counts):
-            here = COMPARED & set(wanted) if nth else (COMPARED | ONCE) & set(wanted)
-            if here:
-                with tempfile.TemporaryDirectory() as folder, running_kafka(Path(folder)) as kafka:
-                    cluster = asyncio.run(_cluster(kafka, partitions, Path(folder)))
-                    found = asyncio.run(_compare(cluster, here, sizes, first=not nth))
-                for benchmark, some in found.items():
-                    rows[benchmark] += some
+    for nth, partitions in enumerate(counts[:1] if source() is Source.GIVEN else counts):
+        if here := (COMPARED if nth else COMPARED | ONCE) & set(wanted):
+            with tempfile.TemporaryDirectory() as folder, running_kafka(Path(folder)) as kafka:
+                cluster = asyncio.run(_cluster(kafka, partitions, Path(folder)))
+                found = asyncio.run(_compare(cluster, here, sizes, first=not nth))
+            for benchmark, some in found.items():
+                rows[benchmark] += some
     if Benchmark.TICK in wanted:
         rows[Benchmark.TICK] = ticks()
     if Benchmark.TAKEOVER in wanted:

@@ -15,10 +15,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from tests.benchmarks.lives import Lives
+from tests.benchmarks.report import show
 
 STORED = Path(__file__).with_name("core.json")
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -112,8 +112,7 @@ def _print(stored: Mapping[str, int], now: Mapping[str, int]) -> None:
         before, after = stored.get(name), now.get(name)
         change = f"{after / before - 1:+.1%}" if before and after is not None else ""
         table.add_row(name, "" if before is None else f"{before:,}", "" if after is None else f"{after:,}", change)
-    console = Console() if sys.stdout.isatty() else Console(width=120)
-    console.print(table)
+    show(table, width=120)
 
 
 def main() -> None:

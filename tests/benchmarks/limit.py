@@ -19,7 +19,6 @@ Says when it is connected, answers each line on its standard input with what it 
 
 import argparse
 import asyncio
-import json
 import logging
 import sys
 from datetime import UTC, datetime
@@ -28,10 +27,13 @@ from typing import Any
 import aiohttp
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 
+from streams.core.job import JobKey
+from streams.dev.robot import BATCH_PATH
 from streams.faust_hardening.consumer import FETCH_MAX_WAIT_MS
 from streams.faust_hardening.transactions import shorten_transaction_backoff
 from streams.names import Topic, changelog_topic
-from tests.benchmarks.limit_table import Claim, Job, Key, Table, encode
+from tests.benchmarks.limit_table import Claim, Job, Table, encode
+from tests.benchmarks.lines import say
 
 RETRY_BACKOFF_MS = 3
 # Batches of records and answers that wait for the next transaction; reading stands still when it is full.
@@ -47,10 +49,10 @@ class Limit:
         self.transactions = 0
         self._producer = producer
         self._table = table
-        self._url = f"{robot_url}/api/crear-pedidos-batch"
+        self._url = f"{robot_url}{BATCH_PATH}"
         self._group = group
         self._changelog = changelog_topic(group)
-        self._came: asyncio.Queue[list[ConsumerRecord] | Key] = asyncio.Queue(QUEUE_MAX)
+        self._came: asyncio.Queue[list[ConsumerRecord] | JobKey] = asyncio.Queue(QUEUE_MAX)
 
     async def run(self, consumer: AIOKafkaConsumer, session: aiohttp.ClientSession) -> None:
         """Run until it is cancelled, or anything fails."""
@@ -74,15 +76,15 @@ class Limit:
             await answer.read()
         await self._came.put(claim.key)
 
-    async def _step(self, came: list[list[ConsumerRecord] | Key]) -> list[Claim]:
+    async def _step(self, came: list[list[ConsumerRecord] | JobKey]) -> list[Claim]:
         """Run one transaction over what has come; return the calls to be made."""
         now = datetime.now(UTC)
         # Of each job the last row is written; in the order in which they changed.
-        changed: dict[Key, None] = {}
+        changed: dict[JobKey, None] = {}
         outcomes: list[Job] = []
         offsets: dict[TopicPartition, int] = {}
         for item in came:
-            if isinstance(item, Key):
+            if isinstance(item, JobKey):
                 changed[self._table.answer(item, now).key] = None
                 continue
             offsets[TopicPartition(item[-1].topic, item[-1].partition)] = item[-1].offset + 1
@@ -113,11 +115,6 @@ class Limit:
         return await self._producer.send(topic, encode(job), key, partition=job.source[1])
 
 
-def _say(value: object) -> None:
-    sys.stdout.write(json.dumps(value) + "\n")
-    sys.stdout.flush()
-
-
 async def serve(servers: str, group: str, robot_url: str, bound: int) -> None:
     """Run until the standard input ends."""
     shorten_transaction_backoff()
@@ -141,11 +138,11 @@ async def serve(servers: str, group: str, robot_url: str, bound: int) -> None:
             await consumer.position(source)
         limit = Limit(producer, Table(bound), robot_url, group)
         running = asyncio.create_task(limit.run(consumer, session))
-        _say({"connected": True})
+        say({"connected": True})
         while await asyncio.to_thread(sys.stdin.buffer.readline):
             if running.done():
                 break
-            _say({"transactions": limit.transactions})
+            say({"transactions": limit.transactions})
         running.cancel()
         await asyncio.wait([running])
         if not running.cancelled():

@@ -8,14 +8,9 @@ from typing import NamedTuple
 import msgspec
 from aiokafka import ConsumerRecord
 
+from streams.core.job import JobKey
+
 CALLBACK = {"callbackUrl": "https://app.example/api/webhooks/robot-callback", "callbackSecret": "made-up"}
-
-
-class Key(NamedTuple):
-    """What identifies a job."""
-
-    workspace_id: str
-    job_id: str
 
 
 class Submission(msgspec.Struct):
@@ -52,15 +47,15 @@ class Job(msgspec.Struct, omit_defaults=True, rename="camel"):
     error_count: int | None = None
 
     @property
-    def key(self) -> Key:
+    def key(self) -> JobKey:
         """What identifies it."""
-        return Key(self.workspace_id, self.job_id)
+        return JobKey(self.workspace_id, self.job_id)
 
 
 class Claim(NamedTuple):
     """A job whose call may leave, and the body of the POST."""
 
-    key: Key
+    key: JobKey
     body: bytes
 
 
@@ -73,17 +68,17 @@ class Table:
     """The jobs, and whose turn it is. `bound`: the most claims without the robot's answer."""
 
     def __init__(self, bound: int) -> None:
-        self._jobs: dict[Key, Job] = {}
-        self._bodies: dict[Key, bytes] = {}
+        self._jobs: dict[JobKey, Job] = {}
+        self._bodies: dict[JobKey, bytes] = {}
         # Of each workspace its jobs that have not ended; of the first ones those that nobody has called yet.
-        self._lines: dict[str, deque[Key]] = {}
-        self._ready: deque[Key] = deque()
+        self._lines: dict[str, deque[JobKey]] = {}
+        self._ready: deque[JobKey] = deque()
         self._free = bound
 
     def submit(self, record: ConsumerRecord) -> Job | None:
         """Take in a submission; return its row, None if there is one already."""
         read = _submissions.decode(record.value)
-        key = Key(read.workspaceId, read.jobId)
+        key = JobKey(read.workspaceId, read.jobId)
         if key in self._jobs:
             return None
         source = (record.topic, record.partition, record.offset)
@@ -100,7 +95,7 @@ class Table:
     def complete(self, record: ConsumerRecord, now: datetime) -> Job | None:
         """Take in a completion; return the row, None unless it is of a job that was claimed and has not ended."""
         read = _completions.decode(record.value)
-        job = self._jobs.get(Key(read.workspaceId, read.jobId))
+        job = self._jobs.get(JobKey(read.workspaceId, read.jobId))
         if job is None or job.status != "processing":
             return None
         job.status, job.ended_at = "completed", now
@@ -113,7 +108,7 @@ class Table:
             del self._lines[job.workspace_id]
         return job
 
-    def answer(self, key: Key, now: datetime) -> Job:
+    def answer(self, key: JobKey, now: datetime) -> Job:
         """Take in that the robot has accepted a batch; return the row."""
         self._free += 1
         job = self._jobs[key]
@@ -131,6 +126,6 @@ class Table:
             claims.append(Claim(key, self._bodies.pop(key)))
         return claims
 
-    def rows(self, keys: Iterable[Key]) -> list[Job]:
+    def rows(self, keys: Iterable[JobKey]) -> list[Job]:
         """Return rows as they stand."""
         return [self._jobs[key] for key in keys]

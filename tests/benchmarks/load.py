@@ -6,7 +6,6 @@ producer and each outcome was seen (seconds since 1970).
 
 import argparse
 import asyncio
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from streams.names import OUTCOME_TOPICS, Topic
 from tests.benchmarks.jobs import Submission, make_submissions
+from tests.benchmarks.lines import say
 
 # The most by which this reader is late: the broker answers it at the latest after this.
 FETCH_MAX_WAIT_MS = 10
@@ -64,13 +64,12 @@ async def run(bootstrap_servers: str, jobs: int, rate: float, limit_seconds: flo
         await consumer.seek_to_end(*sources)
         for source in sources:
             await consumer.position(source)
-        sys.stdout.write(json.dumps({"connected": True}) + "\n")
-        sys.stdout.flush()
+        say({"connected": True})
         if not await asyncio.to_thread(sys.stdin.buffer.readline):
             return
         reading = read_outcomes(consumer, {submission.job_id for submission in submissions}, limit_seconds)
         submitted, found = await asyncio.gather(publish(producer, submissions, rate), reading)
-    sys.stdout.write(json.dumps({"submitted": submitted, **found}) + "\n")
+    say({"submitted": submitted, **found})
 
 
 def main() -> None:

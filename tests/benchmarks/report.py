@@ -84,6 +84,10 @@ def print_table(rows: Sequence[Row], caption: str) -> None:
             table.add_section()
         table.add_row("" if row.benchmark == previous else row.benchmark, row.figure, row.value)
         previous = row.benchmark
-    # In a file the lines are as long as they need to be.
-    console = Console() if sys.stdout.isatty() else Console(width=140)
+    show(table, width=140)
+
+
+def show(table: Table, width: int) -> None:
+    """Print a table; in a file its lines are as long as they need to be, up to a width in characters."""
+    console = Console() if sys.stdout.isatty() else Console(width=width)
     console.print(table)

@@ -6,7 +6,6 @@ since 1970), and ends.
 
 import argparse
 import asyncio
-import json
 import sys
 import time
 
@@ -17,6 +16,7 @@ from aiokafka import AIOKafkaProducer
 from streams.dev.loopback import HOST
 from streams.dev.robot import BATCH_PATH, MAX_BODY_BYTES
 from streams.names import Topic
+from tests.benchmarks.lines import say
 
 ORDERS = 2  # as in every job of the benchmarks
 
@@ -59,11 +59,6 @@ class CheapRobot:
             await producer.send(Topic.BATCH_COMPLETED, msgspec.json.encode(completion), ids.workspaceId.encode())
 
 
-def _say(value: object) -> None:
-    sys.stdout.write(json.dumps(value) + "\n")
-    sys.stdout.flush()
-
-
 async def serve(bootstrap_servers: str, delay_seconds: float | None) -> None:
     """Run until the standard input ends."""
     robot = CheapRobot(delay_seconds)
@@ -74,12 +69,12 @@ async def serve(bootstrap_servers: str, delay_seconds: float | None) -> None:
         reporting = asyncio.create_task(robot.report(producer))
         await runner.setup()
         await web.TCPSite(runner, HOST, 0).start()
-        _say({"url": f"http://{HOST}:{runner.addresses[0][1]}"})
+        say({"url": f"http://{HOST}:{runner.addresses[0][1]}"})
         await asyncio.to_thread(sys.stdin.buffer.read)
         await runner.cleanup()
         reporting.cancel()
         await asyncio.gather(reporting, return_exceptions=True)
-    _say({"posts": robot.posts, "completions": robot.completions})
+    say({"posts": robot.posts, "completions": robot.completions})
 
 
 def main() -> None:

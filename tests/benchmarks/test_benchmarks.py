@@ -12,12 +12,13 @@ import msgspec
 import pytest
 from aiokafka import ConsumerRecord
 
+from streams.core.job import JobKey
 from streams.names import Topic
 from tests.benchmarks.application import Program
 from tests.benchmarks.chart import COLOURS, draw
 from tests.benchmarks.document import document, surroundings
 from tests.benchmarks.jobs import make_submissions
-from tests.benchmarks.limit_table import Key, Table
+from tests.benchmarks.limit_table import Table
 from tests.benchmarks.report import JOBS_A_SECOND, Row, percentiles, several, single, spread
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -42,7 +43,7 @@ def submissions(number: int, workspaces: tuple[str, ...] = ()) -> list[ConsumerR
     ]
 
 
-def completion(key: Key) -> ConsumerRecord:
+def completion(key: JobKey) -> ConsumerRecord:
     ids = {"jobId": key.job_id, "workspaceId": key.workspace_id}
     value = json.dumps({**ids, "successCount": 1, "errorCount": 1}).encode()
     return cast(ConsumerRecord, Record(value, Topic.BATCH_COMPLETED))
