@@ -1,13 +1,14 @@
 """Who may be called next: per workspace first in, first out, at most a given number at the robot."""
 
 import heapq
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timedelta
 from itertools import islice
 
 from streams.core.deadlines import FIRST_BACK_OFF, Deadlines
-from streams.core.job import BUSY_STATUSES, FailureReason, Job, JobKey, Status
+from streams.core.job import BUSY_STATUSES, FailureReason, Job, Status, key_of, workspace_of
+from streams.core.lines import Lines
 
 
 def robot_free_at(job: Job, deadlines: Deadlines) -> datetime | None:
@@ -32,6 +33,11 @@ def robot_free_at(job: Job, deadlines: Deadlines) -> datetime | None:
     return (job.deadline or job.ended_at) + deadlines.workspace_pause
 
 
+def longest_busy(deadlines: Deadlines) -> timedelta:
+    """Return how long after the last of an ended row's instants its workspace may have to wait for it, at most."""
+    return max(deadlines.workspace_pause, FIRST_BACK_OFF)
+
+
 def paused_until(job: Job) -> datetime | None:
     """Return until when a row says that its workspace is not called; a robot's longer wish may be in no row."""
     if job.put_off is not None and job.status is Status.PENDING:
@@ -42,7 +48,7 @@ def paused_until(job: Job) -> datetime | None:
 
 
 class Admission:
-    """The waiting jobs of one partition and the places they wait for.
+    """The waiting jobs of one partition, by their keys' texts, and the places they wait for.
 
     `limit` 0 means no limit. Workspaces with a waiting job and a free place are served in rounds, so that each has its
     turn; `round_after` gives the round of one that becomes ready from the last one in which it had its turn (None if
@@ -54,14 +60,16 @@ class Admission:
     ) -> None:
         self._limit = limit
         self._round_after = round_after
-        self._waiting: dict[str, deque[str]] = {}
+        # The line of each workspace.
+        self._waiting: Lines[str] = Lines()
         self._held: dict[str, dict[str, datetime | None]] = {}
-        self._releases: list[tuple[datetime, JobKey]] = []
+        self._releases: list[tuple[datetime, str]] = []
         # Until when nobody of a workspace is called, whatever places it has.
         self._paused: dict[str, datetime] = {}
         self._pauses: list[tuple[datetime, str]] = []
-        # The workspaces that are ready, by rounds, in the order in which they became so; and the round of each.
-        self._ready: dict[int, dict[str, None]] = {}
+        # The workspaces that are ready, by rounds, in the order in which they became so; how many; the round of each.
+        self._ready: Lines[int] = Lines()
+        self._rounds: Counter[int] = Counter()
         self._round_of: dict[str, int] = {}
         # The round in which a workspace had its last turn, while that is the present one or it waits.
         self._last_round: dict[str, int] = {}
@@ -75,20 +83,27 @@ class Admission:
         """How many workspaces have a job that waits."""
         return len(self._waiting)
 
-    def wait(self, key: JobKey) -> None:
+    def wait(self, key: str) -> None:
         """Put a pending job at the end of its workspace's line."""
-        self._waiting.setdefault(key.workspace_id, deque()).append(key.job_id)
-        self._refresh(key.workspace_id)
+        workspace_id = workspace_of(key)
+        self._waiting.append(workspace_id, key)
+        if self._waiting.first(workspace_id) is key:
+            self._refresh(workspace_id)
 
-    def put_back(self, key: JobKey, nth: int) -> None:
+    def put_back(self, key: str, nth: int) -> None:
         """Give back a job's place, and put it into its workspace's line as the n-th."""
-        self._free(key)
-        self._waiting.setdefault(key.workspace_id, deque()).insert(nth, key.job_id)
-        self._refresh(key.workspace_id)
+        workspace_id = workspace_of(key)
+        self._free(workspace_id, key)
+        self._waiting.insert(workspace_id, nth, key)
+        self._refresh(workspace_id)
 
-    def line(self, workspace_id: str) -> Sequence[str]:
+    def line(self, workspace_id: str) -> Iterator[str]:
         """Return the jobs of a workspace that wait, the first in line first."""
-        return self._waiting.get(workspace_id, ())
+        return self._waiting.all_of(workspace_id)
+
+    def lines(self) -> Iterator[str]:
+        """Return all jobs that wait."""
+        return (key for workspace_id in self._waiting for key in self._waiting.all_of(workspace_id))
 
     def pause(self, workspace_id: str, until: datetime) -> None:
         """Call nobody of a workspace before an instant; of several the latest counts."""
@@ -114,87 +129,78 @@ class Admission:
             self._blocked.discard(workspace_id)
             self._refresh(workspace_id)
 
-    def hold(self, key: JobKey) -> None:
+    def hold(self, key: str) -> None:
         """Occupy one of the workspace's places with a job, until it is released."""
-        self._held.setdefault(key.workspace_id, {})[key.job_id] = None
-        self._refresh(key.workspace_id)
+        workspace_id = workspace_of(key)
+        self._held.setdefault(workspace_id, {})[key] = None
+        self._refresh(workspace_id)
 
-    def release(self, key: JobKey, at: datetime) -> None:
+    def release(self, key: str, at: datetime) -> None:
         """Free the job's place at an instant; of several instants the last one said counts."""
-        held = self._held.get(key.workspace_id, {})
-        if key.job_id in held:
-            held[key.job_id] = at
+        held = self._held.get(workspace_of(key), {})
+        if key in held:
+            held[key] = at
             heapq.heappush(self._releases, (at, key))
 
     def advance(self, now: datetime) -> None:
         """Free the places, and end the pauses, whose instant has come."""
         while self._releases and self._releases[0][0] <= now:
             at, key = heapq.heappop(self._releases)
-            if self._held.get(key.workspace_id, {}).get(key.job_id) == at:
-                self._free(key)
-                self._refresh(key.workspace_id)
+            workspace_id = workspace_of(key)
+            if self._held.get(workspace_id, {}).get(key) == at:
+                self._free(workspace_id, key)
+                self._refresh(workspace_id)
         while self._pauses and self._pauses[0][0] <= now:
             until, workspace_id = heapq.heappop(self._pauses)
             if self._paused.get(workspace_id) == until:
                 del self._paused[workspace_id]
                 self._refresh(workspace_id)
 
-    def _free(self, key: JobKey) -> None:
-        held = self._held.get(key.workspace_id, {})
-        held.pop(key.job_id, None)
+    def _free(self, workspace_id: str, key: str) -> None:
+        held = self._held.get(workspace_id, {})
+        held.pop(key, None)
         if not held:
-            self._held.pop(key.workspace_id, None)
+            self._held.pop(workspace_id, None)
 
     @property
     def rounds(self) -> Mapping[int, int]:
         """How many workspaces of each round have a job that waits and a free place for it."""
-        return {number: len(workspaces) for number, workspaces in self._servable.items()}
-
-    @property
-    def _servable(self) -> Mapping[int, Mapping[str, None]]:
-        return {} if self._all_blocked else self._ready
+        return {} if self._all_blocked else dict(self._rounds)
 
     @property
     def ready(self) -> bool:
         """Whether a job could be taken."""
-        return bool(self._servable)
+        return bool(self._rounds) and not self._all_blocked
 
-    def next_in_line(self, most: int) -> list[JobKey]:
+    def next_in_line(self, most: int) -> list[str]:
         """Return up to `most` jobs in the order in which `first` and `take` would let them go.
 
         Of a workspace with several places the second job may have to wait for more workspaces than is told here.
         """
-        servable = self._servable
-        workspaces = (workspace_id for number in sorted(servable) for workspace_id in servable[number])
+        workspaces = (workspace_id for number in sorted(self.rounds) for workspace_id in self._ready.all_of(number))
         lines = [self._turns(workspace_id) for workspace_id in islice(workspaces, most)]
-        found: list[JobKey] = []
+        found: list[str] = []
         while lines and len(found) < most:
             turns = [(line, key) for line in lines if (key := next(line, None)) is not None]
             found += [key for _, key in turns]
             lines = [line for line, _ in turns]
         return found[:most]
 
-    def _turns(self, workspace_id: str) -> Iterator[JobKey]:
-        waiting = self._waiting[workspace_id]
+    def _turns(self, workspace_id: str) -> Iterator[str]:
         held = len(self._held.get(workspace_id, ()))
-        free = len(waiting) if self._limit == 0 else self._limit - held
-        return (JobKey(workspace_id, job_id) for job_id in islice(waiting, free))
+        return islice(self._waiting.all_of(workspace_id), None if self._limit == 0 else self._limit - held)
 
-    def first(self) -> JobKey | None:
+    def first(self) -> str | None:
         """Return the job whose turn it is, fairly over the workspaces, or None; it stays in line."""
-        servable = self._servable
-        if not servable:
-            return None
-        workspace_id = next(iter(servable[min(servable)]))
-        return JobKey(workspace_id, self._waiting[workspace_id][0])
+        return self._waiting.first(self._ready.first(min(self._rounds))) if self.ready else None
 
-    def take(self, key: JobKey) -> None:
+    def take(self, key: str) -> None:
         """Take the first job of a workspace out of its line."""
-        workspace_id = key.workspace_id
-        waiting = self._first_out(key)
+        workspace_id = workspace_of(key)
+        if self._waiting.first(workspace_id) != key:
+            raise ValueError(f"{key_of(key).job_id} is not the first in line of its workspace")
+        self._waiting.remove(workspace_id, key)
         number = self._leave_round(workspace_id)
-        if not waiting:
-            del self._waiting[workspace_id]
         if number is not None:
             self._forget_rounds_before(number)
             self._last_round[workspace_id] = number
@@ -203,21 +209,11 @@ class Admission:
             self._last_round.clear()
         self._refresh(workspace_id)
 
-    def withdraw(self, key: JobKey) -> None:
+    def withdraw(self, key: str) -> None:
         """Take a job out of its workspace's line without a call: its turn, if it was next, goes to the next one."""
-        waiting = self._waiting[key.workspace_id]
-        waiting.remove(key.job_id)
-        if not waiting:
-            del self._waiting[key.workspace_id]
-            self._refresh(key.workspace_id)
-
-    def _first_out(self, key: JobKey) -> deque[str]:
-        """Take a job out of its workspace's line, which it must lead; return what is left."""
-        waiting = self._waiting[key.workspace_id]
-        if waiting[0] != key.job_id:
-            raise ValueError(f"{key.job_id} is not the first in line of its workspace")
-        waiting.popleft()
-        return waiting
+        workspace_id = workspace_of(key)
+        self._waiting.remove(workspace_id, key)
+        self._refresh(workspace_id)
 
     def _refresh(self, workspace_id: str) -> None:
         places_left = self._limit == 0 or len(self._held.get(workspace_id, ())) < self._limit
@@ -227,7 +223,8 @@ class Admission:
         elif workspace_id not in self._round_of:
             number = self._round_after(self._last_round.get(workspace_id))
             self._round_of[workspace_id] = number
-            self._ready.setdefault(number, {})[workspace_id] = None
+            self._ready.append(number, workspace_id)
+            self._rounds[number] += 1
 
     def _forget_rounds_before(self, number: int) -> None:
         if number > self._round:
@@ -238,8 +235,8 @@ class Admission:
     def _leave_round(self, workspace_id: str) -> int | None:
         number = self._round_of.pop(workspace_id, None)
         if number is not None:
-            workspaces = self._ready[number]
-            del workspaces[workspace_id]
-            if not workspaces:
-                del self._ready[number]
+            self._ready.remove(number, workspace_id)
+            self._rounds[number] -= 1
+            if not self._rounds[number]:
+                del self._rounds[number]
         return number

@@ -12,9 +12,33 @@ class JobKey(NamedTuple):
     workspace_id: str
     job_id: str
 
+    @property
+    def text(self) -> str:
+        """Both in one text."""
+        return text_of(self.workspace_id, self.job_id)
+
+
+def text_of(workspace_id: str, job_id: str) -> str:
+    """Return both ids in one text, which takes half of the room that a pair does: the first one's length leads it."""
+    return f"{chr(len(workspace_id))}{workspace_id}{job_id}"
+
+
+def key_of(text: str) -> JobKey:
+    """Return the key whose text it is."""
+    end = 1 + ord(text[0])
+    return JobKey(text[1:end], text[end:])
+
+
+def workspace_of(text: str) -> str:
+    """Return the workspace id in a key's text."""
+    return text[1 : 1 + ord(text[0])]
+
 
 class Status(StrEnum):
     """Where a job is in its life; the last two are for ever."""
+
+    # The one of an enum is a call in Python, for each row that is counted.
+    __hash__ = str.__hash__
 
     PENDING = "pending"
     PROCESSING = "processing"

@@ -1,18 +1,21 @@
 """The job table of one partition: its rows, who is next in line, which deadlines are due, which rows can go."""
 
 import heapq
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import takewhile
 
-from streams.core.admission import Admission, paused_until, robot_free_at
+from streams.core.admission import Admission, longest_busy, paused_until, robot_free_at
 from streams.core.controls import NOTES, Action, Control, Decision
 from streams.core.deadlines import Deadlines
 from streams.core.effects import CallRobot, Effect, IgnoreReason
 from streams.core.events import CallFailed, Cancelled, Event, GivenUp, RobotAccepted
-from streams.core.job import BUSY_STATUSES, Job, JobKey, Status
+from streams.core.job import BUSY_STATUSES, Job, JobKey, Status, key_of
+from streams.core.lines import Ordered
+from streams.core.packed import Glance, Values
+from streams.core.rows import Rows
 from streams.core.transition import transition
 from streams.core.waiting import Waiting
 
@@ -50,21 +53,25 @@ class Ruling:
 class JobTable:
     """The only owner of rows, lines, places and deadlines. Every row that changes goes through `apply`.
 
+    Inside, a job is known by its key's text: the rows, and all that names a job which waits or has ended, share one.
+
     `round_after` numbers the turns of workspaces over all partitions of a worker (see Admission).
     """
 
     def __init__(self, deadlines: Deadlines, jobs_per_workspace: int, round_after: Callable[[int | None], int]) -> None:
         self._durations = deadlines
-        self._rows: dict[JobKey, Job] = {}
+        self._rows = Rows()
         self._admission = Admission(jobs_per_workspace, round_after)
         # The jobs whose call is out: nobody else of their workspace may be called before it is back.
-        self._calls: set[JobKey] = set()
+        self._calls: set[str] = set()
         # How often in a row the robot has refused a workspace's calls before any effect.
         self._refusals: Counter[str] = Counter()
         # Until when the robot may be at a batch of a workspace that has failed all the same.
         self._doubtful_until: dict[str, datetime] = {}
-        self._deadlines: list[tuple[datetime, JobKey]] = []
-        self._ended: list[tuple[datetime, JobKey]] = []
+        self._doubts: list[tuple[datetime, str]] = []
+        self._deadlines: list[tuple[datetime, str]] = []
+        # The jobs that have ended, in that order: with a clock that was put back some are forgotten later, none sooner.
+        self._ended: deque[str] = deque()
         # When the robot accepted what it may be at: a batch that is known to be lost is not among them.
         self._at_robot: dict[JobKey, datetime] = {}
         self._decisions: dict[str, Decision] = {}
@@ -76,12 +83,12 @@ class JobTable:
 
     # Loading
 
-    def load(self, key: JobKey, row: Job | None) -> None:
-        """Take in what the changelog says of a job; the last word counts. Only before `index`."""
-        if row is None:
-            self._rows.pop(key, None)
+    def load(self, key: str, values: Values | None) -> None:
+        """Take in what the changelog says of the job of a key's text; the last word counts. Only before `index`."""
+        if values is None:
+            self._rows.pop(key)
         else:
-            self._rows[key] = row
+            self._rows.load(key, values)
 
     def load_decision(self, control_id: str, decision: Decision | None) -> None:
         """Take in what the changelog says of a control; the last word counts. Only before `index`."""
@@ -95,32 +102,50 @@ class JobTable:
         for decision in self._decisions.values():
             self._keep(decision)
             yield
-        for job in self._rows.values():
-            self._track(None, job)
-            free_at = robot_free_at(job, self._durations)
-            if job.status is Status.PROCESSING:
-                self._admission.hold(job.key)
-            elif free_at is not None and free_at > now:
-                self._admission.hold(job.key)
-                self._admission.release(job.key, free_at)
-            self._doubt(job)
-            if (until := paused_until(job)) is not None and until > now:
-                self._admission.pause(job.workspace_id, until)
+        settled = now - longest_busy(self._durations)
+        waiting = Ordered(lambda key: self._rows.glance(key).offset)
+        ended = Ordered(lambda key: self._rows.glance(key).ended_at or now)
+        for key, glance in self._rows.glances():
+            self._count(glance)
+            if glance.status is Status.PENDING:
+                waiting.add(glance.offset, key)
+            elif glance.ended_at is not None:
+                ended.add(glance.ended_at, key)
+            if glance.status is Status.PROCESSING:
+                self._index(key, self._rows.unpack(key), now)
+            elif not _is_quiet(glance, settled):
+                self._index(key, self._rows.read(key), now)
             yield
-        pending = [job for job in self._rows.values() if job.status is Status.PENDING]
-        for job in sorted(pending, key=lambda job: job.source.offset):
-            self._admission.wait(job.key)
+        for key in waiting.texts():
+            self._admission.wait(key)
             yield
+        self._ended.extend(ended.texts())
+
+    def _index(self, key: str, job: Job, now: datetime) -> None:
+        self._follow(key, None, job)
+        free_at = robot_free_at(job, self._durations)
+        if job.status is Status.PROCESSING:
+            self._admission.hold(key)
+        elif free_at is not None and free_at > now:
+            self._admission.hold(key)
+            self._admission.release(key, free_at)
+        self._doubt(job, now)
+        if (until := paused_until(job)) is not None and until > now:
+            self._admission.pause(job.workspace_id, until)
 
     # What it knows
 
     def get(self, key: JobKey) -> Job | None:
         """Return a job's row."""
-        return self._rows.get(key)
+        return self._rows.get(key.text)
 
-    def rows(self) -> Collection[Job]:
-        """Return the rows as they stand."""
-        return self._rows.values()
+    def rows(self) -> Iterator[Job]:
+        """Return the rows as they stand, unpacked one by one; nothing may happen meanwhile."""
+        return map(self._rows.read, self._rows)
+
+    def pending(self) -> Iterator[JobKey]:
+        """Return the jobs that wait; nothing may happen meanwhile."""
+        return map(key_of, self._admission.lines())
 
     @property
     def holds(self) -> Mapping[str | None, Decision]:
@@ -161,22 +186,26 @@ class JobTable:
     def ready(self, now: datetime) -> bool:
         """Whether a job could be admitted."""
         self._admission.advance(now)
+        while self._doubts and self._doubts[0][0] <= now:
+            until, workspace_id = heapq.heappop(self._doubts)
+            if self._doubtful_until.get(workspace_id) == until:
+                del self._doubtful_until[workspace_id]
         return self._admission.ready
 
     def next(self) -> Job | None:
         """Return the job whose turn it is."""
         key = self._admission.first()
-        return None if key is None else self._rows[key]
+        return None if key is None else self._rows.unpack(key)
 
     def next_in_line(self, most: int) -> list[Job]:
         """Return up to `most` jobs in the order in which they would be admitted."""
-        return [self._rows[key] for key in self._admission.next_in_line(most)]
+        return [self._rows.unpack(key) for key in self._admission.next_in_line(most)]
 
     # What happens
 
     def apply(self, event: Event, now: datetime) -> Change:
         """Apply an event. Raises ImpossibleTransitionError."""
-        key = event.key
+        key = event.key.text
         if isinstance(event, RobotAccepted | CallFailed):
             event = self._count_refusals(event, now)
         before = self._rows.get(key)
@@ -186,12 +215,12 @@ class JobTable:
         if CallRobot() in effects:
             self._calls.add(key)
         if after is not None and after is not before:
-            self._rows[key] = after
-            self._doubt(after)
-            self._place(before, after, now)
-            self._track(before, after)
+            self._rows.put(key, after)
+            self._doubt(after, now)
+            self._place(key, before, after, now)
+            self._track(key, before, after)
         elif after is not None and after.ended and isinstance(event, RobotAccepted | CallFailed):
-            self._leave_robot(after, now)
+            self._leave_robot(key, after, now)
         return Change(event, before, after, effects, ignored)
 
     def decision(self, control_id: str) -> Decision | None:
@@ -265,11 +294,11 @@ class JobTable:
             job = self._rows.get(key)
             if job is None or job.ended or job.decide_at is None or job.decide_at > deadline:
                 continue
-            if job.status is Status.PENDING and self._is_held(key.workspace_id):
+            if job.status is Status.PENDING and self._is_held(job.workspace_id):
                 # Its patience is with the robot, which nobody lets try.
                 heapq.heappush(self._deadlines, (now + HELD_LOOK, key))
             else:
-                due[key] = None
+                due[job.key] = None
         return list(due)
 
     def _is_held(self, workspace_id: str) -> bool:
@@ -277,18 +306,23 @@ class JobTable:
 
     def forgettable(self, now: datetime) -> bool:
         """Whether a job has ended, or a control been decided, so long ago that its row can go."""
-        return any(times and now - times[0][0] > self._durations.retention for times in (self._ended, self._decided))
+        decided_at = self._decided[0][0] if self._decided else now
+        return self._has_to_forget(now) or now - decided_at > self._durations.retention
+
+    def _has_to_forget(self, now: datetime) -> bool:
+        ended_at = self._rows.glance(self._ended[0]).ended_at if self._ended else None
+        return ended_at is not None and now - ended_at > self._durations.retention
 
     def forget(self, now: datetime, most: int) -> list[JobKey]:
         """Take jobs that ended a retention ago out of the table; return them."""
         forgotten: list[JobKey] = []
-        while len(forgotten) < most and self._ended and now - self._ended[0][0] > self._durations.retention:
-            _, key = heapq.heappop(self._ended)
-            job = self._rows.pop(key)
-            self.jobs_by_status[job.status] -= 1
+        while len(forgotten) < most and self._has_to_forget(now):
+            text = self._ended.popleft()
+            key = key_of(text)
+            self.jobs_by_status[self._rows.glance(text).status] -= 1
+            self._rows.pop(text)
             # What its workspace was refused is long past, and of one that never comes again nothing stays.
             self._refusals.pop(key.workspace_id, None)
-            self._doubtful_until.pop(key.workspace_id, None)
             forgotten.append(key)
         return forgotten
 
@@ -301,46 +335,52 @@ class JobTable:
             forgotten.append(control_id)
         return forgotten
 
-    def _track(self, before: Job | None, job: Job) -> None:
+    def _track(self, key: str, before: Job | None, job: Job) -> None:
         if before is not None:
             self.jobs_by_status[before.status] -= 1
             if before.status is Status.PENDING:
                 self._waiting.remove(before.submitted_at)
-        self.jobs_by_status[job.status] += 1
-        if job.status is Status.PENDING:
-            self._waiting.add(job.submitted_at)
+        self._count(job)
+        self._follow(key, before, job)
+        if job.ended_at is not None and (before is None or not before.ended):
+            self._ended.append(key)
+
+    def _count(self, row: Job | Glance) -> None:
+        self.jobs_by_status[row.status] += 1
+        if row.status is Status.PENDING:
+            self._waiting.add(row.submitted_at)
+
+    def _follow(self, key: str, before: Job | None, job: Job) -> None:
+        """Note what the robot is at, and until when."""
         self._at_robot.pop(job.key, None)
         if job.status is Status.PROCESSING and job.accepted_at is not None and job.robot_restarted_at is None:
             self._at_robot[job.key] = job.accepted_at
-        if before is not None and (before.decide_at, before.ended_at) == (job.decide_at, job.ended_at):
+        if job.ended or job.decide_at is None or (before is not None and before.decide_at == job.decide_at):
             return
-        if not job.ended and job.decide_at is not None:
-            heapq.heappush(self._deadlines, (job.decide_at, job.key))
-        elif job.ended and job.ended_at is not None:
-            heapq.heappush(self._ended, (job.ended_at, job.key))
+        heapq.heappush(self._deadlines, (job.decide_at, key))
 
-    def _place(self, before: Job | None, job: Job, now: datetime) -> None:
+    def _place(self, key: str, before: Job | None, job: Job, now: datetime) -> None:
         """Keep the lines of the workspaces in step with a changed row."""
         if job.status is Status.PENDING:
             if before is None:
-                self._admission.wait(job.key)
+                self._admission.wait(key)
             else:
-                self._put_back(job)
+                self._put_back(key, job)
             return
         if before is not None and before.status is Status.PENDING:
             if job.status is Status.PROCESSING:
-                self._admission.take(job.key)
-                self._admission.hold(job.key)
+                self._admission.take(key)
+                self._admission.hold(key)
             else:
-                self._admission.withdraw(job.key)
+                self._admission.withdraw(key)
         if job.ended:
-            self._leave_robot(job, now)
+            self._leave_robot(key, job, now)
 
-    def _put_back(self, job: Job) -> None:
-        """Put a job back into the line where it stood."""
-        line = (self._rows[JobKey(job.workspace_id, job_id)] for job_id in self._admission.line(job.workspace_id))
-        nth = sum(1 for _ in takewhile(lambda other: other.source.offset < job.source.offset, line))
-        self._admission.put_back(job.key, nth)
+    def _put_back(self, key: str, job: Job) -> None:
+        """Put a job back into the line where it stood: behind those alone that were put back before it."""
+        line = (self._rows.glance(other).offset for other in self._admission.line(job.workspace_id))
+        nth = sum(1 for _ in takewhile(lambda offset: offset < job.source.offset, line))
+        self._admission.put_back(key, nth)
 
     def _count_refusals(self, event: RobotAccepted | CallFailed, now: datetime) -> RobotAccepted | CallFailed:
         """Let the workspace wait for longer after each refusal, whatever becomes of the job; return what is known."""
@@ -355,17 +395,27 @@ class JobTable:
         patient = self._durations.patience > timedelta(0)
         return replace(event, refusals=self._refusals[workspace_id], spared=event.spared or (busy and patient))
 
-    def _doubt(self, job: Job) -> None:
+    def _doubt(self, job: Job, now: datetime) -> None:
         """Note until when the robot may be at the batch of a job that has failed."""
         if job.status is Status.FAILED and job.robot_may_have_received and job.deadline is not None:
             until = job.deadline + self._durations.workspace_pause
-            self._doubtful_until[job.workspace_id] = max(until, self._doubtful_until.get(job.workspace_id, until))
+            if until > self._doubtful_until.get(job.workspace_id, now):
+                self._doubtful_until[job.workspace_id] = until
+                heapq.heappush(self._doubts, (until, job.workspace_id))
 
-    def _leave_robot(self, job: Job, now: datetime) -> None:
+    def _leave_robot(self, key: str, job: Job, now: datetime) -> None:
         """Let the workspace go on, unless the job's call is still under way here."""
         free_at = robot_free_at(job, self._durations)
-        if free_at is not None and job.key not in self._calls:
+        if free_at is not None and key not in self._calls:
             # A place that is free already stays so.
             self._admission.advance(now)
-            self._admission.release(job.key, free_at)
+            self._admission.release(key, free_at)
             self._admission.advance(now)
+
+
+def _is_quiet(row: Glance, settled: datetime) -> bool:
+    """Whether nothing is to be done for a job but to call it or forget it; who ended by `settled` holds nobody up."""
+    if row.status is Status.PENDING:
+        return row.deadline is None and row.put_off is None
+    ended_at = row.ended_at
+    return ended_at is not None and max(ended_at, row.deadline or ended_at, row.amended_at or ended_at) <= settled

@@ -73,12 +73,12 @@ from streams.wire.records import NewRecord, SourceRecord, TopicPartition
 from streams.wire.rows import (
     TABLE_MARK,
     DecisionEntry,
-    JobEntry,
+    LoadedRow,
     Owner,
     TableError,
     TableMark,
-    decode_entry,
     encode_owner,
+    load_entry,
 )
 
 # One transaction's share of a backlog: enough that its fixed cost disappears, small enough to stay under a second.
@@ -208,7 +208,7 @@ class Ledger:
             self._processed[topic] = offset
             self._holes.begin(topic, offset)
         if not marked:
-            await self._mark(empty=not self._table.rows())
+            await self._mark(empty=not self._table.jobs_by_status.total())
         self._wrote_at = now
         self._slots.enter(self)
 
@@ -231,9 +231,9 @@ class Ledger:
         """Take in records of the changelog; return whether the mark of a table is among them."""
         marked = False
         for raw_key, value in batch:
-            match decode_entry(raw_key, value):
-                case JobEntry(key, job):
-                    self._table.load(key, job)
+            match load_entry(raw_key, value):
+                case LoadedRow() as row:
+                    self._table.load(row.key, row.values)
                 case DecisionEntry(control_id, decision):
                     self._table.load_decision(control_id, decision)
                 case TableMark():
@@ -253,8 +253,8 @@ class Ledger:
     async def close(self) -> None:
         """Forget everything, and write no more: the partition has moved away."""
         self._slots.leave(self)
-        for job in self._table.rows():
-            self._submissions.drop_payload(job.key)
+        for key in self._table.pending():
+            self._submissions.drop_payload(key)
         self._queue.clear()
         await self._log.close()
 

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
 from streams.core.controls import Action, Control, Decision
 from streams.core.effects import IgnoreReason
-from streams.core.job import FailureReason, Job, JobKey, OrderResult, OrderStatus, PutOff, Source, Status, Stop
+from streams.core.job import FailureReason, Job, JobKey, OrderResult, OrderStatus, PutOff, Source, Status, Stop, text_of
+from streams.core.packed import Values, values_of
 from streams.names import CHANGELOG_OPENED_KEY, CHANGELOG_TABLE_KEY
 
 # The value of the mark that a partition has a table (`CHANGELOG_TABLE_KEY`).
@@ -30,6 +31,13 @@ class JobEntry:
 
     key: JobKey
     job: Job | None
+
+
+class LoadedRow(msgspec.Struct, frozen=True, gc=False):
+    """A job, by its key's text, and the values of its row, None for a row that is taken out."""
+
+    key: str
+    values: Values | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,50 +93,55 @@ class _Decision(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel")
     in_force: bool = False
 
 
+# A naive one would be another program's; so would a number that has more than Kafka's 64 bits.
+_Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+_Number = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+
+
 class _PutOff(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
-    times: int
-    since: datetime
-    until: datetime
+    times: _Number
+    since: _Instant
+    until: _Instant
     reason: FailureReason
     error: str
-    robot_status: int | None = None
-    gives_up_at: datetime | None = None
+    robot_status: _Number | None = None
+    gives_up_at: _Instant | None = None
 
 
 # An order as an array without the Nones at its end: [item id, status, tracking number, error type, error message].
 _Order = tuple[str | None, ...]
 
 
-class _Row(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
+class _Row(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel", gc=False):
     version: int
     workspace_id: str
     job_id: str
     status: Status
-    submitted_at: datetime
-    source: tuple[str, int, int]
+    submitted_at: _Instant
+    source: tuple[str, _Number, _Number]
     fingerprint: str
-    order_count: int | None = None
-    claimed_at: datetime | None = None
+    order_count: _Number | None = None
+    claimed_at: _Instant | None = None
     claimed_by: str | None = None
-    accepted_at: datetime | None = None
-    deadline: datetime | None = None
-    ended_at: datetime | None = None
-    success_count: int | None = None
-    error_count: int | None = None
+    accepted_at: _Instant | None = None
+    deadline: _Instant | None = None
+    ended_at: _Instant | None = None
+    success_count: _Number | None = None
+    error_count: _Number | None = None
     reason: FailureReason | None = None
     error: str | None = None
-    robot_status: int | None = None
+    robot_status: _Number | None = None
     robot_may_have_received: bool = False
     put_off: _PutOff | None = None
     orders: tuple[_Order, ...] = ()
-    amended_at: datetime | None = None
+    amended_at: _Instant | None = None
     resubmission_of: str | None = None
     resubmitted_as: str | None = None
-    robot_restarted_at: datetime | None = None
-    called_at: datetime | None = None
-    answered_at: datetime | None = None
+    robot_restarted_at: _Instant | None = None
+    called_at: _Instant | None = None
+    answered_at: _Instant | None = None
     # [the control's id, who, why, from when on]
-    stop: tuple[str, str, str, datetime] | None = None
+    stop: tuple[str, str, str, _Instant] | None = None
     traceparent: str | None = None
 
 
@@ -178,7 +191,7 @@ def keys_of(workspace_id: str) -> Callable[[bytes], bool]:
 def is_no_job(key: bytes) -> bool:
     """Whether a key is not of the form of a job's; it is not decoded."""
     # It stands between two ids only: within one, a quotation mark has a backslash before it.
-    return b'","' not in key.removeprefix(b'["').removesuffix(b'"]')
+    return key.find(b'","', 2, -2) < 0
 
 
 def is_job(job_id: str) -> Callable[[bytes], bool]:
@@ -198,6 +211,21 @@ def decode_entry(key: bytes, value: bytes | None) -> Entry:
     except msgspec.MsgspecError:
         return _decode_job(key, value)
     return DecisionEntry(control_id, None if value is None else decode_decision(value))
+
+
+def load_entry(key: bytes, value: bytes | None) -> LoadedRow | DecisionEntry | OwnerEntry | TableMark:
+    """Return what `decode_entry` does, but of a job only what the table keeps, in a fifth of the time.
+
+    Raises UnreadableRowError.
+    """
+    if value is not None and not is_no_job(key):
+        row = _readable(value)
+        if row.put_off is None and row.stop is None and not row.orders:
+            return LoadedRow(text_of(row.workspace_id, row.job_id), values_of(row))
+    entry = decode_entry(key, value)
+    if not isinstance(entry, JobEntry):
+        return entry
+    return LoadedRow(entry.key.text, None if entry.job is None else values_of(entry.job))
 
 
 def job_in(key: bytes | None, value: bytes | None) -> Job | None:
@@ -281,19 +309,34 @@ def _result(order: _Order) -> OrderResult:
 
 def decode_row(value: bytes) -> Job:
     """Return the job of a changelog value. Raises UnreadableRowError."""
+    row = _readable(value)
     try:
-        version = _versions.decode(value).version
-        read = _READERS.get(version)
-        if read is None:
-            raise _unreadable_version("a job row", version)
-        row = read(value)
         put_off = None if row.put_off is None else PutOff(**msgspec.structs.asdict(row.put_off))
         values = {name: getattr(row, name) for name in _FIELDS}
         orders = tuple(map(_result, row.orders))
         stop = None if row.stop is None else Stop(*row.stop)
         return Job(source=Source(*row.source), put_off=put_off, orders=orders, stop=stop, **values)
-    except (msgspec.MsgspecError, ValueError, TypeError) as error:
+    except (ValueError, TypeError) as error:
         raise _unreadable("a job row", error) from None
+
+
+def _readable(value: bytes) -> _Row:
+    """Return the row of a changelog value. Raises UnreadableRowError."""
+    try:
+        row = _read_row(value)
+    except msgspec.MsgspecError:
+        pass
+    else:
+        # Most rows are, and are read once.
+        if _READERS.get(row.version) is _read_row:
+            return row
+    try:
+        version = _versions.decode(value).version
+        if (read := _READERS.get(version)) is not None:
+            return read(value)
+    except msgspec.MsgspecError as error:
+        raise _unreadable("a job row", error) from None
+    raise _unreadable_version("a job row", version)
 
 
 def _checked(read: Callable[[bytes], T], value: bytes) -> T:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from streams.core.admission import Admission, robot_free_at
-from streams.core.job import Job, JobKey, Status
+from streams.core.job import Job, JobKey, Status, key_of
 from tests.core.builders import (
     ACCEPTED,
     ACCEPTED_DEADLINE,
@@ -23,9 +23,9 @@ from tests.core.builders import (
 SECOND = timedelta(seconds=1)
 
 
-def key(name: str) -> JobKey:
+def key(name: str) -> str:
     """Return the job `a1`: the first of workspace `a`."""
-    return JobKey(name[0], name)
+    return JobKey(name[0], name).text
 
 
 def waiting(limit: int, names: str) -> Admission:
@@ -41,7 +41,7 @@ def admit(admission: Admission) -> list[str]:
     while (first := admission.first()) is not None:
         admission.take(first)
         admission.hold(first)
-        admitted.append(first.job_id)
+        admitted.append(key_of(first).job_id)
     return admitted
 
 
@@ -124,7 +124,7 @@ def test_to_release_a_job_that_holds_no_place_changes_nothing() -> None:
     admit(admission)
     admission.release(key("a2"), NOW)
     admission.release(key("b1"), NOW)
-    admission.release(JobKey("b", "a1"), NOW)
+    admission.release(JobKey("b", "a1").text, NOW)
     admission.advance(NOW)
     assert admission.first() is None
 
@@ -174,7 +174,7 @@ def test_a_job_that_is_withdrawn_leaves_its_turn_to_the_next_of_its_workspace() 
 def test_a_job_is_withdrawn_wherever_it_stands() -> None:
     admission = waiting(1, "a1 a2 a3")
     admission.withdraw(key("a2"))
-    assert list(admission.line("a")) == ["a1", "a3"]
+    assert list(admission.line("a")) == [key("a1"), key("a3")]
     assert admission.first() == key("a1")
     for name in ("a1", "a3"):
         admission.withdraw(key(name))
@@ -185,7 +185,7 @@ def test_a_job_that_is_put_back_gives_its_place_to_the_line_it_leads_again() -> 
     admission = waiting(1, "a1 a2")
     assert admit(admission) == ["a1"]
     admission.put_back(key("a1"), 0)
-    assert list(admission.line("a")) == ["a1", "a2"]
+    assert list(admission.line("a")) == [key("a1"), key("a2")]
     assert admission.first() == key("a1")
 
 
@@ -213,5 +213,5 @@ def test_a_pause_outlasts_an_empty_line() -> None:
 def test_the_jobs_next_in_line_are_those_that_would_be_admitted_in_that_order() -> None:
     for limit, most in ((0, 9), (1, 9), (2, 9), (2, 3), (1, 1)):
         admission = waiting(limit, "a1 a2 a3 b1 b2 c1")
-        foreseen = [found.job_id for found in admission.next_in_line(most)]
+        foreseen = [key_of(found).job_id for found in admission.next_in_line(most)]
         assert foreseen == admit(admission)[:most]

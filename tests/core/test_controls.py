@@ -10,6 +10,7 @@ from streams.core.deadlines import Deadlines
 from streams.core.effects import IgnoreReason, PublishOutcome
 from streams.core.events import Admitted, BatchCompleted, CallFailed, JobSubmitted, RobotAccepted
 from streams.core.job import FailureReason, JobKey, Source, Status
+from streams.core.packed import values_of
 from streams.core.table import HELD_LOOK, JobTable, Ruling
 from tests.core.builders import DEADLINES, NOW
 
@@ -62,7 +63,7 @@ class Table:
         """Load what is written, as the next owner does."""
         rows, self.table = list(self.table.rows()), self._new()
         for row in rows:
-            self.table.load(row.key, row)
+            self.table.load(row.key.text, values_of(row))
         for control_id, decision in self.written.items():
             self.table.load_decision(control_id, decision)
         for _ in self.table.index(now):

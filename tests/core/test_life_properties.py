@@ -25,6 +25,7 @@ from streams.core.events import (
     RobotAccepted,
 )
 from streams.core.job import FailureReason, Job, JobKey, OrderResult, OrderStatus, Source, Status
+from streams.core.packed import values_of
 from streams.core.table import Change, JobTable
 from streams.core.transition import State, state_of
 from tests.core.builders import DEADLINES, NOW
@@ -122,8 +123,8 @@ class Lives(RuleBasedStateMachine):
     def account_for(self, change: Change) -> None:
         event = change.event
         before, job = change.before, change.after
-        assert before is self.rows.get(event.key)
-        assert job is self.table.get(event.key)
+        assert before == self.rows.get(event.key)
+        assert job == self.table.get(event.key)
         if change.ignored is not None:
             assert (job, change.effects) == (before, ())
         if before is not None and before.ended:
@@ -137,7 +138,8 @@ class Lives(RuleBasedStateMachine):
             self.calls_out.discard(event.key)
         if job is None:
             return
-        self.rows[event.key] = job
+        if job is not before:
+            self.rows[event.key] = job
         if before is None and job.status is Status.PENDING:
             self.line[job.workspace_id].append(job.key)
         if before is not None and before.status is Status.PENDING and job is not before:
@@ -337,7 +339,7 @@ class Lives(RuleBasedStateMachine):
         for control_id, decision in self.decisions.items():
             self.table.load_decision(control_id, decision)
         for key, job in self.rows.items():
-            self.table.load(key, job)
+            self.table.load(key.text, values_of(job))
         for _ in self.table.index(self.now):
             pass
 

@@ -15,6 +15,7 @@ from streams.core.events import (
     RobotAccepted,
 )
 from streams.core.job import FailureReason, JobKey, Source, Status
+from streams.core.packed import values_of
 from streams.core.table import JobTable
 from tests.core.builders import DEADLINES, NOW
 
@@ -62,7 +63,7 @@ class Table:
         """Load the rows as the next owner does."""
         rows, self.table = list(self.table.rows()), self._new()
         for row in rows:
-            self.table.load(row.key, row)
+            self.table.load(row.key.text, values_of(row))
         for _ in self.table.index(self.now):
             pass
 

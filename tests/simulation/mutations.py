@@ -25,6 +25,7 @@ from streams.engine.watchdog import Watchdog
 from streams.names import Topic
 from streams.wire import intake
 from streams.wire.records import NewRecord
+from streams.wire.rows import encode_row, job_in, load_entry
 from tests.simulation.broker import RefusedError, SimulatedBroker, SimulatedPartitionLog, SimulatedReader
 from tests.simulation.world import BURNT, INTRUSION, REPORT_IGNORED
 
@@ -190,12 +191,13 @@ def put_off_after_a_broken_call(patch: pytest.MonkeyPatch) -> None:
 
 def rows_at_the_robot_loaded_as(patch: pytest.MonkeyPatch, changed: Callable[[Job], Job]) -> None:
     """A new owner finds the jobs that were called otherwise than they were left."""
-    real = JobTable.load
 
-    def load(self: JobTable, key: JobKey, row: Job | None) -> None:
-        real(self, key, changed(row) if row is not None and row.status is Status.PROCESSING else row)
+    def load(key: bytes, value: bytes | None) -> object:
+        job = job_in(key, value)
+        at_robot = job is not None and job.status is Status.PROCESSING
+        return load_entry(key, encode_row(changed(job)) if job is not None and at_robot else value)
 
-    patch.setattr(JobTable, "load", load)
+    patch.setattr("streams.engine.ledger.load_entry", load)
 
 
 def put_off_by_whoever_opens_the_partition(patch: pytest.MonkeyPatch) -> None:

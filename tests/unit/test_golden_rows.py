@@ -10,12 +10,14 @@ import pytest
 from streams.core.controls import Action, Control, Decision
 from streams.core.effects import IgnoreReason
 from streams.core.job import FailureReason, Job, OrderResult, OrderStatus, PutOff, Source, Status, Stop
+from streams.core.packed import Packer, values_of
 from streams.names import CHANGELOG_OPENED_KEY, CHANGELOG_TABLE_KEY
 from streams.wire.rows import (
     ROW_VERSION,
     TABLE_MARK,
     DecisionEntry,
     JobEntry,
+    LoadedRow,
     Owner,
     OwnerEntry,
     TableMark,
@@ -25,6 +27,7 @@ from streams.wire.rows import (
     encode_decision,
     encode_owner,
     encode_row,
+    load_entry,
     row_key,
 )
 
@@ -187,6 +190,9 @@ def test_a_row_that_a_release_has_written_is_read_by_every_later_one(version: in
     job = JOBS[version][name]
     assert decode_entry(key, value) == JobEntry(job.key, job)
     assert decode_entry(key, None) == JobEntry(job.key, None)
+    assert load_entry(key, value) == LoadedRow(job.key.text, values_of(job))
+    assert load_entry(key, None) == LoadedRow(job.key.text, None)
+    assert Packer().pack(values_of(job)), "what is loaded can be packed"
 
 
 def test_another_encoding_is_another_version() -> None:

@@ -1,6 +1,7 @@
 """What becomes of ledgers and records when rebalances come at a bad moment."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -8,7 +9,8 @@ from typing import Any
 import pytest
 
 from streams.core.events import BatchLost, Event
-from streams.core.job import JobKey
+from streams.core.job import JobKey, Status
+from streams.engine.partition import GATHER_SECONDS
 from streams.engine.partitions import Partitions
 from streams.engine.runtime import Runtime, Supervisor
 from streams.engine.turns import Turns
@@ -17,6 +19,7 @@ from streams.telemetry.journal import Journal
 from streams.telemetry.metrics import Metrics
 from streams.wire.records import SourceRecord, TopicPartition
 from tests.core.builders import NOW
+from tests.simulation.loop import in_virtual_time
 from tests.unit.builders import record
 
 
@@ -31,6 +34,8 @@ class SlowLedger:
         self.closed = False
         self.may_open = asyncio.Event()
         self.lacks: set[str] = set()
+        # How many steps there are to do, and how many have been done.
+        self.work = self.steps = 0
         self.delivered: list[SourceRecord] = []
         self.told: list[Event] = []
         # When the robot accepted a batch of it, if it did.
@@ -54,7 +59,15 @@ class SlowLedger:
         self.delivered.append(record)
 
     def has_work(self, _now: object) -> bool:
-        return False
+        return self.steps < self.work
+
+    async def step(self, _clock: object) -> bool:
+        self.steps += 1
+        return True
+
+    @property
+    def jobs_by_status(self) -> Counter[Status]:
+        return Counter()
 
     async def close(self) -> None:
         self.closed = True
@@ -140,6 +153,25 @@ async def test_tables_that_are_being_loaded_show_that_they_get_on(scene: Scene) 
     assert not scene.partitions.has_loaded_more()
     scene.made[1].records_loaded = 10
     assert scene.partitions.has_loaded_more()
+
+
+@in_virtual_time
+async def test_a_partition_works_as_soon_as_its_own_table_is_loaded() -> None:
+    scene = Scene()
+    await scene.partitions.assign({0, 1}, generation=1)
+    await turn()
+    loaded, loading = scene.made
+    for ledger in scene.made:
+        ledger.work = 2
+    loaded.may_open.set()
+    await asyncio.sleep(3 * GATHER_SECONDS)
+    assert [ledger.partition for ledger in scene.partitions.open_ledgers()] == [loaded.partition]
+    assert (loaded.steps, loading.steps) == (2, 0)
+    assert not scene.partitions.ready, "the worker says so once all of them are"
+    loading.may_open.set()
+    await asyncio.sleep(3 * GATHER_SECONDS)
+    assert (loaded.steps, loading.steps) == (2, 2)
+    assert scene.partitions.ready
 
 
 async def test_of_a_restarted_robot_each_partition_is_told_what_it_has_lost_once_it_is_loaded(scene: Scene) -> None:
