@@ -86,8 +86,7 @@ class Admission:
     def wait(self, key: str) -> None:
         """Put a pending job at the end of its workspace's line."""
         workspace_id = workspace_of(key)
-        self._waiting.append(workspace_id, key)
-        if self._waiting.first(workspace_id) is key:
+        if self._waiting.append(workspace_id, key):
             self._refresh(workspace_id)
 
     def put_back(self, key: str, nth: int) -> None:

@@ -46,6 +46,9 @@ class Status(StrEnum):
     FAILED = "failed"
 
 
+ENDED = frozenset({Status.COMPLETED, Status.FAILED})
+
+
 class FailureReason(StrEnum):
     """Why a job failed. A closed list for us; consumers must expect it to grow."""
 
@@ -174,7 +177,7 @@ class Job:
     @property
     def ended(self) -> bool:
         """Whether the job has its outcome."""
-        return self.status in (Status.COMPLETED, Status.FAILED)
+        return self.status in ENDED
 
     @property
     def decide_at(self) -> datetime | None:

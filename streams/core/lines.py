@@ -45,14 +45,14 @@ class Lines(Generic[L]):
             yield text
             text = self._behind.get(text)
 
-    def append(self, line: L, text: str) -> None:
-        """Let a text stand at the end of a line."""
-        last = self._last.get(line, self._first.get(line))
-        if last is None:
+    def append(self, line: L, text: str) -> bool:
+        """Let a text stand at the end of a line; return whether it leads it."""
+        if line not in self._first:
             self._first[line] = text
-        else:
-            self._link(last, text)
-            self._last[line] = text
+            return True
+        self._link(self._last.get(line, self._first[line]), text)
+        self._last[line] = text
+        return False
 
     def insert(self, line: L, nth: int, text: str) -> None:
         """Let a text stand as the n-th of a line, at its end if that is shorter; it costs the way there."""

@@ -80,8 +80,8 @@ class Packer:
         """Return a row in few bytes; its numbers have 64 bits at most."""
         status, submitted_at, (topic, partition, offset), fingerprint, order_count, traceparent, *more = values
         place = (self._numbers.get(topic) or self._number(topic), partition, offset)
-        trace = None if traceparent is None else _shortened(traceparent, _as_trace)
-        first = (status, submitted_at, place, _shortened(fingerprint, bytes.hex), order_count, trace)
+        trace = None if traceparent is None else _shortened(traceparent, traceparent.replace("-", ""), _as_trace)
+        first = (status, submitted_at, place, _shortened(fingerprint, fingerprint, bytes.hex), order_count, trace)
         if more == _NOTHING_MORE:
             return _encode(first)
         if more[0] is not None:
@@ -118,10 +118,10 @@ def _as_trace(identifiers: bytes) -> str:
     return f"{digits[:2]}-{digits[2:34]}-{digits[34:50]}-{digits[50:]}"
 
 
-def _shortened(text: str, text_of: Callable[[bytes], str]) -> bytes | str:
-    """Return the bytes whose text it is, or the text itself if there are none."""
+def _shortened(text: str, digits: str, text_of: Callable[[bytes], str]) -> bytes | str:
+    """Return the bytes of a text's digits, or the text itself if it is not theirs."""
     try:
-        short = bytes.fromhex(text.replace("-", ""))
+        short = bytes.fromhex(digits)
     except ValueError:
         return text
     return short if text_of(short) == text else text

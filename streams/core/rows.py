@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from streams.core.job import Job, Status
+from streams.core.job import ENDED, Job, Status
 from streams.core.packed import Glance, Packer, Values, glance, values_of
 
 
@@ -45,6 +45,13 @@ class Rows:
     def pop(self, key: str) -> None:
         """Take out a job's row, if it is there."""
         self._rows.pop(key, None)
+
+    def is_open(self, key: str) -> bool:
+        """Whether there is a job of that key which has not ended."""
+        row = self._rows.get(key)
+        if isinstance(row, bytes):
+            return glance(row).status not in ENDED
+        return row is not None and not row.ended
 
     def glance(self, key: str) -> Glance:
         """Return the first fields of a row, which costs a tenth of the whole. Raises KeyError."""

@@ -291,8 +291,10 @@ class JobTable:
             if not self._deadlines or self._deadlines[0][0] > now:
                 break
             deadline, key = heapq.heappop(self._deadlines)
-            job = self._rows.get(key)
-            if job is None or job.ended or job.decide_at is None or job.decide_at > deadline:
+            if not self._rows.is_open(key):
+                continue
+            job = self._rows.read(key)
+            if job.decide_at is None or job.decide_at > deadline:
                 continue
             if job.status is Status.PENDING and self._is_held(job.workspace_id):
                 # Its patience is with the robot, which nobody lets try.

@@ -20,9 +20,11 @@ class Waiting:
     def add(self, submitted_at: datetime) -> None:
         """Count a job in."""
         second = math.ceil(submitted_at.timestamp())
-        if second not in self._jobs:
+        if second in self._jobs:
+            self._jobs[second] += 1
+        else:
             heapq.heappush(self._seconds, second)
-        self._jobs[second] += 1
+            self._jobs[second] = 1
 
     def remove(self, submitted_at: datetime) -> None:
         """Count a job out that was counted in."""

@@ -6,7 +6,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from tests.benchmarks.document import document, in_words, surroundings
 from tests.benchmarks.memory import memory
 from tests.benchmarks.report import Row, print_table
 from tests.benchmarks.showing import showing
+from tests.benchmarks.table import table
 from tests.benchmarks.takeover import takeover
 from tests.benchmarks.throughput import burst, idle, paced
 from tests.benchmarks.ticks import ticks
@@ -35,6 +36,7 @@ class Benchmark(StrEnum):
     MEMORY = "memory"
     CONSOLE = "console"
     TICK = "tick"
+    TABLE = "table"
     TAKEOVER = "takeover"
     SHOW = "show"
 
@@ -57,6 +59,7 @@ class Sizes:
     console_jobs: int
     takeovers: int
     shown_jobs: int
+    table_rows: int
 
 
 FULL = Sizes(
@@ -68,6 +71,7 @@ FULL = Sizes(
     console_jobs=1_000_000,
     takeovers=5,
     shown_jobs=100_000,
+    table_rows=100_000,
 )
 QUICK = Sizes(
     burst_jobs=400,
@@ -78,7 +82,10 @@ QUICK = Sizes(
     console_jobs=50_000,
     takeovers=1,
     shown_jobs=10_000,
+    table_rows=20_000,
 )
+# What a worker is to hold.
+LARGE_TABLE = 1_000_000
 
 
 def main() -> None:
@@ -89,6 +96,7 @@ def main() -> None:
     around = surroundings()
     sizes = QUICK if arguments.quick else FULL
     wanted = {arguments.only} if arguments.only else set(Benchmark)
+    sizes = replace(sizes, table_rows=LARGE_TABLE) if arguments.large else sizes
     rows = measure(wanted, arguments.partitions, sizes)
     print_table(rows, in_words(around))
     given = {"partitions": arguments.partitions, "only": arguments.only, "sizes": asdict(sizes)}
@@ -102,6 +110,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer jobs: a first impression")
+    parser.add_argument("--large", action="store_true", help=f"tables of {LARGE_TABLE:,} rows")
     parser.add_argument("--only", type=Benchmark, choices=list(Benchmark), metavar="NAME", help=", ".join(Benchmark))
     counts = "counts of partitions to compare; what is measured once has the first"
     parser.add_argument("--partitions", type=int, nargs="+", default=list(PARTITIONS), metavar="COUNT", help=counts)
@@ -122,6 +131,8 @@ def measure(wanted: Collection[Benchmark], counts: Sequence[int], sizes: Sizes) 
                 rows[benchmark] += some
     if Benchmark.TICK in wanted:
         rows[Benchmark.TICK] = ticks()
+    if Benchmark.TABLE in wanted:
+        rows[Benchmark.TABLE] = table(sizes.table_rows)
     if Benchmark.TAKEOVER in wanted:
         with tempfile.TemporaryDirectory() as folder, running_kafka(Path(folder)) as kafka:
             figures = takeover(kafka.bootstrap_servers, Path(folder), sizes.takeovers)

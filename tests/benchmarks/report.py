@@ -38,6 +38,7 @@ class Unit:
 JOBS_A_SECOND = Unit("jobs/s")
 ROWS_A_SECOND = Unit("rows/s")
 MS = Unit("ms", 2)
+MICROSECONDS = Unit("µs", 2)
 LATENCY_MS = Unit("ms", 1)
 SECONDS = Unit("s", 2)
 BYTES = Unit("bytes")

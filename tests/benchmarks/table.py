@@ -19,7 +19,7 @@ from streams.core.table import JobTable
 from streams.engine.ledger import DUE_AT_ONCE
 from streams.names import Topic
 from streams.wire.rows import LoadedRow, encode_row, load_entry, row_key
-from tests.benchmarks.report import Row, progress
+from tests.benchmarks.report import BYTES, MICROSECONDS, ROWS_A_SECOND, Row, progress, single
 from tests.core.builders import DEADLINES
 
 TICKS = 2_000
@@ -62,14 +62,15 @@ def _measured(rows: int, status: Status, layout: Layout) -> list[Row]:
         pass
     indexing = time.process_time() - started
     found = [
-        Row(title, "memory a job", f"{(_memory() - before) / rows:.0f} bytes"),
-        Row(title, "decoded and kept", f"{rows / seconds:,.0f} rows a second of CPU"),
-        Row(title, "and put in order", f"{rows / (seconds + indexing):,.0f} rows a second of CPU"),
-        Row(title, "a tick, with nothing due", f"{_tick(jobs, now) * 1e6:.2f} µs"),
+        single(title, "memory a job", (_memory() - before) / rows, BYTES),
+        single(title, "decoded and kept, a second of CPU", rows / seconds, ROWS_A_SECOND),
+        single(title, "and put in order, a second of CPU", rows / (seconds + indexing), ROWS_A_SECOND),
+        single(title, "a tick, with nothing due", _tick(jobs, now) * 1e6, MICROSECONDS),
     ]
     if status is Status.PENDING:
-        found.append(Row(title, "a job submitted", f"{_submit(jobs, layout, now) * 1e6:.1f} µs of CPU"))
-        found.append(Row(title, "a job claimed, accepted, completed", f"{_live(jobs, now) * 1e6:.1f} µs of CPU"))
+        found.append(single(title, "a job submitted, CPU", _submit(jobs, layout, now) * 1e6, MICROSECONDS))
+        life = "a job claimed, accepted, completed, CPU"
+        found.append(single(title, life, _live(jobs, now) * 1e6, MICROSECONDS))
     return found
 
 

@@ -11,7 +11,7 @@ from streams.engine.ledger import Ledger
 from streams.names import Topic, changelog_topic
 from streams.wire.records import NewRecord
 from streams.wire.rows import encode_row, row_key
-from tests.benchmarks.report import Row, Unit, progress, single
+from tests.benchmarks.report import MICROSECONDS, Row, progress, single
 from tests.core.builders import DEADLINES
 from tests.simulation.broker import SimulatedBroker, SimulatedPartitionLog, SimulatedReader
 from tests.support.engine import APP, rules_of, shared_by
@@ -20,7 +20,6 @@ ROWS = (1_000, 20_000)
 TICKS = 2_000
 REPEATS = 5
 TITLE = "tick with jobs at the robot"
-MICROSECONDS = Unit("µs", 2)
 
 
 def ticks() -> list[Row]:

@@ -78,6 +78,8 @@ def test_a_row_that_will_be_needed_soon_is_unpacked_once_and_packed_when_it_is_p
     assert rows.read(KEY.text) is not rows.read(KEY.text)
     assert rows.unpack(KEY.text) is rows.unpack(KEY.text) is rows.read(KEY.text)
     assert rows.glance(KEY.text).submitted_at == PENDING.submitted_at
+    rows.put(KEY.text, ACCEPTED)
+    assert rows.read(KEY.text) is ACCEPTED
     rows.put(KEY.text, COMPLETED)
     assert rows.read(KEY.text) is not rows.read(KEY.text)
     assert rows.get("nobody's") is None
@@ -85,6 +87,16 @@ def test_a_row_that_will_be_needed_soon_is_unpacked_once_and_packed_when_it_is_p
 
 # A dict is at its largest for each of its entries when it has just made room for more of them.
 JUST_GROWN = 4096 * 2 // 3 + 50
+
+
+@pytest.mark.parametrize("job", JOBS, ids=lambda job: str(job.status))
+def test_it_is_known_of_each_job_whether_it_has_ended(job: Job) -> None:
+    rows = Rows()
+    assert not rows.is_open(KEY.text)
+    rows.put(KEY.text, job)
+    assert rows.is_open(KEY.text) == (job.status in (Status.PENDING, Status.PROCESSING))
+    rows.pop(KEY.text)
+    assert not rows.is_open(KEY.text)
 
 
 def new_id() -> str:
