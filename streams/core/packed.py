@@ -85,7 +85,7 @@ class Packer:
         if more == _NOTHING_MORE:
             return _encode(first)
         if more[0] is not None:
-            more[0] = self._number(more[0])
+            more[0] = self._numbers.get(more[0]) or self._number(more[0])
         if more[_COMPLETED:] == _NOTHING_MORE[_COMPLETED:]:
             more = more[:_COMPLETED]
         return _encode((*first, *more))

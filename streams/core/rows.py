@@ -12,10 +12,11 @@ class Rows:
     def __init__(self) -> None:
         self._rows: dict[str, Job | bytes] = {}
         self._packer = Packer()
+        self._pack = self._packer.pack
 
     def load(self, key: str, values: Values) -> None:
         """Keep a row packed, whatever is the matter with its job."""
-        self._rows[key] = self._packer.pack(values)
+        self._rows[key] = self._pack(values)
 
     def get(self, key: str) -> Job | None:
         """Return a job's row, None if there is none."""

@@ -108,7 +108,7 @@ class JobTable:
         for key, glance in self._rows.glances():
             self._count(glance)
             if glance.status is Status.PENDING:
-                waiting.add(glance.offset, key)
+                waiting.add(glance.source[2], key)
             elif glance.ended_at is not None:
                 ended.add(glance.ended_at, key)
             if glance.status is Status.PROCESSING:
