@@ -10,7 +10,7 @@ import pytest
 
 from streams.core.events import BatchLost, Event
 from streams.core.job import JobKey, Status
-from streams.engine.partition import GATHER_SECONDS
+from streams.engine.partition import GATHER_MAX_SECONDS
 from streams.engine.partitions import Partitions
 from streams.engine.runtime import Runtime, Supervisor
 from streams.engine.turns import Turns
@@ -59,7 +59,14 @@ class SlowLedger:
         self.delivered.append(record)
 
     def has_work(self, _now: object) -> bool:
-        return self.steps < self.work
+        return self.queued > 0
+
+    @property
+    def queued(self) -> int:
+        return self.work - self.steps
+
+    def to_do(self, _slots: int) -> int:
+        return self.queued
 
     async def step(self, _clock: object) -> bool:
         self.steps += 1
@@ -164,12 +171,12 @@ async def test_a_partition_works_as_soon_as_its_own_table_is_loaded() -> None:
     for ledger in scene.made:
         ledger.work = 2
     loaded.may_open.set()
-    await asyncio.sleep(3 * GATHER_SECONDS)
+    await asyncio.sleep(3 * GATHER_MAX_SECONDS)
     assert [ledger.partition for ledger in scene.partitions.open_ledgers()] == [loaded.partition]
     assert (loaded.steps, loading.steps) == (2, 0)
     assert not scene.partitions.ready, "the worker says so once all of them are"
     loading.may_open.set()
-    await asyncio.sleep(3 * GATHER_SECONDS)
+    await asyncio.sleep(3 * GATHER_MAX_SECONDS)
     assert (loaded.steps, loading.steps) == (2, 2)
     assert scene.partitions.ready
 
