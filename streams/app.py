@@ -37,6 +37,9 @@ from streams.worker import running_worker
 
 TICK_SECONDS = 0.25
 COMMIT_SECONDS = 0.25
+# Only by the answer to its next heartbeat does a member learn that another one has come or gone, and nobody is given
+# anything before all have learned it. Session time-outs are a second and more.
+HEARTBEAT_SECONDS = 0.2
 # What is left of a stop after the calls are back takes a second; one that hangs must not hang for ever.
 STOP_SECONDS = 30.0
 
@@ -65,7 +68,7 @@ class OrchestratorApp(HardenedApp):
             broker_credentials=_credentials(settings),
             broker_commit_interval=COMMIT_SECONDS,
             broker_session_timeout=settings.session_timeout_seconds,
-            broker_heartbeat_interval=min(2.0, settings.session_timeout_seconds / 5),
+            broker_heartbeat_interval=HEARTBEAT_SECONDS,
             broker_rebalance_timeout=max(30.0, settings.session_timeout_seconds),
             broker_request_timeout=max(40.0, settings.session_timeout_seconds + 10),
             logging_config=logging_config(settings.log_format, settings.log_level),

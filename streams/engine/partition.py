@@ -54,11 +54,6 @@ class Partition:
         """Return how much a transaction would carry now if it had so many call slots."""
         return self.ledger.to_do(slots) if self._may_step.is_set() else 0
 
-    @property
-    def calls_settled(self) -> bool:
-        """Whether every call that was made here is back, and what came of it committed."""
-        return not (self.ledger.calls_under_way or self._stepping.locked())
-
     def deliver(self, record: SourceRecord, acknowledge: Callable[[], None]) -> None:
         """Take a record of this partition."""
         self.ledger.deliver(record, acknowledge)

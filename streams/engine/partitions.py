@@ -164,6 +164,11 @@ class Partitions:
             partition.ledger.admitting = False
 
     @property
-    def calls_settled(self) -> bool:
-        """Whether every call that was made here is back, and what came of it committed."""
-        return all(partition.calls_settled for partition in self._owned.values())
+    def calls_under_way(self) -> bool:
+        """Whether a call that was made here is under way, or its answer has not been taken in yet."""
+        return any(partition.ledger.calls_under_way for partition in self._owned.values())
+
+    async def finish_steps(self) -> None:
+        """Return when each transaction that is under way now has ended."""
+        for partition in list(self._owned.values()):
+            await partition.finish_step()

@@ -1,6 +1,7 @@
 """A whole worker above its ports: what it owns, what it calls, what it decides, and who watches over it."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Container
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,7 +25,7 @@ from streams.telemetry.metrics import HoldScope
 from streams.telemetry.tracing import NO_SPANS, Tracing
 from streams.wire.records import SourceRecord, TopicPartition
 
-DRAIN_POLL_SECONDS = 0.05
+DRAIN_POLL_SECONDS = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,11 +119,13 @@ class Worker:
         """Make no more claims, and wait until the calls in flight are back and written down, bounded."""
         self.partitions.stop_admitting()
         self._journal.info(LogEvent.DRAINING, calls_in_flight=self._slots.in_flight)
-        time = asyncio.get_running_loop().time
-        give_up = time() + within_seconds
-        while time() < give_up and not (self._slots.in_flight == 0 and self.partitions.calls_settled):
-            self.partitions.tick(self._ports.now())
-            await asyncio.sleep(DRAIN_POLL_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_seconds):
+                while self._slots.in_flight or self.partitions.calls_under_way:
+                    self.partitions.tick(self._ports.now())
+                    await asyncio.sleep(DRAIN_POLL_SECONDS)
+                # No call is begun any more. Transactions of what comes in all the time go on.
+                await self.partitions.finish_steps()
 
     async def close(self) -> None:
         """End; what is not committed is left to the next owner."""

@@ -8,6 +8,8 @@ from typing import Any, NoReturn
 
 import faust
 from faust.types import TP, TransportT
+from faust.types.fixups import FixupT
+from faust.utils import venusian
 
 from streams.faust_hardening.consumer import HardenedTransport
 from streams.faust_hardening.events import hide_values
@@ -45,6 +47,18 @@ def exit_now(reason: BaseException | str, code: int = CRASH_EXIT_CODE) -> NoRetu
         os._exit(code)
 
 
+def leave_no_marks() -> None:
+    """Leave no marks on agents and timers, by which Faust would find them in modules that it looks through.
+
+    For each of them Python looks through all modules that are loaded.
+    """
+    venusian.attach = _no_mark  # type: ignore[assignment] # the patch
+
+
+def _no_mark(fun: object, category: str) -> None:
+    """Do nothing."""
+
+
 class HardenedApp(faust.App):
     """A Faust app that commits only what is done. Raises UntestedVersionError with untested libraries."""
 
@@ -55,6 +69,7 @@ class HardenedApp(faust.App):
         shorten_transaction_backoff()
         hide_values()
         read_any_header_name()
+        leave_no_marks()
         super().__init__(
             app_id,
             TableManager=OrderedTableManager,
@@ -79,6 +94,10 @@ class HardenedApp(faust.App):
     def _new_transport(self) -> TransportT:
         return HardenedTransport(self.conf.broker_consumer, self)
 
+    def _init_fixups(self) -> list[FixupT]:
+        """Adapt to no other framework: the look for what is installed of them takes as long as an import."""
+        return []
+
     def _create_directories(self) -> None:
         """Make no data folder: the state is in Kafka, and the working folder may be read-only."""
 
@@ -88,12 +107,32 @@ class HardenedApp(faust.App):
 
 
 class HardenedWorker(faust.Worker):
-    """Faust's worker without its spinner, and without the signal that stops everything for a debugger."""
+    """Faust's worker without its spinner, and without the signal that stops everything for a debugger.
+
+    After a stop it ends at once: whoever starts the next one waits for that.
+    """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         # It writes escape codes between the log lines.
         self.spinner = None
+
+    def execute_from_commandline(self) -> NoReturn:
+        """Run until a signal and end the process.
+
+        By then everything is closed. Python would free what is left piece by piece, which takes the longer the more
+        jobs there are.
+        """
+        try:
+            super().execute_from_commandline()
+        except SystemExit as end:
+            logging.shutdown()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(end.code if isinstance(end.code, int) else CRASH_EXIT_CODE)
+
+    async def _sentinel_task(self) -> None:
+        """Let the loop be closed: by now all services have ended and nothing runs on it. Mode waits a second more."""
 
     def _on_sigusr2(self) -> None:
         self.log.info("SIGUSR2 is ignored")

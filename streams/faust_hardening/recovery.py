@@ -55,6 +55,12 @@ class OrderedRecovery(Recovery):
 class OrderedTableManager(TableManager):
     """Hands out the recovery service above; there are no tables in this app."""
 
+    async def on_start(self) -> None:
+        """Let the topics be subscribed to. Faust first waits a second for tables that may yet be added."""
+        if not self.should_stop:
+            await self._update_channels()
+            await self.recovery.start()
+
     @property
     def recovery(self) -> Recovery:
         """The recovery service, made on first use."""

@@ -1,25 +1,30 @@
-"""How long the jobs of a partition are not called when its worker dies or is stopped."""
+"""How long the jobs of a partition are not called when its worker dies, is stopped, or gets company."""
 
 import asyncio
 import signal
 import time
 from collections import defaultdict
-from itertools import pairwise
+from collections.abc import Collection, Sequence
+from itertools import count, pairwise
 from pathlib import Path
 
+from streams.names import LogEvent
 from streams.wire.placement import partition_of
-from tests.benchmarks.report import Row, Unit, progress, several, spread
-from tests.support.builders import submission
-from tests.support.scene import PARTITIONS, Scene
+from tests.benchmarks.report import SECONDS, Row, progress, several, spread
+from tests.support.builders import new_id, submission
+from tests.support.scene import Scene
+from tests.support.worker import WorkerProcess
 
+PARTITIONS = 8
+# Jobs a second, one partition after the other: what lies between two of a partition is a part of every gap.
 RATE = 40.0
+RATE_OF_MOVES = 100.0
 # What the group may take for a worker's silence; the prototype's figures are for the same.
 SESSION_SECONDS = 6
 WARM_UP_SECONDS = 3.0
 # After the last partition is served again: long enough to see a second rebalance, if one follows.
 AFTERWARDS_SECONDS = 3.0
 LIMIT_SECONDS = 90.0
-GAP_SECONDS = Unit("s", 1)
 HOW = {"kill -9": signal.SIGKILL, "SIGTERM": signal.SIGTERM}
 
 
@@ -34,17 +39,58 @@ async def takeover(bootstrap_servers: str, folder: Path, runs: int) -> list[Row]
                 gaps.append(await _longest_gap(bootstrap_servers, folder, number, workers))
             title = f"takeover after {how}, session of {SESSION_SECONDS} s"
             who = f"{workers} worker{'s' if workers > 1 else ', started again at once'}"
-            rows.append(several(title, who, spread(gaps), GAP_SECONDS))
+            rows.append(several(title, who, spread(gaps), SECONDS))
     return rows
+
+
+async def moves(bootstrap_servers: str, folder: Path, runs: int) -> list[Row]:
+    """Measure what the partitions that stay, and those that move, notice of a second worker that comes or goes."""
+    found: dict[str, list[tuple[float, float]]] = {"joins": [], "leaves": []}
+    for run in range(runs):
+        progress(f"a second worker joins and leaves: {run + 1} of {runs}")
+        environment = {"ROBOT_ORCHESTRATOR_SESSION_TIMEOUT_SECONDS": str(SESSION_SECONDS)}
+        async with Scene(bootstrap_servers, folder, environment, partitions=PARTITIONS) as scene:
+            first = await scene.worker()
+            load = asyncio.create_task(_load(scene, {}, RATE_OF_MOVES))
+            await asyncio.sleep(WARM_UP_SECONDS)
+            joined_at = time.time()
+            second = await scene.worker()
+            await asyncio.sleep(AFTERWARDS_SECONDS)
+            stays = _partitions_of(first)
+            left_at = time.time()
+            second.signal(signal.SIGTERM)
+            await second.wait_ended()
+            await asyncio.sleep(AFTERWARDS_SECONDS)
+            load.cancel()
+            calls = _calls(scene)
+            for how, since, until in (("joins", joined_at, left_at), ("leaves", left_at, time.time())):
+                gaps = {number: _gap(times, since, until) for number, times in calls.items()}
+                moved = max(gap for number, gap in gaps.items() if number not in stays)
+                found[how].append((max(gaps[number] for number in stays), moved))
+    return [
+        several(
+            f"a second worker {how}, {RATE_OF_MOVES:.0f} jobs/s on {PARTITIONS} partitions",
+            f"longest gap in a partition that {what}",
+            spread([pair[nth] for pair in pairs]),
+            SECONDS,
+        )
+        for how, pairs in found.items()
+        for nth, what in enumerate(("stays", "moves"))
+    ]
+
+
+def _partitions_of(worker: WorkerProcess) -> Collection[int]:
+    partitions: list[int] = worker.told(LogEvent.REBALANCE_COMPLETED)[-1]["partitions"]
+    return partitions
 
 
 async def _longest_gap(bootstrap_servers: str, folder: Path, number: signal.Signals, workers: int) -> float:
     """Return the longest time in which no job of some partition was called, with new ones coming all the time."""
     environment = {"ROBOT_ORCHESTRATOR_SESSION_TIMEOUT_SECONDS": str(SESSION_SECONDS)}
-    async with Scene(bootstrap_servers, folder, environment) as scene:
+    async with Scene(bootstrap_servers, folder, environment, partitions=PARTITIONS) as scene:
         victim, *_ = [await scene.worker() for _ in range(workers)]
         submitted: dict[str, float] = {}
-        load = asyncio.create_task(_load(scene, submitted))
+        load = asyncio.create_task(_load(scene, submitted, RATE))
         await asyncio.sleep(WARM_UP_SECONDS)
         since = time.time()
         victim.signal(number)
@@ -57,14 +103,20 @@ async def _longest_gap(bootstrap_servers: str, folder: Path, number: signal.Sign
                 await asyncio.sleep(0.1)
         await asyncio.sleep(AFTERWARDS_SECONDS)
         load.cancel()
-        return _gap(scene, since)
+        return max(_gap(times, since, time.time()) for times in _calls(scene).values())
 
 
-async def _load(scene: Scene, submitted: dict[str, float]) -> None:
-    while True:
-        job_id = await scene.submit(submission())
+async def _load(scene: Scene, submitted: dict[str, float], rate: float) -> None:
+    """Submit jobs, each of a workspace of its own, to all partitions in turn."""
+    started = time.monotonic()
+    for number in count():
+        await asyncio.sleep(started + number / rate - time.monotonic())
+        job_id = await scene.submit(submission(workspace_id=_workspace_in(number % PARTITIONS)))
         submitted[job_id] = time.time()
-        await asyncio.sleep(1 / RATE)
+
+
+def _workspace_in(partition: int) -> str:
+    return next(name for name in iter(new_id, None) if partition_of(name, PARTITIONS) == partition)
 
 
 def _every_partition_served(scene: Scene, new: set[str]) -> bool:
@@ -72,9 +124,14 @@ def _every_partition_served(scene: Scene, new: set[str]) -> bool:
     return len({partition_of(call.workspace_id, PARTITIONS) for call in calls if call.job_id in new}) == PARTITIONS
 
 
-def _gap(scene: Scene, since: float) -> float:
+def _calls(scene: Scene) -> dict[int, list[float]]:
+    """Return when there was a call of each partition, in order."""
     calls: dict[int, list[float]] = defaultdict(list)
     for call in scene.robot.calls:
         calls[partition_of(call.workspace_id, PARTITIONS)].append(call.received_at.timestamp())
-    pairs = (pair for times in calls.values() for pair in pairwise(sorted(times)))
-    return max(later - max(earlier, since) for earlier, later in pairs if later > since)
+    return {number: sorted(times) for number, times in calls.items()}
+
+
+def _gap(times: Sequence[float], since: float, until: float) -> float:
+    """Return the longest time without a call, of what lies in a stretch of time."""
+    return max(min(later, until) - max(earlier, since) for earlier, later in pairwise([*times, until]) if later > since)

@@ -1,5 +1,7 @@
 """Where the worker as a whole shows nothing that can be waited for: the real part of the library, stock and patched."""
 
+import asyncio
+from collections.abc import Callable, Coroutine
 from importlib.util import find_spec, module_from_spec
 from pathlib import Path
 from time import monotonic
@@ -11,16 +13,21 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import ConcurrentTransactions
 from aiokafka.producer import sender
+from faust.tables.manager import TableManager
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer
 from faust.types import TP, Message
+from mode.services import Service
 
 from streams.app import build_app
+from streams.faust_hardening import HardenedWorker
 from streams.faust_hardening.consumer import HardenedConsumer, HardenedTransport
 from streams.faust_hardening.events import hide_values
+from streams.faust_hardening.recovery import OrderedTableManager
 from streams.faust_hardening.transactions import shorten_transaction_backoff
 from streams.names import Topic
 from streams.settings import WorkerSettings
 from tests.hardening.side import eventually
+from tests.simulation.loop import in_virtual_time
 from tests.support.builders import PASSWORD
 from tests.support.scene import Scene
 
@@ -100,6 +107,70 @@ def test_transactions_follow_each_other_quickly() -> None:
 
     assert backoff(sender) == 0.003
     assert backoff(as_installed("aiokafka.producer.sender")) == 0.02
+
+
+def seconds_to(start_or_stop: Callable[[], Coroutine[Any, Any, None]]) -> float:
+    """Return how long something takes where nothing but waiting takes time."""
+    times: list[float] = []
+
+    @in_virtual_time
+    async def timed() -> None:
+        await start_or_stop()
+        times.append(asyncio.get_running_loop().time())
+
+    timed()
+    return times[0]
+
+
+def test_a_start_waits_for_no_tables() -> None:
+    def start_of(manager: type[TableManager]) -> Callable[[], Coroutine[Any, Any, None]]:
+        async def start() -> None:
+            started = manager.__new__(manager)
+            app = SimpleNamespace(consumer=SimpleNamespace(assignment=set, pause_partitions=lambda _none: None))
+            started.app = cast(Any, app)
+            Service.__init__(started)
+            started.__dict__ |= {"data": {}, "_changelogs": {}, "_channels": {}, "_recovery": Started()}
+            started.__dict__ |= {"_tables_finalized": asyncio.Event(), "_tables_registered": asyncio.Event()}
+            await started.on_start()
+            assert cast(Any, started.recovery).started
+            assert started._tables_registered.is_set()
+
+        return start
+
+    assert seconds_to(start_of(OrderedTableManager)) == 0
+    assert seconds_to(start_of(TableManager)) == 1
+
+
+class Started:
+    """A recovery service that says whether it was started."""
+
+    started = False
+
+    async def start(self) -> None:
+        self.started = True
+
+
+def test_a_process_ends_when_its_services_have() -> None:
+    def end_of(worker: type[faust.Worker]) -> Callable[[], Coroutine[Any, Any, None]]:
+        return worker.__new__(worker)._sentinel_task
+
+    assert seconds_to(end_of(HardenedWorker)) == 0
+    assert seconds_to(end_of(faust.Worker)) == 1
+
+
+def test_agents_are_not_looked_for_and_nothing_is_adapted_to() -> None:
+    """What is left out is a look through every module for each agent, and one at every installed package."""
+    settings = WorkerSettings(  # type: ignore[call-arg] # fields come by their variables' names
+        ROBOT_COORDINADORA_URL="http://robot", ROBOT_CALLBACK_SECRET="s", NEXT_PUBLIC_APP_URL="http://app"
+    )
+    app = build_app(settings)
+    mark = "__venusian_callbacks__"
+    agents = list(app.agents.values())
+    assert len(agents) == 5
+    assert [agent for agent in agents if hasattr(agent, mark)] == []
+    assert app.fixups == []
+    as_installed("faust.utils.venusian").attach(agents[0], category="agent")
+    assert hasattr(agents[0], mark)
 
 
 def test_an_event_does_not_show_its_value() -> None:
