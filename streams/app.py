@@ -111,6 +111,11 @@ class OrchestratorApp(HardenedApp):
             await self._connected.aclose()
             overdue.cancel()
 
+    async def drop_messages(self) -> None:
+        """Let the ledgers forget what is queued: whoever has a partition next reads on from what is done."""
+        if self._worker is not None:
+            await self._worker.drop_records()
+
     def _is_member(self) -> bool:
         return cast(HardenedConsumer, self.consumer).is_member
 

@@ -33,6 +33,10 @@ class HoleCheck:
         """Expect the records of a source topic from this offset on."""
         self._expected[topic] = offset
 
+    def begin_anew(self) -> None:
+        """Forget a check that is not over yet: its records come again."""
+        self._compared.clear()
+
     def looked_at(self, topic: str) -> int:
         """Return the offset before which the source topic's records are known to have come. Grows within a hole."""
         return self._compared.get(topic, self._expected[topic])

@@ -266,6 +266,11 @@ class Ledger:
         """Queue something that the worker itself found out."""
         self._queue.append(event)
 
+    def drop_records(self) -> None:
+        """Forget the records that are queued: they are not acknowledged, and come again. Not while a step is run."""
+        self._queue = deque(item for item in self._queue if not isinstance(item, _Delivered))
+        self._holes.begin_anew()
+
     def has_work(self, now: datetime) -> bool:
         """Whether a step would do anything, if there were call slots for it. Notes what has become due by now."""
         self._has_upkeep = self._table.forgettable(now) or self._has_to_show_itself(now)

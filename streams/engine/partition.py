@@ -28,6 +28,8 @@ class Partition:
         self.opened = False
         # Whether another worker has opened the partition while this one held it.
         self.fenced = False
+        # Whether the group says that it is ours; in a rebalance nobody knows.
+        self._is_ours = False
         self._runtime = runtime
         self._turns = turns
         self._wake = asyncio.Event()
@@ -77,13 +79,22 @@ class Partition:
             self.wake()
 
     def resume(self) -> None:
-        """Begin, or go on."""
+        """Begin, or go on: it is ours."""
+        self._is_ours = True
         self._may_step.set()
         self._turns.look()
 
     def suspend(self) -> None:
-        """Start no transaction until it is resumed."""
-        self._may_step.clear()
+        """Go on with what is here, but be prepared for another owner."""
+        self._is_ours = False
+
+    async def drop_records(self) -> None:
+        """Forget the records that are queued, but for those of the transaction that is under way, when it has ended."""
+        if self.opened:
+            self._may_step.clear()
+            await self.finish_step()
+            self._may_step.set()
+        self.ledger.drop_records()
 
     async def finish_step(self) -> None:
         """Return when the transaction that is under way has ended, if there is one."""
@@ -91,7 +102,9 @@ class Partition:
             pass
 
     async def close(self) -> None:
-        """End; what is queued is left to the next owner."""
+        """End, as soon as the transaction that is under way has; what is queued is left to the next owner."""
+        self._may_step.clear()
+        await self.finish_step()
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         await self.ledger.close()
@@ -113,7 +126,7 @@ class Partition:
         except FencedError:
             self.fenced = True
             # In a rebalance it may have been given to another worker, as the next assignment will say.
-            if self._may_step.is_set():
+            if self._is_ours:
                 raise
 
     async def _drive(self) -> None:

@@ -23,6 +23,7 @@ class Partitions:
         self._runtime = runtime
         self._owned: dict[int, Partition] = {}
         self._assigned = False
+        self._takes_records = False
         self._generation = -1
         self._admitting = True
         self._robot_away_since: datetime | None = None
@@ -69,7 +70,7 @@ class Partitions:
             await self._assign(set(numbers), generation)
         # Another rebalance may have begun while ledgers were being closed.
         if interruptions == self._interruptions:
-            self._assigned = True
+            self._assigned = self._takes_records = True
             for number, partition in self._owned.items():
                 places = {topic: TopicPartition(topic, number) for topic in SOURCE_TOPICS}
                 lacking = () if sources is None else (topic for topic, place in places.items() if place not in sources)
@@ -91,20 +92,27 @@ class Partitions:
             ledger.robot_away_since = self._robot_away_since
             self._owned[number] = Partition(ledger, self._turns, self._runtime)
 
-    async def suspend(self) -> None:
-        """Start no transaction until the next assignment, and wait for those under way.
+    async def drop_records(self) -> None:
+        """Forget the records that wait in a queue, and return when those of the transactions under way are done.
 
-        What is still being opened is given up: its fence would hit whoever gets the partition next.
+        None is acknowledged that was dropped, so each comes again, here or elsewhere. Until the next assignment none is
+        taken: one of those before it may be missing.
+        """
+        self._takes_records = False
+        await asyncio.gather(*(partition.drop_records() for partition in self._owned.values()))
+
+    async def suspend(self) -> None:
+        """Begin a rebalance: what is here may be somebody else's by its end.
+
+        Until then nobody else can have it, so what is open goes on: most of it will stay. The next owner's fence ends
+        what goes on for too long. What is still being opened is given up: its fence would hit whoever gets the
+        partition next.
         """
         self._interruptions += 1
         self._assigned = False
         for partition in self._owned.values():
             partition.suspend()
-        for partition in list(self._owned.values()):
-            if partition.opened:
-                await partition.finish_step()
-            else:
-                await self._close([partition.number])
+        await self._close([number for number, partition in self._owned.items() if not partition.opened])
 
     async def close(self) -> None:
         """Close every ledger; what is queued is left to the next owner."""
@@ -112,14 +120,12 @@ class Partitions:
         await self._close(self._owned.keys())
 
     async def _close(self, numbers: Iterable[int]) -> None:
-        for number in sorted(numbers):
-            partition = self._owned.pop(number, None)
-            if partition is not None:
-                await partition.close()
+        closing = [self._owned.pop(number) for number in sorted(numbers) if number in self._owned]
+        await asyncio.gather(*(partition.close() for partition in closing))
 
     def deliver(self, record: SourceRecord, acknowledge: Callable[[], None]) -> None:
         """Take a record to its partition; if that is not here, its owner reads the record again."""
-        if (partition := self._owned.get(record.partition)) is not None:
+        if self._takes_records and (partition := self._owned.get(record.partition)) is not None:
             partition.deliver(record, acknowledge)
 
     def report(self, number: int, event: RobotAccepted | CallFailed) -> None:

@@ -94,8 +94,12 @@ class Worker:
         await self.partitions.assign(numbers, generation, sources)
         self._journal.info(LogEvent.REBALANCE_COMPLETED, partitions=sorted(numbers), generation=generation)
 
+    async def drop_records(self) -> None:
+        """Forget what was delivered and is not being worked on; return when the rest is acknowledged."""
+        await self.partitions.drop_records()
+
     async def suspend(self) -> None:
-        """Stand still while the group is rebalancing."""
+        """Be prepared to lose partitions: the group is rebalancing."""
         self._journal.info(LogEvent.REBALANCE_STARTED, partitions=self.partitions.numbers)
         await self.partitions.suspend()
 

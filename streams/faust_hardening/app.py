@@ -98,6 +98,9 @@ class HardenedApp(faust.App):
         """Adapt to no other framework: the look for what is installed of them takes as long as an import."""
         return []
 
+    async def drop_messages(self) -> None:
+        """Forget what was handed on and nobody has begun with; return when the rest is acknowledged."""
+
     def _create_directories(self) -> None:
         """Make no data folder: the state is in Kafka, and the working folder may be read-only."""
 

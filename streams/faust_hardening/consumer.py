@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import aiokafka
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import TP, Message
+
+if TYPE_CHECKING:
+    from streams.faust_hardening.app import HardenedApp
 
 # While a fetch waits at the broker, aiokafka asks for nothing more from a partition it has just delivered,
 # so this is the worst delay of a record. Faust hard-codes 1500.
@@ -152,6 +155,7 @@ class HardenedConsumer(Consumer):
         """Let records flow again, at the end of a rebalance: what was held before it is gone, or comes again."""
         self._held.clear()
         self._held_bytes = 0
+        self._unacked_messages.clear()
         super().resume_flow()
 
     async def _getmany(
@@ -180,6 +184,15 @@ class HardenedConsumer(Consumer):
         """
         self.stop_flow()
         await super().on_partitions_revoked(revoked)
+
+    async def wait_empty(self) -> None:
+        """Let go of what was handed on, and commit what is done; in a rebalance everybody waits for this.
+
+        Stock Faust waits until all of it is done, which may be a minute's work, and collects garbage again and again
+        meanwhile. What nobody has begun to work on is read again by whoever has its partition next.
+        """
+        await cast("HardenedApp", self.app).drop_messages()
+        await self.commit_and_end_transactions()
 
     async def verify_all_partitions_active(self) -> None:
         """Look at no partition: the watchdog does, by the log itself.

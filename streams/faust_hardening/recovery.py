@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, cast
 
 from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
+from faust.types import TP
 
 if TYPE_CHECKING:
     from streams.faust_hardening.app import HardenedApp
@@ -27,18 +28,10 @@ class OrderedRecovery(Recovery):
         app = cast("HardenedApp", self.app)
         consumer = app.consumer
         rebalance = app.rebalancing_count
+        assignment = consumer.assignment()
         # The worker opens its ledgers on this signal, so they are there before the first record.
-        await app.on_rebalance_complete.send()
-        if app.consumer_generation_id != generation_id:
-            self.log.warning("Another rebalance has begun")
-            return
-        if assignment := consumer.assignment():
-            try:
-                async with asyncio.timeout(app.conf.broker_request_timeout):
-                    await self._wait(consumer.perform_seek())
-            except TimeoutError as error:
-                raise StuckConsumerError from error
-        if app.rebalancing_count != rebalance:
+        await asyncio.gather(app.on_rebalance_complete.send(), self._seek(assignment))
+        if app.rebalancing_count != rebalance or app.consumer_generation_id != generation_id:
             self.log.warning("Another rebalance has begun")
             return
         consumer.resume_partitions(assignment - app.left_for_later)
@@ -50,6 +43,16 @@ class OrderedRecovery(Recovery):
         self.tables.on_actives_ready()
         self.tables.on_standbys_ready()
         app.on_rebalance_end()
+
+    async def _seek(self, assignment: set[TP]) -> None:
+        """Set the offsets. Raises StuckConsumerError if that takes too long."""
+        app = cast("HardenedApp", self.app)
+        if assignment:
+            try:
+                async with asyncio.timeout(app.conf.broker_request_timeout):
+                    await self._wait(app.consumer.perform_seek())
+            except TimeoutError as error:
+                raise StuckConsumerError from error
 
 
 class OrderedTableManager(TableManager):

@@ -29,7 +29,7 @@ HOW = {"kill -9": signal.SIGKILL, "SIGTERM": signal.SIGTERM}
 
 
 async def takeover(bootstrap_servers: str, folder: Path, runs: int) -> list[Row]:
-    """Measure a kill and a stop, of an only worker that is started again, and of one of two."""
+    """Measure a kill and a stop, of an only worker that is started again, and of one of two; and one that joins."""
     rows = []
     for how, number in HOW.items():
         for workers in (1, 2):
@@ -40,10 +40,10 @@ async def takeover(bootstrap_servers: str, folder: Path, runs: int) -> list[Row]
             title = f"takeover after {how}, session of {SESSION_SECONDS} s"
             who = f"{workers} worker{'s' if workers > 1 else ', started again at once'}"
             rows.append(several(title, who, spread(gaps), SECONDS))
-    return rows
+    return rows + await _moves(bootstrap_servers, folder, runs)
 
 
-async def moves(bootstrap_servers: str, folder: Path, runs: int) -> list[Row]:
+async def _moves(bootstrap_servers: str, folder: Path, runs: int) -> list[Row]:
     """Measure what the partitions that stay, and those that move, notice of a second worker that comes or goes."""
     found: dict[str, list[tuple[float, float]]] = {"joins": [], "leaves": []}
     for run in range(runs):

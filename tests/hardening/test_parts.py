@@ -31,6 +31,12 @@ from tests.simulation.loop import in_virtual_time
 from tests.support.builders import PASSWORD
 from tests.support.scene import Scene
 
+SETTINGS = WorkerSettings(  # type: ignore[call-arg] # fields come by their variables' names
+    ROBOT_COORDINADORA_URL="http://robot", ROBOT_CALLBACK_SECRET="s", NEXT_PUBLIC_APP_URL="http://app"
+)
+# Of virtual time.
+A_LONG_TIME = 3
+
 
 def as_installed(name: str) -> Any:
     """Return a module as it is without our patches, beside the one that is in use."""
@@ -150,6 +156,39 @@ class Started:
         self.started = True
 
 
+def test_a_rebalance_waits_for_no_message_that_nobody_has_begun_with() -> None:
+    def rebalance(wait_empty: Callable[[HardenedConsumer], Coroutine[Any, Any, None]]) -> Callable[[], Any]:
+        async def begin() -> None:
+            consumer = cast(HardenedConsumer, build_app(SETTINGS).consumer)
+            commits: list[bool] = []
+            consumer.commit = AsyncRecorder(commits)  # type: ignore[method-assign] # there is no broker
+            waiting = Message(
+                Topic.SUBMITTED, 0, 41, timestamp=0, timestamp_type=0, headers={}, key=b"k", value=b"v", checksum=None
+            )
+            consumer._unacked_messages.add(waiting)
+            # Then the worker is told to stop.
+            asyncio.get_running_loop().call_later(A_LONG_TIME, consumer._stopped.set)
+            await wait_empty(consumer)
+            assert commits
+            assert waiting in consumer._unacked_messages
+
+        return begin
+
+    assert seconds_to(rebalance(HardenedConsumer.wait_empty)) == 0
+    assert seconds_to(rebalance(Consumer.wait_empty)) == A_LONG_TIME
+
+
+class AsyncRecorder:
+    """In the place of a commit: notes that there was one."""
+
+    def __init__(self, calls: list[bool]) -> None:
+        self._calls = calls
+
+    async def __call__(self, *_args: Any, **_options: Any) -> bool:
+        self._calls.append(True)
+        return True
+
+
 def test_a_process_ends_when_its_services_have() -> None:
     def end_of(worker: type[faust.Worker]) -> Callable[[], Coroutine[Any, Any, None]]:
         return worker.__new__(worker)._sentinel_task
@@ -160,10 +199,7 @@ def test_a_process_ends_when_its_services_have() -> None:
 
 def test_agents_are_not_looked_for_and_nothing_is_adapted_to() -> None:
     """What is left out is a look through every module for each agent, and one at every installed package."""
-    settings = WorkerSettings(  # type: ignore[call-arg] # fields come by their variables' names
-        ROBOT_COORDINADORA_URL="http://robot", ROBOT_CALLBACK_SECRET="s", NEXT_PUBLIC_APP_URL="http://app"
-    )
-    app = build_app(settings)
+    app = build_app(SETTINGS)
     mark = "__venusian_callbacks__"
     agents = list(app.agents.values())
     assert len(agents) == 5

@@ -31,7 +31,8 @@ async def test_what_is_asked_for_meanwhile_waits_for_the_last_old_worker_and_sto
         for payload in both:
             await scene.outcome(payload["jobId"])
         assert await former.stop() == 0
-        # Those that are held now: what was asked for is done.
+        for workspace_id in WORKSPACES.values():
+            await scene.decision(f"hold-{workspace_id}")
         stopped = [submission(workspace_id=name) for name in WORKSPACES.values()]
         for payload in stopped:
             await scene.submit(payload)

@@ -193,13 +193,11 @@ class SimulatedWorker:
         self._fetchers = [asyncio.create_task(self._fetch(place)) for place in places]
 
     async def _hand_back(self) -> None:
-        """Stop reading, let the ledgers finish what they were given, commit."""
+        """Stop reading, let the ledgers finish what they have begun, commit."""
         for fetcher in self._fetchers:
             fetcher.cancel()
         self._fetchers = []
-        while any(self._unacknowledged.values()) and not self.host.dead:
-            await asyncio.sleep(POLL_SECONDS)
-            await self.host.io()
+        await self.worker.drop_records()
         await self._commit_offsets()
 
     async def _leave(self) -> None:

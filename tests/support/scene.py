@@ -16,6 +16,7 @@ from typing import Any, Self, TypeVar, cast
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 
 from schemas import JobAmended, JobCompleted, JobFailed
+from streams.core.controls import Decision
 from streams.core.job import Job
 from streams.dev.robot import BatchCompletion, BatchRequest, Fate, RobotBehaviour, SimulatedRobot
 from streams.kafka.adopt import adopt_table
@@ -23,7 +24,7 @@ from streams.kafka.topics import create_topics
 from streams.names import DLQ_OF, OUTCOME_TOPICS, SOURCE_TOPICS, Topic, changelog_topic
 from streams.settings import KafkaSettings
 from streams.wire.placement import partition_of
-from streams.wire.rows import job_in
+from streams.wire.rows import DecisionEntry, decode_entry, job_in
 from tests.support.builders import completion, worker_variables
 from tests.support.worker import PRODUCTION, WorkerProcess
 
@@ -178,6 +179,16 @@ class Scene:
         def look() -> Job | None:
             latest = [row for row in self._rows() if row.job_id == job_id][-1:]
             return latest[0] if latest and matches(latest[0]) else None
+
+        return await self.wait_for(look)
+
+    async def decision(self, control_id: str) -> Decision:
+        """Return what came of a control when that is written."""
+
+        def look() -> Decision | None:
+            entries = [decode_entry(r.key, r.value) for r in self.records[changelog_topic(self.app_id)]]
+            found = [e.decision for e in entries if isinstance(e, DecisionEntry) and e.control_id == control_id]
+            return found[-1] if found else None
 
         return await self.wait_for(look)
 

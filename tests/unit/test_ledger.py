@@ -46,6 +46,26 @@ async def test_waiting_jobs_keep_their_turns_in_whatever_order_a_restart_loads_t
     assert partition.called == names
 
 
+# Records that are dropped because partitions may move
+
+
+async def test_records_that_were_dropped_are_not_acknowledged_and_count_when_they_come_again() -> None:
+    partition = await opened()
+    await partition.call("first")
+    acknowledged = list(partition.acknowledged)
+    entries = partition.submit("second", "third")
+    partition.accept("first")
+    partition.ledger.drop_records()
+    await partition.work()
+    assert partition.job("first").accepted_at is not None
+    assert partition.acknowledged == acknowledged
+    for entry in entries:
+        partition.deliver(entry)
+    await partition.work()
+    assert [job.job_id for job in partition.ledger.jobs()] == ["first", "second", "third"]
+    assert partition.acknowledged == acknowledged + [entry.record.offset for entry in entries]
+
+
 # A robot that was started again
 
 

@@ -22,6 +22,11 @@ from tests.core.builders import NOW
 from tests.simulation.loop import in_virtual_time
 from tests.unit.builders import record
 
+# For what takes some turns of the event loop, and pauses of milliseconds.
+PATIENCE = 5
+# More than is done in a test.
+MUCH = 1_000_000
+
 
 class SlowLedger:
     """A ledger and its log; it is open when `may_open` is set."""
@@ -34,8 +39,10 @@ class SlowLedger:
         self.closed = False
         self.may_open = asyncio.Event()
         self.lacks: set[str] = set()
-        # How many steps there are to do, and how many have been done.
+        # How many steps there are to do, and how many have been done; they end as long as `may_step` is set.
         self.work = self.steps = 0
+        self.may_step = asyncio.Event()
+        self.stepping = False
         self.delivered: list[SourceRecord] = []
         self.told: list[Event] = []
         # When the robot accepted a batch of it, if it did.
@@ -58,6 +65,10 @@ class SlowLedger:
     def deliver(self, record: SourceRecord, _acknowledge: Callable[[], None]) -> None:
         self.delivered.append(record)
 
+    def drop_records(self) -> None:
+        assert not self.stepping
+        self.delivered.clear()
+
     def has_work(self, _now: object) -> bool:
         return self.queued > 0
 
@@ -69,6 +80,9 @@ class SlowLedger:
         return self.queued
 
     async def step(self, _clock: object) -> bool:
+        self.stepping = True
+        await self.may_step.wait()
+        self.stepping = False
         self.steps += 1
         return True
 
@@ -77,6 +91,7 @@ class SlowLedger:
         return Counter()
 
     async def close(self) -> None:
+        assert not self.stepping
         self.closed = True
 
 
@@ -98,6 +113,12 @@ class Scene:
 async def turn() -> None:
     for _ in range(5):
         await asyncio.sleep(0)
+
+
+async def until(look: Callable[[], object]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not look():
+            await asyncio.sleep(0)
 
 
 @pytest.fixture
@@ -150,6 +171,58 @@ async def test_a_record_of_a_partition_that_has_moved_away_is_left_to_its_owner(
     assert [each.value for ledger in scene.made for each in ledger.delivered] == [b"here"]
 
 
+async def test_what_is_open_goes_on_in_a_rebalance_and_ends_with_its_transaction_if_it_moves(scene: Scene) -> None:
+    await scene.partitions.assign({0, 1}, generation=1)
+    stays, moves = scene.made
+    for ledger in scene.made:
+        ledger.work = MUCH
+        ledger.may_open.set()
+        ledger.may_step.set()
+    await until(lambda: stays.steps and moves.steps)
+    await scene.partitions.suspend()
+    steps = stays.steps, moves.steps
+    await until(lambda: stays.steps > steps[0] and moves.steps > steps[1])
+    moves.may_step.clear()
+    await until(lambda: moves.stepping)
+    assigning = asyncio.create_task(scene.partitions.assign({0}, generation=2))
+    await turn()
+    assert not moves.closed
+    moves.may_step.set()
+    await assigning
+    assert moves.closed
+    assert scene.made == [stays, moves]
+    assert not scene.crashes
+
+
+async def test_of_records_only_those_of_a_transaction_under_way_are_not_dropped(scene: Scene) -> None:
+    await scene.partitions.assign({0, 1}, generation=1)
+    works, loads = scene.made
+    works.work = MUCH
+    works.may_open.set()
+    await until(lambda: works.stepping)
+    for number in (0, 1):
+        scene.partitions.deliver(record(b"queued", partition=number), lambda: None)
+    dropping = asyncio.create_task(scene.partitions.drop_records())
+    await turn()
+    assert not dropping.done()
+    works.work = 1
+    works.may_step.set()
+    await dropping
+    assert works.steps == 1
+    assert [*works.delivered, *loads.delivered] == []
+
+
+async def test_after_records_were_dropped_none_is_taken_until_the_rebalance_is_over(scene: Scene) -> None:
+    """The one before it may be among them."""
+    await scene.partitions.assign({0}, generation=1)
+    await scene.partitions.drop_records()
+    scene.partitions.deliver(record(b"late", partition=0), lambda: None)
+    await scene.partitions.suspend()
+    await scene.partitions.assign({0}, generation=2)
+    scene.partitions.deliver(record(b"again", partition=0), lambda: None)
+    assert [each.value for ledger in scene.made for each in ledger.delivered] == [b"again"]
+
+
 async def test_tables_that_are_being_loaded_show_that_they_get_on(scene: Scene) -> None:
     """Without a bound on how long it takes, a worker that loads must not look like one that is lost."""
     await scene.partitions.assign({0, 1}, generation=1)
@@ -170,6 +243,7 @@ async def test_a_partition_works_as_soon_as_its_own_table_is_loaded() -> None:
     loaded, loading = scene.made
     for ledger in scene.made:
         ledger.work = 2
+        ledger.may_step.set()
     loaded.may_open.set()
     await asyncio.sleep(3 * GATHER_MAX_SECONDS)
     assert [ledger.partition for ledger in scene.partitions.open_ledgers()] == [loaded.partition]
