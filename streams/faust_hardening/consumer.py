@@ -175,6 +175,16 @@ class HardenedConsumer(Consumer):
         """Whether this consumer keeps up its place in the group."""
         return cast(HardenedConsumerThread, self._thread).is_member
 
+    async def _wait_next_records(self, timeout: float) -> Any:
+        """Look for records; without partitions wait for a rebalance, which may bring some.
+
+        Stock Faust sleeps for a second then, also when it has just been given partitions.
+        """
+        if self.flow_active and not self._get_active_partitions():
+            await self.wait_first(self.suspend_flow.wait(), timeout=timeout)
+            return {}, set()
+        return await super()._wait_next_records(timeout)
+
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Stop the flow in every rebalance.
 

@@ -178,6 +178,21 @@ def test_a_rebalance_waits_for_no_message_that_nobody_has_begun_with() -> None:
     assert seconds_to(rebalance(Consumer.wait_empty)) == A_LONG_TIME
 
 
+def test_a_worker_without_partitions_notices_at_once_that_it_may_get_some() -> None:
+    def look(wait: Callable[[HardenedConsumer, float], Any]) -> Callable[[], Any]:
+        async def begin() -> None:
+            consumer = cast(HardenedConsumer, build_app(SETTINGS).consumer)
+            consumer._active_partitions = set()
+            consumer.resume_flow()
+            asyncio.get_running_loop().call_later(0.25, consumer.stop_flow)
+            assert await wait(consumer, 1) == ({}, set())
+
+        return begin
+
+    assert seconds_to(look(HardenedConsumer._wait_next_records)) == 0.25
+    assert seconds_to(look(Consumer._wait_next_records)) == 1
+
+
 class AsyncRecorder:
     """In the place of a commit: notes that there was one."""
 
