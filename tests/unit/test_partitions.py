@@ -194,6 +194,22 @@ async def test_what_is_open_goes_on_in_a_rebalance_and_ends_with_its_transaction
     assert not scene.crashes
 
 
+async def test_transactions_that_are_under_way_end_though_others_follow_all_the_time(scene: Scene) -> None:
+    """A worker that drains waits for the answers that are being written down, and may be as busy as ever."""
+    await scene.partitions.assign({0, 1}, generation=1)
+    for ledger in scene.made:
+        ledger.busy = True
+        ledger.may_open.set()
+    await until(lambda: all(ledger.stepping for ledger in scene.made))
+    finishing = asyncio.create_task(scene.partitions.finish_steps())
+    await turn()
+    assert not finishing.done()
+    for ledger in scene.made:
+        ledger.may_step.set()
+    await until(finishing.done)
+    await until(lambda: all(ledger.steps > 1 for ledger in scene.made))
+
+
 async def test_of_records_only_those_of_a_transaction_under_way_are_not_dropped(scene: Scene) -> None:
     await scene.partitions.assign({0, 1}, generation=1)
     works, loads = scene.made
