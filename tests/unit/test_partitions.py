@@ -198,7 +198,7 @@ async def test_transactions_that_are_under_way_end_though_others_follow_all_the_
     """A worker that drains waits for the answers that are being written down, and may be as busy as ever."""
     await scene.partitions.assign({0, 1}, generation=1)
     for ledger in scene.made:
-        ledger.busy = True
+        ledger.work = MUCH
         ledger.may_open.set()
     await until(lambda: all(ledger.stepping for ledger in scene.made))
     finishing = asyncio.create_task(scene.partitions.finish_steps())
