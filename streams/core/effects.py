@@ -1,7 +1,8 @@
 """What a transition asks of the world, to be done after its row is durable."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 
 class IgnoreReason(StrEnum):
@@ -28,18 +29,15 @@ class IgnoreReason(StrEnum):
     TOO_OLD = "too_old"
 
 
-@dataclass(frozen=True, slots=True)
-class CallRobot:
+class CallRobot(msgspec.Struct, frozen=True):
     """POST the job to the robot, now or never."""
 
 
-@dataclass(frozen=True, slots=True)
-class PublishOutcome:
+class PublishOutcome(msgspec.Struct, frozen=True):
     """Write the job's one outcome record, in the transaction that writes its row."""
 
 
-@dataclass(frozen=True, slots=True)
-class PublishAmendment:
+class PublishAmendment(msgspec.Struct, frozen=True):
     """Write what is known of a job by now, which has had its outcome, in the transaction that writes its row."""
 
 

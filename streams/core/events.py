@@ -1,13 +1,13 @@
 """What can happen to a job, in the past tense."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+import msgspec
 
 from streams.core.job import FailureReason, JobKey, OrderResult, Source, Stop
 
 
-@dataclass(frozen=True, slots=True)
-class JobSubmitted:
+class JobSubmitted(msgspec.Struct, frozen=True):
     """A well-formed submission was read. `fingerprint` tells another payload under the same ids.
 
     `resubmission_of`: the id of the job, of the same workspace, whose orders it tries again. `traceparent`: the trace
@@ -23,8 +23,7 @@ class JobSubmitted:
     traceparent: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class InvalidSubmission:
+class InvalidSubmission(msgspec.Struct, frozen=True):
     """A submission was read whose ids are readable and whose rest is not."""
 
     key: JobKey
@@ -34,8 +33,7 @@ class InvalidSubmission:
     traceparent: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(msgspec.Struct, frozen=True):
     """It is the pending job's turn and a worker holds its payload and a call slot.
 
     `items`: the ids of its orders, each once, if the batch is to be followed order by order.
@@ -46,16 +44,14 @@ class Admitted:
     items: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class PayloadGone:
+class PayloadGone(msgspec.Struct, frozen=True):
     """It is the pending job's turn, but its payload is too old to be sent or no longer there."""
 
     key: JobKey
     error: str
 
 
-@dataclass(frozen=True, slots=True)
-class RobotAccepted:
+class RobotAccepted(msgspec.Struct, frozen=True):
     """The robot answered the POST, which left at `called_at`, with 2xx at `accepted_at`."""
 
     key: JobKey
@@ -63,8 +59,7 @@ class RobotAccepted:
     called_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CallFailed:
+class CallFailed(msgspec.Struct, frozen=True):
     """The POST was refused, cut, timed out or never made; `error` is bounded and without secrets.
 
     `may_be_repeated`: the robot refused it before any effect, or it never left; `wait` is what the robot asked for.
@@ -86,16 +81,14 @@ class CallFailed:
     answered_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class BatchLost:
+class BatchLost(msgspec.Struct, frozen=True):
     """The robot, in whose memory a batch lives, was started again at `restarted_at`, after it had accepted this one."""
 
     key: JobKey
     restarted_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class BatchCompleted:
+class BatchCompleted(msgspec.Struct, frozen=True):
     """The callback bridge has counted a result for every order."""
 
     key: JobKey
@@ -103,40 +96,35 @@ class BatchCompleted:
     error_count: int
 
 
-@dataclass(frozen=True, slots=True)
-class OrderReported:
+class OrderReported(msgspec.Struct, frozen=True):
     """The robot has reported one order."""
 
     key: JobKey
     order: OrderResult
 
 
-@dataclass(frozen=True, slots=True)
-class Resubmitted:
+class Resubmitted(msgspec.Struct, frozen=True):
     """Orders of the job are tried again, as another job of its workspace."""
 
     key: JobKey
     new_job_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Cancelled:
+class Cancelled(msgspec.Struct, frozen=True):
     """Somebody wants a job not to be called."""
 
     key: JobKey
     stop: Stop
 
 
-@dataclass(frozen=True, slots=True)
-class GivenUp:
+class GivenUp(msgspec.Struct, frozen=True):
     """Somebody waits no longer for a job at the robot, which may still do it."""
 
     key: JobKey
     stop: Stop
 
 
-@dataclass(frozen=True, slots=True)
-class DeadlinePassed:
+class DeadlinePassed(msgspec.Struct, frozen=True):
     """The deadline is behind us, or the job was given up; what was in the log before of completions is applied."""
 
     key: JobKey

@@ -1,9 +1,11 @@
 """A job as the table knows it: never a credential, never an order."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from operator import attrgetter
 from typing import NamedTuple
+
+import msgspec
 
 
 class JobKey(NamedTuple):
@@ -103,8 +105,7 @@ class Stop(NamedTuple):
     at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PutOff:
+class PutOff(msgspec.Struct, frozen=True, kw_only=True):
     """That a job's calls were refused before any effect, or never left, so that it waits for another one.
 
     `times` and `since` are of all its refusals; until `until` its workspace is not called; the rest is the last one's.
@@ -120,8 +121,22 @@ class PutOff:
     gives_up_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+# Of a row, its refusals and its stop: what must be aware.
+_instants = attrgetter(
+    "submitted_at",
+    "claimed_at",
+    "accepted_at",
+    "deadline",
+    "ended_at",
+    "amended_at",
+    "called_at",
+    "answered_at",
+    "robot_restarted_at",
+)
+_instants_of_refusals = attrgetter("since", "until", "gives_up_at")
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
     """One row of the job table. Times are aware UTC; fields of a later stage are None until it is reached.
 
     The `deadline` of a pending job is when it has been put off for too long. `orders` is empty where the batch is not
@@ -162,10 +177,12 @@ class Job:
     traceparent: str | None = None
 
     def __post_init__(self) -> None:
-        put_off = () if self.put_off is None else (self.put_off.since, self.put_off.until, self.put_off.gives_up_at)
-        own = (self.submitted_at, self.claimed_at, self.accepted_at, self.deadline, self.ended_at, self.amended_at)
-        call = (self.called_at, self.answered_at, self.robot_restarted_at)
-        for instant in (*own, *call, *put_off, None if self.stop is None else self.stop.at):
+        instants = _instants(self)
+        if self.put_off is not None:
+            instants += _instants_of_refusals(self.put_off)
+        if self.stop is not None:
+            instants += (self.stop.at,)
+        for instant in instants:
             if instant is not None and instant.tzinfo is None:
                 raise ValueError(f"a naive datetime in job {self.job_id}: {instant}")
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import takewhile
 
+import msgspec
+
 from streams.core.admission import Admission, longest_busy, paused_until, robot_free_at
 from streams.core.controls import NOTES, Action, Control, Decision
 from streams.core.deadlines import Deadlines
@@ -23,8 +25,7 @@ from streams.core.waiting import Waiting
 HELD_LOOK = timedelta(seconds=60)
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """What an event did: the row before and after it, and what follows; or why it changed nothing."""
 
     event: Event
@@ -395,7 +396,9 @@ class JobTable:
         self._admission.pause(workspace_id, now + wait)
         busy = now < self._doubtful_until.get(workspace_id, now)
         patient = self._durations.patience > timedelta(0)
-        return replace(event, refusals=self._refusals[workspace_id], spared=event.spared or (busy and patient))
+        return msgspec.structs.replace(
+            event, refusals=self._refusals[workspace_id], spared=event.spared or (busy and patient)
+        )
 
     def _doubt(self, job: Job, now: datetime) -> None:
         """Note until when the robot may be at the batch of a job that has failed."""

@@ -1,10 +1,11 @@
 """The life of a job as one table: (state, event) -> (row, effects). `CallRobot` stands in exactly one cell."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import NamedTuple, TypeVar
+
+from msgspec.structs import replace
 
 from streams.core.deadlines import Deadlines
 from streams.core.effects import CallRobot, Effect, IgnoreReason, PublishAmendment, PublishOutcome

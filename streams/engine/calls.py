@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
+
+from msgspec.structs import replace
 
 from streams.core.events import CallFailed, RobotAccepted
 from streams.core.job import BUSY_STATUSES, FailureReason, JobKey

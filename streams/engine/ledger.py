@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import islice
 
+import msgspec
+
 from streams.core.controls import NOTES, Control
 from streams.core.effects import CallRobot, IgnoreReason, PublishAmendment, PublishOutcome
 from streams.core.events import (
@@ -508,7 +510,7 @@ class Ledger:
             job = self._table.get(event.key)
             return event, self._tracing.process(record, event.key, None if job is None else job.traceparent)
         span = self._tracing.process(record, event.key, event.traceparent)
-        return replace(event, traceparent=span.traceparent), span
+        return msgspec.structs.replace(event, traceparent=span.traceparent), span
 
     def _resubmit(self, event: JobSubmitted, now: datetime, draft: Draft) -> tuple[InvalidSubmission, Rejection] | None:
         """Note with a job that its orders are tried again; return why they must not be, if they must not."""

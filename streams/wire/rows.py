@@ -1,7 +1,7 @@
 """The job table as it lies in the changelog topic: rows of jobs, and decisions, each a JSON object with a version."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
@@ -278,7 +278,7 @@ def decode_decision(value: bytes) -> Decision:
 
 def encode_row(job: Job) -> bytes:
     """Return the changelog value of a job."""
-    put_off = None if job.put_off is None else _PutOff(**asdict(job.put_off))
+    put_off = None if job.put_off is None else _PutOff(**msgspec.structs.asdict(job.put_off))
     values = {name: getattr(job, name) for name in _FIELDS}
     orders = tuple(map(_order, job.orders))
     own: dict[str, Any] = {"version": _version(job), "source": job.source, "stop": job.stop}

@@ -4,11 +4,11 @@ import subprocess
 import sys
 import time
 import uuid
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 from aiokafka import AIOKafkaProducer
+from msgspec.structs import replace
 
 from streams.core.job import JobKey, OrderResult, OrderStatus
 from streams.kafka.topics import create_topics

@@ -1,5 +1,6 @@
 """What many rows cost in one table: memory, loading, a tick, an event. In CPU of this machine, without Kafka."""
 
+import dataclasses
 import gc
 import multiprocessing
 import os
@@ -7,11 +8,12 @@ import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import count, islice
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from streams.core.events import Admitted, BatchCompleted, Event, JobSubmitted, RobotAccepted
 from streams.core.job import Job, JobKey, Source, Status
@@ -50,7 +52,9 @@ def table(rows: int) -> list[Row]:
 def _measured(rows: int, status: Status, layout: Layout) -> list[Row]:
     title = f"{rows:,} {'waiting' if status is Status.PENDING else 'ended'} jobs in one table, {layout}"
     now = datetime.now(UTC)
-    jobs = JobTable(replace(DEADLINES, workspace_pause=timedelta(0)), 1, lambda last: 0 if last is None else last + 1)
+    jobs = JobTable(
+        dataclasses.replace(DEADLINES, workspace_pause=timedelta(0)), 1, lambda last: 0 if last is None else last + 1
+    )
     records = _records(status, layout, now)
     # What the first rows alone need.
     _load(jobs, list(islice(records, BATCH)))

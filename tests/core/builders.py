@@ -1,7 +1,8 @@
 """Jobs, events and instants for tests, each with every field that its state has."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+
+from msgspec.structs import replace
 
 from streams.core.deadlines import Deadlines
 from streams.core.job import FailureReason, Job, JobKey, OrderResult, PutOff, Source, Status, Stop

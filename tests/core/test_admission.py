@@ -1,9 +1,9 @@
 """Who is next at the robot, and when a workspace is free again."""
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from streams.core.admission import Admission, robot_free_at
 from streams.core.job import Job, JobKey, Status, key_of

@@ -1,12 +1,13 @@
 """Random lives of several jobs: whatever comes in whatever order, the promises hold."""
 
+import dataclasses
 from collections import Counter
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from msgspec.structs import replace
 
 from streams.core.controls import Action, Control, Decision
 from streams.core.effects import CallRobot, PublishAmendment, PublishOutcome
@@ -58,7 +59,9 @@ def surely_free_at(job: Job, patient: bool) -> datetime:
 
 
 def new_table(limit: int, patience: timedelta) -> JobTable:
-    return JobTable(replace(DEADLINES, patience=patience), limit, lambda last: 0 if last is None else last + 1)
+    return JobTable(
+        dataclasses.replace(DEADLINES, patience=patience), limit, lambda last: 0 if last is None else last + 1
+    )
 
 
 class Lives(RuleBasedStateMachine):

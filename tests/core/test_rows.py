@@ -3,12 +3,12 @@
 import tracemalloc
 import uuid
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from streams.core.events import Admitted, BatchCompleted, JobSubmitted, RobotAccepted
 from streams.core.job import Job, JobKey, Source, Status, key_of, text_of, workspace_of

@@ -1,10 +1,11 @@
 """The table of the job's life, cell by cell."""
 
-from dataclasses import fields, replace
+import dataclasses
 from datetime import datetime, timedelta, timezone
 from typing import Any, cast, get_args
 
 import pytest
+from msgspec.structs import replace
 
 from streams.core.deadlines import Deadlines
 from streams.core.effects import CallRobot, Effect, IgnoreReason, PublishAmendment, PublishOutcome
@@ -427,7 +428,10 @@ def test_a_job_whose_batch_was_lost_still_has_its_deadline_and_its_failure_says_
         said = (
             "The robot accepted the batch and was started again at 2026-01-31T12:00:42Z, and no completion came in time"
         )
-        assert (row, effects) == (replace(TIMED_OUT, robot_restarted_at=RESTARTED_AT, error=said), (PublishOutcome(),))
+        assert (row, effects) == (
+            replace(TIMED_OUT, robot_restarted_at=RESTARTED_AT, error=said),
+            (PublishOutcome(),),
+        )
 
 
 def test_a_job_that_is_given_up_ends_at_once_and_says_who_waits_no_longer_and_that_it_may_ship() -> None:
@@ -480,7 +484,7 @@ def test_when_a_call_left_and_when_its_end_was_known_is_in_the_row() -> None:
     assert (waiting.called_at, waiting.answered_at) == (None, None)
 
 
-PATIENT = replace(DEADLINES, patience=timedelta(minutes=15))
+PATIENT = dataclasses.replace(DEADLINES, patience=timedelta(minutes=15))
 BUSY = CallFailed(KEY, FailureReason.ROBOT_REJECTED, "Robot service error 409: busy", False, 409, may_be_repeated=True)
 NO_CONNECTION = CallFailed(
     KEY, FailureReason.ROBOT_UNREACHABLE, "No connection to the robot", False, may_be_repeated=True
@@ -740,7 +744,7 @@ def test_a_job_is_identified_by_its_workspace_and_its_id() -> None:
 
 
 def test_a_row_has_no_field_for_a_credential_or_what_an_order_holds() -> None:
-    assert {field.name for field in fields(Job)} == {
+    assert set(Job.__struct_fields__) == {
         "workspace_id",
         "job_id",
         "status",

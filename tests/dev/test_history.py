@@ -1,15 +1,17 @@
 """The history checker finds what a run has broken, and nothing in a run that kept its promises."""
 
 import base64
+import dataclasses
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from msgspec.structs import replace
 
 from streams.core.job import FailureReason, Job, JobKey, OrderResult, OrderStatus, Source, Status
 from streams.dev.history import History, HistoryError, Post, position, read_history, read_posts
@@ -354,7 +356,7 @@ def test_a_secret_is_found_in_every_part_of_a_record(part: str) -> None:
         "value": {"value": secret},
         "header": {"headers": (*topic[0].headers, ("h", secret))},
     }
-    topic[0] = replace(topic[0], **changes[part])
+    topic[0] = dataclasses.replace(topic[0], **changes[part])
     assert log.violations(KEY) == [ViolationKind.SECRET]
 
 

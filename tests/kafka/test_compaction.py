@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 
 import pytest
 from aiokafka.admin import NewTopic
+from msgspec.structs import replace
 
 from streams.core.job import Job
 from streams.dev.kafka import EmbeddedKafka

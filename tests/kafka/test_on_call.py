@@ -5,13 +5,13 @@ import json
 import os
 import threading
 from collections.abc import AsyncIterator, Collection
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 import pytest_asyncio
 from aiokafka.errors import RequestTimedOutError
+from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from schemas import JobCompleted, JobFailed

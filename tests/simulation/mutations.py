@@ -1,12 +1,13 @@
 """The mechanisms of the engine, taken away one at a time: each must be missed."""
 
 import asyncio
+import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from streams.core import transition as core
 from streams.core.deadlines import Deadlines
@@ -148,7 +149,7 @@ def no_forwarding(patch: pytest.MonkeyPatch) -> None:
         meaning = intake.interpret(record, partitions, *more)
         if not isinstance(meaning, intake.Forward):
             return meaning
-        return intake.interpret(replace(record, partition=meaning.target), partitions, *more)
+        return intake.interpret(dataclasses.replace(record, partition=meaning.target), partitions, *more)
 
     patch.setattr("streams.engine.ledger.interpret", interpret)
 

@@ -1,8 +1,10 @@
 """What nobody is called of for now."""
 
-from dataclasses import replace
+import dataclasses
 from datetime import timedelta
 from typing import Any
+
+from msgspec.structs import replace
 
 from streams.core.deadlines import FIRST_BACK_OFF
 from streams.core.job import Job
@@ -25,7 +27,7 @@ def test_a_hold_of_everything_is_one_however_many_partitions_it_is_in_and_one_of
     of_one = Hold(workspace_id="shop-5", actor="ana", reason="portal", since=NOW)
     found = held_now(view(holds={0: [of_all[2]], 1: [of_all[1], of_one], 2: [of_all[0]]}), NOW)
     whole = Held(by=WaitKind.PERSON, workspace_id=None, partitions=3, since=NOW, actor="ana", reason="portal")
-    assert found == [whole, replace(whole, workspace_id="shop-5", partitions=1)]
+    assert found == [whole, dataclasses.replace(whole, workspace_id="shop-5", partitions=1)]
 
 
 def test_a_robot_that_is_away_holds_the_partitions_of_each_worker_that_misses_it() -> None:

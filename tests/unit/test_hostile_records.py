@@ -1,11 +1,11 @@
 """Hostile records through the whole engine on a simulated log: accounted for, and nothing too large comes of them."""
 
 import json
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from schemas import ERROR_MAX_LENGTH, ID_MAX_LENGTH
 from streams.core.job import Job, JobKey

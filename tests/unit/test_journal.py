@@ -1,10 +1,11 @@
 """What the journal makes of each fact: the lines of the log, and the counters that go up."""
 
-from dataclasses import replace
+import dataclasses
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from streams.core.controls import Action, Control, Decision
@@ -94,7 +95,7 @@ CANCEL = Control(
     reason="wrong address",
     requested_at=NOW,
 )
-HOLD = replace(CANCEL, action=Action.HOLD, workspace_id=None, job_id=None)
+HOLD = dataclasses.replace(CANCEL, action=Action.HOLD, workspace_id=None, job_id=None)
 
 Line = dict[str, Any]
 Figures = dict[str, float]

@@ -1,9 +1,10 @@
 """What one partition's ledger promises beside the transition table: turns, places, payloads, slots, memory."""
 
-from dataclasses import replace
+import dataclasses
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from streams.core.events import BatchLost
 from streams.core.job import FailureReason, JobKey, Status
@@ -143,7 +144,7 @@ async def test_what_is_read_again_and_is_another_submission_than_the_row_says_is
     partition.ledger.admitting = False
     (entry,) = partition.submit("job")
     await partition.work()
-    entry.record = replace(entry.record, value=other)
+    entry.record = dataclasses.replace(entry.record, value=other)
     partition.ledger.admitting = True
     await partition.work()
     assert partition.called == []

@@ -1,13 +1,13 @@
 """Batches that are followed order by order: what reports do, whose secrets they may hold, and what is told late."""
 
 import json
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from schemas.job_submitted import ORDERS_MAX
 from schemas.order_reported import ERROR_MESSAGE_MAX_LENGTH, ERROR_TYPE_MAX_LENGTH, TRACKING_NUMBER_MAX_LENGTH

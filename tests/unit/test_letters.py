@@ -1,10 +1,11 @@
 """Dead letters: what may be shown of each, and which may be sent in again."""
 
+import dataclasses
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from streams.core.job import Job, JobKey
 from streams.names import SOURCE_TOPICS, DeadLetterReason, Header, Topic
@@ -75,7 +76,9 @@ def test_what_was_redriven_is_refused_whatever_it_is() -> None:
 def test_a_reason_of_a_newer_release_is_left_alone() -> None:
     newer = letter("invalid")
     headers = newer.headers.model_copy(update={"reason": "not_invented_yet"})
-    assert isinstance(redrive_of(replace(newer, headers=headers), None, noted=None, after_upgrade=True), NotRedrivable)
+    assert isinstance(
+        redrive_of(dataclasses.replace(newer, headers=headers), None, noted=None, after_upgrade=True), NotRedrivable
+    )
 
 
 def test_a_redriven_record_has_its_own_headers_and_one_more_redrive() -> None:

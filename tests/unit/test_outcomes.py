@@ -2,13 +2,13 @@
 
 import json
 import uuid
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from pydantic import ValidationError
 
 from schemas import JobAmended, JobCompleted, JobFailed, OrderOutcome

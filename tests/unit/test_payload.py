@@ -1,10 +1,10 @@
 """The submission of a job whose row is known."""
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from streams.wire.intake import fingerprint, read_submission
 from streams.wire.payload import resubmission, submission_of

@@ -1,15 +1,16 @@
 """Which orders of a job may be tried again as another job."""
 
+import dataclasses
 import uuid
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from schemas import JobSubmitted
 from streams.core.job import FailureReason, Job, OrderResult, OrderStatus, Status
@@ -232,7 +233,7 @@ def test_counts_also_tell_of_orders_whose_reports_never_came() -> None:
 def test_where_the_callback_does_not_tell_two_jobs_apart_new_item_ids_are_needed(job: Job) -> None:
     choice = Choice(group=Group.ALL, may_have_shipped=True)
     assert refused(job, choice).startswith("the callback address does not tell the two jobs apart")
-    assert sent(job, replace(choice, new_item_ids=True)) == ["a", "b", "c"]
+    assert sent(job, dataclasses.replace(choice, new_item_ids=True)) == ["a", "b", "c"]
 
 
 def test_of_a_job_in_doubt_that_is_not_followed_every_order_needs_a_word() -> None:

@@ -1,7 +1,6 @@
 """The row of the job table as it lies in the changelog."""
 
 import json
-from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta, timezone
 from functools import partial
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from streams.core.job import FailureReason, Job, JobKey, OrderResult, OrderStatus, PutOff, Source, Status
 from streams.core.packed import Packer, values_of
@@ -96,7 +96,7 @@ def test_every_field_of_a_job_is_in_its_row_and_nothing_else_but_the_version() -
     snake = {
         "".join(f"_{c.lower()}" if c.isupper() else c for c in name) for name in json.loads(encode_row(everything))
     }
-    assert snake == {field.name for field in fields(Job)} | {"version"}
+    assert snake == set(Job.__struct_fields__) | {"version"}
 
 
 @pytest.mark.parametrize("job", [PENDING, ACCEPTED, COMPLETED, FAILED])

@@ -1,13 +1,14 @@
 """Where a job stands, in words."""
 
+import dataclasses
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import faust
 import pytest
 from hypothesis import example, given
+from msgspec.structs import replace
 
 from streams.core.controls import Action, Control, Decision
 from streams.core.deadlines import FIRST_BACK_OFF
@@ -218,7 +219,7 @@ def test_only_holds_that_nobody_has_released_are_in_force() -> None:
         requested_at=SUBMITTED_AT,
     )
     held = Decision(control, HOLD.since, in_force=True)
-    assert holds_in_force([held, replace(held, in_force=False)]) == [HOLD]
+    assert holds_in_force([held, dataclasses.replace(held, in_force=False)]) == [HOLD]
 
 
 @pytest.mark.parametrize(
@@ -229,8 +230,8 @@ def test_with_more_places_a_job_of_the_workspace_waits_for_nobody_of_it(places: 
 
 
 def test_what_a_person_can_do_something_about_is_said_first() -> None:
-    everything = replace(HOLD, workspace_id=None, actor="bob")
-    elsewhere = replace(HOLD, workspace_id="workspace-2")
+    everything = dataclasses.replace(HOLD, workspace_id=None, actor="bob")
+    elsewhere = dataclasses.replace(HOLD, workspace_id="workspace-2")
     owner = Owner("worker-1", SUBMITTED_AT, robot_away_since=SUBMITTED_AT)
     first = replace(S2, put_off=BUSY)
     found = waits(S3, [S1, first, S3], holds=[HOLD, everything, elsewhere], owner=owner, workers=["worker-2"])
@@ -335,7 +336,7 @@ def verdict(job: Job, now: datetime = DEADLINE_PASSED) -> SendAgain:
 )
 def test_the_verdict_by_the_row_alone(job: Job, expected: SendAgain) -> None:
     command = None if expected.choice is None else resubmit_command(job.key, expected.choice)
-    assert verdict(job) == replace(expected, command=command)
+    assert verdict(job) == dataclasses.replace(expected, command=command)
 
 
 @pytest.mark.parametrize(
