@@ -15,6 +15,7 @@ from streams.faust_hardening.consumer import HardenedTransport
 from streams.faust_hardening.events import hide_values
 from streams.faust_hardening.records import read_any_header_name
 from streams.faust_hardening.recovery import OrderedTableManager
+from streams.faust_hardening.sensors import NoMonitor
 from streams.faust_hardening.transactions import shorten_transaction_backoff
 from streams.faust_hardening.versions import check_versions
 from streams.names import LogEvent
@@ -74,6 +75,7 @@ class HardenedApp(faust.App):
             app_id,
             TableManager=OrderedTableManager,
             Worker=HardenedWorker,
+            Monitor=NoMonitor,
             # There is no Faust table, so nothing of these is needed; the leader topic would only be one more.
             table_standby_replicas=0,
             topic_disable_leader=True,

@@ -162,9 +162,7 @@ def test_a_rebalance_waits_for_no_message_that_nobody_has_begun_with() -> None:
             consumer = cast(HardenedConsumer, build_app(SETTINGS).consumer)
             commits: list[bool] = []
             consumer.commit = AsyncRecorder(commits)  # type: ignore[method-assign] # there is no broker
-            waiting = Message(
-                Topic.SUBMITTED, 0, 41, timestamp=0, timestamp_type=0, headers={}, key=b"k", value=b"v", checksum=None
-            )
+            waiting = message_at(41)
             consumer._unacked_messages.add(waiting)
             # Then the worker is told to stop.
             asyncio.get_running_loop().call_later(A_LONG_TIME, consumer._stopped.set)
@@ -191,6 +189,56 @@ def test_a_worker_without_partitions_notices_at_once_that_it_may_get_some() -> N
 
     assert seconds_to(look(HardenedConsumer._wait_next_records)) == 0.25
     assert seconds_to(look(Consumer._wait_next_records)) == 1
+
+
+async def test_a_message_is_handed_on_without_a_task() -> None:
+    """Of its own, and three that wait for what would interrupt it."""
+
+    async def tasks_of(callback: Callable[[HardenedConsumer, Message], Any], consumer: HardenedConsumer) -> int:
+        made: list[object] = []
+
+        def counting(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:
+            made.append(work)
+            return asyncio.Task(work, loop=loop, **options)
+
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(counting)
+        try:
+            await consumer.wait_first(callback(consumer, message_at(41)), consumer.suspend_flow.wait())
+        finally:
+            loop.set_task_factory(None)
+        return len(made)
+
+    async def conductor(message: Message) -> None:
+        handed_on.append(message.offset)
+
+    handed_on: list[int] = []
+    consumer = cast(HardenedConsumer, build_app(SETTINGS).consumer)
+    consumer._conductor = conductor
+    assert await tasks_of(HardenedConsumer._hand_on, consumer) == 0
+    assert await tasks_of(lambda consumer, message: consumer._conductor(message), consumer) == 4
+    assert handed_on == [41, 41]
+
+
+async def test_a_message_that_has_to_wait_is_given_up_when_a_rebalance_begins() -> None:
+    async def conductor(message: Message) -> None:
+        await asyncio.get_running_loop().create_future()
+        handed_on.append(message.offset)
+
+    handed_on: list[int] = []
+    consumer = cast(HardenedConsumer, build_app(SETTINGS).consumer)
+    consumer._conductor = conductor
+    waiting = asyncio.create_task(consumer.wait_first(consumer._hand_on(message_at(41)), consumer.suspend_flow.wait()))
+    await asyncio.sleep(0)
+    consumer.suspend_flow.set()
+    await waiting
+    assert handed_on == []
+
+
+def message_at(offset: int) -> Message:
+    return Message(
+        Topic.SUBMITTED, 0, offset, timestamp=0, timestamp_type=0, headers={}, key=b"k", value=b"v", checksum=None
+    )
 
 
 class AsyncRecorder:
