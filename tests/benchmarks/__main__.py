@@ -16,6 +16,7 @@ from tests.benchmarks.console import console
 from tests.benchmarks.document import document, in_words, surroundings
 from tests.benchmarks.memory import memory
 from tests.benchmarks.report import Row, print_table
+from tests.benchmarks.scale import scale
 from tests.benchmarks.showing import showing
 from tests.benchmarks.table import table
 from tests.benchmarks.takeover import takeover
@@ -38,13 +39,14 @@ class Benchmark(StrEnum):
     TICK = "tick"
     TABLE = "table"
     TAKEOVER = "takeover"
+    SCALE = "scale"
     SHOW = "show"
 
 
 # For each count of partitions.
 COMPARED = {Benchmark.BURST, Benchmark.PACED, Benchmark.IDLE}
-# Jobs that wait, or are looked at, cost the same however many partitions they lie in.
-ONCE = {Benchmark.MEMORY, Benchmark.CONSOLE}
+# Jobs that wait, or are looked at, cost the same however many partitions they lie in; workers have enough of the first.
+ONCE = {Benchmark.MEMORY, Benchmark.CONSOLE, Benchmark.SCALE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class Sizes:
     waiting_jobs: int
     console_jobs: int
     takeovers: int
+    scale_rounds: int
     shown_jobs: int
     table_rows: int
 
@@ -70,6 +73,7 @@ FULL = Sizes(
     waiting_jobs=5_000,
     console_jobs=1_000_000,
     takeovers=5,
+    scale_rounds=3,
     shown_jobs=100_000,
     table_rows=100_000,
 )
@@ -81,6 +85,7 @@ QUICK = Sizes(
     waiting_jobs=1_000,
     console_jobs=50_000,
     takeovers=1,
+    scale_rounds=1,
     shown_jobs=10_000,
     table_rows=20_000,
 )
@@ -160,6 +165,7 @@ async def _compare(
         Benchmark.IDLE: lambda: idle(cluster, sizes.idle_seconds),
         Benchmark.MEMORY: lambda: memory(cluster, sizes.waiting_jobs),
         Benchmark.CONSOLE: lambda: console(cluster, sizes.console_jobs),
+        Benchmark.SCALE: lambda: scale(cluster, sizes.burst_jobs, sizes.scale_rounds),
     }
     return {benchmark: await start() for benchmark, start in runs.items() if benchmark in wanted}
 

@@ -22,6 +22,18 @@ from tests.support.builders import worker_variables
 CALLS = 64
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """A robot's seconds from a POST to its answer, and from that to the completion, which never comes with None.
+
+    `calls`: how many each program may have in flight.
+    """
+
+    delay_seconds: float | None
+    answer_seconds: float = 0.0
+    calls: int = CALLS
+
+
 class Program(StrEnum):
     """What does the jobs."""
 
@@ -47,27 +59,27 @@ async def existing_partitions(bootstrap_servers: str) -> int | None:
 
 
 class Application:
-    """Use as `async with`. `delay_seconds` is the robot's time from answer to completion; None: it never reports."""
+    """Use as `async with`."""
 
-    def __init__(self, cluster: Cluster, delay_seconds: float | None) -> None:
+    def __init__(self, cluster: Cluster, pace: Pace) -> None:
         self.cluster = cluster
         self.app_id = f"bench-{uuid.uuid4().hex[:8]}"
-        self._delay_seconds = delay_seconds
+        self._pace = pace
         self._stack = contextlib.AsyncExitStack()
         self._numbers = itertools.count()
 
     async def __aenter__(self) -> Self:
         servers = self.cluster.bootstrap_servers
-        arguments = ["--bootstrap-servers", servers]
-        if self._delay_seconds is not None:
-            arguments += ["--delay-seconds", str(self._delay_seconds)]
+        arguments = ["--bootstrap-servers", servers, "--answer-seconds", str(self._pace.answer_seconds)]
+        if self._pace.delay_seconds is not None:
+            arguments += ["--delay-seconds", str(self._pace.delay_seconds)]
         async with contextlib.AsyncExitStack() as on_failure:
             self.robot = await on_failure.enter_async_context(Child("tests.benchmarks.robot", *arguments))
             self._robot_url = (await self.robot.read())["url"]
             self.variables = {
                 **worker_variables(servers, self._robot_url),
                 "ROBOT_ORCHESTRATOR_APP_ID": self.app_id,
-                "ROBOT_ORCHESTRATOR_ROBOT_CONCURRENCY": str(CALLS),
+                "ROBOT_ORCHESTRATOR_ROBOT_CONCURRENCY": str(self._pace.calls),
             }
             settings = KafkaSettings(**cast(Any, self.variables))
             await create_topics(settings, self.cluster.partitions, 1)
@@ -87,7 +99,7 @@ class Application:
     async def _start_limit(self) -> MeasuredLimit:
         arguments = ("--bootstrap-servers", self.cluster.bootstrap_servers, "--group", self.app_id)
         child = MeasuredLimit(
-            "tests.benchmarks.limit", *arguments, "--robot-url", self._robot_url, "--bound", str(CALLS)
+            "tests.benchmarks.limit", *arguments, "--robot-url", self._robot_url, "--bound", str(self._pace.calls)
         )
         limit = await self._stack.enter_async_context(child)
         await limit.read()

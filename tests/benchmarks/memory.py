@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaProducer
 
 from streams.core.job import Status
 from streams.names import LogEvent
-from tests.benchmarks.application import Application, Cluster
+from tests.benchmarks.application import Application, Cluster, Pace
 from tests.benchmarks.children import MeasuredWorker
 from tests.benchmarks.jobs import make_submissions
 from tests.benchmarks.load import publish
@@ -27,7 +27,7 @@ async def memory(cluster: Cluster, jobs: int) -> list[Row]:
     workspaces = [str(uuid.uuid4()) for _ in range(BUSY_WORKSPACES)]
     halves = [make_submissions(count, workspaces) for count in (jobs - jobs // 2, jobs // 2)]
     producer = AIOKafkaProducer(bootstrap_servers=cluster.bootstrap_servers, acks="all")
-    async with producer, Application(cluster, None) as application:
+    async with producer, Application(cluster, Pace(None)) as application:
         worker = await application.start_worker()
         empty_load = _loading_seconds(worker)
         empty = await _settled(worker)

@@ -1,4 +1,4 @@
-"""A robot that costs next to nothing: it answers 200 at once and publishes the completion later, or never.
+"""A robot that costs next to nothing: it answers 200, and publishes the completion later, or never.
 
 Prints its URL; when its standard input ends, when each POST arrived and each completion was published (seconds
 since 1970), and ends.
@@ -29,9 +29,10 @@ class _Ids(msgspec.Struct):
 class CheapRobot:
     """Takes any body with the two ids and keeps no track of workspaces. `delay_seconds` None: reports nothing."""
 
-    def __init__(self, delay_seconds: float | None) -> None:
+    def __init__(self, answer_seconds: float, delay_seconds: float | None) -> None:
         self.posts: list[tuple[str, float]] = []
         self.completions: list[tuple[str, float]] = []
+        self._answer_seconds = answer_seconds
         self._delay_seconds = delay_seconds
         self._decoder = msgspec.json.Decoder(_Ids)
         self._ended: asyncio.Queue[_Ids] = asyncio.Queue()
@@ -41,6 +42,8 @@ class CheapRobot:
         arrived_at = time.time()
         ids = self._decoder.decode(await request.read())
         self.posts.append((ids.jobId, arrived_at))
+        if self._answer_seconds:
+            await asyncio.sleep(self._answer_seconds)
         if self._delay_seconds is not None:
             asyncio.get_running_loop().call_later(self._delay_seconds, self._ended.put_nowait, ids)
         return web.Response(body=b'{"success":true}', content_type="application/json")
@@ -59,9 +62,9 @@ class CheapRobot:
             await producer.send(Topic.BATCH_COMPLETED, msgspec.json.encode(completion), ids.workspaceId.encode())
 
 
-async def serve(bootstrap_servers: str, delay_seconds: float | None) -> None:
+async def serve(bootstrap_servers: str, answer_seconds: float, delay_seconds: float | None) -> None:
     """Run until the standard input ends."""
-    robot = CheapRobot(delay_seconds)
+    robot = CheapRobot(answer_seconds, delay_seconds)
     app = web.Application(client_max_size=MAX_BODY_BYTES)
     app.router.add_post(BATCH_PATH, robot.create_batch)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.01)
@@ -81,9 +84,10 @@ def main() -> None:
     """Run the robot as a program."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bootstrap-servers", required=True)
+    parser.add_argument("--answer-seconds", type=float, default=0.0, help="from a POST to its answer")
     parser.add_argument("--delay-seconds", type=float, help="from the answer to the completion; none without it")
     arguments = parser.parse_args()
-    asyncio.run(serve(arguments.bootstrap_servers, arguments.delay_seconds))
+    asyncio.run(serve(arguments.bootstrap_servers, arguments.answer_seconds, arguments.delay_seconds))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from tests.benchmarks.application import Application, Cluster, Program
+from tests.benchmarks.application import Application, Cluster, Pace, Program
 from tests.benchmarks.report import (
     JOBS_A_SECOND,
     LATENCY_MS,
@@ -19,7 +19,7 @@ from tests.benchmarks.report import (
     spread,
 )
 from tests.benchmarks.runs import Run, run
-from tests.benchmarks.usage import cpu_seconds, rss_bytes
+from tests.benchmarks.usage import cpu_seconds, open_sockets, rss_bytes
 
 BURST_DELAY_SECONDS = 0.1
 PACED_DELAY_SECONDS = 1.0
@@ -29,6 +29,7 @@ LIMIT_RATE = 50.0
 SETTLE_SECONDS = 3.0
 SHARE = Unit("% of a core", 1)
 TRANSACTIONS = Unit("", 3)
+COUNT = Unit("")
 
 
 async def burst(cluster: Cluster, jobs: int, rounds: int) -> list[Row]:
@@ -41,7 +42,7 @@ async def burst(cluster: Cluster, jobs: int, rounds: int) -> list[Row]:
         for program in Program:
             nth = f"{number} of {rounds}" if number else "warm-up"
             progress(f"burst of {jobs} jobs, {cluster.partitions} partitions, {program}: {nth}")
-            one = await run(cluster, program, jobs, rate=0, delay_seconds=BURST_DELAY_SECONDS)
+            one = await run(cluster, [program], jobs, rate=0, pace=Pace(BURST_DELAY_SECONDS))
             if number:
                 found[program].append(one)
     rows = [row for program in Program for row in _burst_rows(cluster.partitions, program, found[program])]
@@ -97,7 +98,7 @@ async def paced(cluster: Cluster, seconds: float, *, with_limit: bool) -> list[R
 
 async def _paced(cluster: Cluster, program: Program, rate: float, seconds: float) -> list[Row]:
     progress(f"{rate:g} jobs/s for {seconds:g} s, {cluster.partitions} partitions, {program}")
-    one = await run(cluster, program, round(rate * seconds), rate=rate, delay_seconds=PACED_DELAY_SECONDS)
+    one = await run(cluster, [program], round(rate * seconds), rate=rate, pace=Pace(PACED_DELAY_SECONDS))
     title = f"paced at {rate:g}/s, {cluster.partitions} partitions, {program}"
     labels: dict[str, str | int] = {"partitions": cluster.partitions, "program": program, "rate": int(rate)}
     to_post = [(at - one.submitted[job_id]) * 1000 for job_id, at in one.posts]
@@ -114,15 +115,16 @@ async def _paced(cluster: Cluster, program: Program, rate: float, seconds: float
 async def idle(cluster: Cluster, seconds: float) -> list[Row]:
     """Let a worker do nothing."""
     progress(f"no jobs for {seconds:g} s, {cluster.partitions} partitions")
-    async with Application(cluster, None) as application:
+    async with Application(cluster, Pace(None)) as application:
         worker = await application.start_worker()
         await asyncio.sleep(SETTLE_SECONDS)
         before = cpu_seconds(worker.pid)
         await asyncio.sleep(seconds)
         share = (cpu_seconds(worker.pid) - before) / seconds
-        memory = rss_bytes(worker.pid)
+        memory, sockets = rss_bytes(worker.pid), open_sockets(worker.pid)
     title = f"no jobs, {cluster.partitions} partitions"
     return [
         single(title, "worker CPU", share * 100, SHARE, partitions=cluster.partitions),
         single(title, "worker memory", memory / 2**20, MIB, partitions=cluster.partitions),
+        single(title, "worker's open sockets", sockets, COUNT, partitions=cluster.partitions),
     ]

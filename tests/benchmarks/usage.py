@@ -28,6 +28,16 @@ def rss_bytes(pid: int) -> int:
     return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def open_sockets(pid: int) -> int:
+    """Return how many sockets a process has: its connections, and what it listens on."""
+    found = 0
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        # It may be closed while we look.
+        with contextlib.suppress(OSError):
+            found += descriptor.readlink().name.startswith("socket:")
+    return found
+
+
 def jvm_cpu(pid: int) -> JvmCpu:
     """Return the seconds that a JVM has used so far. A compiler thread that has ended counts among the others."""
     compiler = 0.0
