@@ -235,6 +235,14 @@ async def test_a_message_that_has_to_wait_is_given_up_when_a_rebalance_begins() 
     assert handed_on == []
 
 
+def test_no_monitor_counts_and_times_messages() -> None:
+    message = message_at(41)
+    for app, counted in ((build_app(SETTINGS), None), (faust.App("stock"), 1)):
+        app.sensors.add(app.monitor)
+        app.sensors.on_message_in(message.tp, message.offset, message)
+        assert getattr(app.monitor, "messages_received_total", None) == counted
+
+
 def message_at(offset: int) -> Message:
     return Message(
         Topic.SUBMITTED, 0, offset, timestamp=0, timestamp_type=0, headers={}, key=b"k", value=b"v", checksum=None

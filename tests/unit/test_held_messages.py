@@ -64,6 +64,11 @@ def message(consumer: HardenedConsumer, offset: int = 0, size: int = LARGE, gene
     return made
 
 
+async def hand_on(consumer: HardenedConsumer, message: Message) -> None:
+    """Hand a message on as Faust does with those that it has read."""
+    await consumer.wait_first(consumer.callback(message), consumer.suspend_flow.wait())
+
+
 async def look(consumer: HardenedConsumer) -> "asyncio.Task[Any]":
     """Begin a look for records; return when it has ended, or waits."""
     looking = asyncio.create_task(consumer._getmany({PLACE}, PATIENCE))
@@ -79,7 +84,7 @@ async def ended(looking: "asyncio.Task[Any]") -> Any:
 
 async def test_nothing_is_read_without_room_and_an_acknowledgement_makes_room(consumer: HardenedConsumer) -> None:
     held = message(consumer)
-    await consumer.callback(held)
+    await hand_on(consumer, held)
     looking = await look(consumer)
     assert not looking.done()
     held.ack(consumer)
@@ -92,15 +97,15 @@ async def test_nothing_is_read_without_room_and_an_acknowledgement_makes_room(co
 async def test_small_messages_are_held_together_and_count_more_than_their_bytes(consumer: HardenedConsumer) -> None:
     held = [message(consumer, offset, size=1) for offset in range(LARGE // MESSAGE_OVERHEAD)]
     for each in held[1:]:
-        await consumer.callback(each)
+        await hand_on(consumer, each)
     assert consumer.room > 0
-    await consumer.callback(held[0])
+    await hand_on(consumer, held[0])
     assert consumer.room <= 0
 
 
 async def test_no_message_is_taken_off_twice(consumer: HardenedConsumer) -> None:
     held = message(consumer)
-    await consumer.callback(held)
+    await hand_on(consumer, held)
     consumer.ack(held)
     consumer.ack(held)
     assert consumer.room == LARGE
@@ -108,7 +113,7 @@ async def test_no_message_is_taken_off_twice(consumer: HardenedConsumer) -> None
 
 async def test_after_a_rebalance_nothing_of_before_is_held(consumer: HardenedConsumer) -> None:
     held = message(consumer)
-    await consumer.callback(held)
+    await hand_on(consumer, held)
     consumer.resume_flow()
     assert consumer.room == LARGE
     held.ack(consumer)
@@ -118,12 +123,12 @@ async def test_after_a_rebalance_nothing_of_before_is_held(consumer: HardenedCon
 async def test_a_message_of_an_earlier_generation_takes_no_room(consumer: HardenedConsumer) -> None:
     """Its stream drops it, so nobody would ever acknowledge it."""
     consumer.app.consumer_generation_id = 2
-    await consumer.callback(message(consumer, generation=1))
+    await hand_on(consumer, message(consumer, generation=1))
     assert consumer.room == LARGE
 
 
 async def test_the_suspension_of_the_flow_does_not_wait_for_room(consumer: HardenedConsumer) -> None:
-    await consumer.callback(message(consumer))
+    await hand_on(consumer, message(consumer))
     looking = await look(consumer)
     consumer.stop_flow()
     assert await ended(looking) == {}
