@@ -1,23 +1,29 @@
 """Every name that somebody outside can see, each declared once."""
 
+import os
 from collections.abc import Iterable
 from enum import StrEnum
+
+# With it every topic, group and transactional id of a process begins, so that several environments can share a cluster.
+# A process has one for all its life, so it is read here, where what follows from it is declared; settings.py checks it.
+TOPIC_PREFIX_VARIABLE = "ROBOT_ORCHESTRATOR_TOPIC_PREFIX"
+TOPIC_PREFIX = os.environ.get(TOPIC_PREFIX_VARIABLE, "")
 
 
 class Topic(StrEnum):
     """The topics; all have one partition count, and a workspace's records share a partition number."""
 
-    SUBMITTED = "robot.job.submitted"
-    BATCH_COMPLETED = "robot.job.batch_completed"
-    ORDER_REPORTED = "robot.order.reported"
-    CONTROL = "robot.job.control"
-    COMPLETED = "robot.job.completed"
-    FAILED = "robot.job.failed"
-    AMENDED = "robot.job.amended"
-    DLQ_SUBMITTED = "dlq.robot.job.submitted"
-    DLQ_BATCH_COMPLETED = "dlq.robot.job.batch_completed"
-    DLQ_ORDER_REPORTED = "dlq.robot.order.reported"
-    DLQ_CONTROL = "dlq.robot.job.control"
+    SUBMITTED = f"{TOPIC_PREFIX}robot.job.submitted"
+    BATCH_COMPLETED = f"{TOPIC_PREFIX}robot.job.batch_completed"
+    ORDER_REPORTED = f"{TOPIC_PREFIX}robot.order.reported"
+    CONTROL = f"{TOPIC_PREFIX}robot.job.control"
+    COMPLETED = f"{TOPIC_PREFIX}robot.job.completed"
+    FAILED = f"{TOPIC_PREFIX}robot.job.failed"
+    AMENDED = f"{TOPIC_PREFIX}robot.job.amended"
+    DLQ_SUBMITTED = f"{TOPIC_PREFIX}dlq.robot.job.submitted"
+    DLQ_BATCH_COMPLETED = f"{TOPIC_PREFIX}dlq.robot.job.batch_completed"
+    DLQ_ORDER_REPORTED = f"{TOPIC_PREFIX}dlq.robot.order.reported"
+    DLQ_CONTROL = f"{TOPIC_PREFIX}dlq.robot.job.control"
 
 
 # Where records come from, each with its dead-letter topic. What else differs between them is in wire/intake.py.
@@ -42,8 +48,22 @@ def changelog_topic(app_id: str) -> str:
 
 
 def other_changelogs(topics: Iterable[str], app_id: str) -> list[str]:
-    """Return the changelog topics of other applications among some topics, in order."""
-    return sorted(name for name in topics if name.endswith(CHANGELOG_SUFFIX) and name != changelog_topic(app_id))
+    """Return the changelog topics of other applications of this environment among some topics, in order.
+
+    Another environment is known by its topic of submissions, with a prefix of its own.
+    """
+    names, ours = set(topics), Topic.SUBMITTED.removeprefix(TOPIC_PREFIX)
+    prefixes = {name.removesuffix(ours) for name in names if name.endswith(ours)} - {TOPIC_PREFIX}
+    # Of two environments, the one's prefix may begin with the other's.
+    elsewhere = tuple(prefix for prefix in prefixes if prefix.startswith(TOPIC_PREFIX))
+    return sorted(
+        name
+        for name in names
+        if name.endswith(CHANGELOG_SUFFIX)
+        and name.startswith(TOPIC_PREFIX)
+        and not name.startswith(elsewhere)
+        and name != changelog_topic(app_id)
+    )
 
 
 # The changelog's two keys that are neither a job's nor a control's. An owner writes the one when it opens the

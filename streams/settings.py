@@ -26,6 +26,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pydantic_settings import SettingsError as UnreadableSourceError
 
 from streams.core.deadlines import Deadlines
+from streams.names import TOPIC_PREFIX
 
 PREFIX = "ROBOT_ORCHESTRATOR_"
 # Secrets may lie in files of this folder, named as their variables (the mount point of container secrets).
@@ -108,6 +109,21 @@ def _server_list(servers: str) -> str:
         ):
             raise ValueError("must be host:port, several separated by commas")
     return servers
+
+
+def _topic_prefix(prefix: str | None) -> str | None:
+    # With a separator at its end no other one begins with it by chance: a right to all of `stag` is none to `staging.`.
+    if prefix is not None and not re.fullmatch(r"[a-zA-Z0-9._-]{0,49}[._-]", prefix):
+        raise ValueError(
+            "must be up to 50 letters, digits, dots, hyphens and underscores, and end in one of those three"
+        )
+    if (prefix or "") != TOPIC_PREFIX:
+        raise ValueError("must be in the environment when the program is started")
+    return prefix
+
+
+def _with_prefix(app_id: str) -> str:
+    return f"{TOPIC_PREFIX}{app_id}"
 
 
 def _callback_template(template: str) -> str:
@@ -194,7 +210,15 @@ class KafkaSettings(BaseSettings):
     ssl_cert_file: Path | None = Field(None, validation_alias=_variable("KAFKA_SSL_CERT_FILE"))
     ssl_key_file: Path | None = Field(None, validation_alias=_variable("KAFKA_SSL_KEY_FILE"))
 
-    app_id: str = Field("robot-orchestrator", validation_alias=_own("APP_ID"), pattern=r"^[a-zA-Z0-9._-]{1,100}\Z")
+    topic_prefix: Annotated[str | None, AfterValidator(_topic_prefix)] = Field(
+        None, validation_alias=_own("TOPIC_PREFIX"), validate_default=True
+    )
+    app_id: Annotated[str, AfterValidator(_with_prefix)] = Field(
+        "robot-orchestrator",
+        validation_alias=_own("APP_ID"),
+        pattern=r"^[a-zA-Z0-9._-]{1,100}\Z",
+        validate_default=True,
+    )
     # Under two hours the tolerance for producers' clocks would be longer than the table remembers.
     retention_seconds: float = Field(604_800.0, validation_alias=_own("RETENTION_SECONDS"), ge=7200, le=10**9)
 

@@ -24,6 +24,7 @@ from streams.dev.kafka_jars import kafka_jars
 from streams.dev.loopback import HOST, free_port, is_free
 from streams.dev.robot import HEALTH_PATH
 from streams.kafka.topics import create_topics
+from streams.names import TOPIC_PREFIX_VARIABLE
 from streams.settings import ConsoleSettings, WorkerSettings, load_settings
 from streams.wire.callback import CALLBACK_PATH, JOB_ID, WORKSPACE_ID
 
@@ -43,10 +44,13 @@ class StackError(Exception):
 
 @contextlib.contextmanager
 def environment(changes: Environment, without: tuple[str, ...] = ()) -> Iterator[None]:
-    """Have these variables in this process for a while, and none that begin with `without`; children inherit them."""
+    """Have these variables in this process for a while, and none that begin with `without`; children inherit them.
+
+    The topics' prefix stays: it is this process's for good.
+    """
     before = dict(os.environ)
     for name in before:
-        if name.startswith(without):
+        if name.startswith(without) and name != TOPIC_PREFIX_VARIABLE:
             del os.environ[name]
     os.environ.update(changes)
     try:

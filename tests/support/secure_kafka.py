@@ -32,6 +32,7 @@ USERS = (
     "topics-check",
     "topics-create",
     "topics-adopt",
+    "staging",
     "jobs-resubmit",
     "on-call",
     "console",
