@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Else every worker that a test starts would compile the project anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup demo dev test quick hardening lint bench bench-core bench-kept chaos mutants lock clean
+.PHONY: setup demo dev test quick hardening lint bench bench-core bench-kept chaos mutants lock dist clean
 
 setup: $(VENV)/installed  ## builds .venv; the command is then .venv/bin/robot-orchestrator
 
@@ -63,6 +63,9 @@ LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --genera
 lock:  ## renews both locks (needs uv): what production installs, of worker, bridge and console, and that with everything for tests
 	$(LOCK) --upgrade --extra test --output-file requirements-test.lock
 	$(LOCK) --upgrade --extra bridge --extra console --constraints requirements-test.lock --output-file requirements.lock
+
+dist: setup  ## the wheel and the archive of sources of this version, in dist/
+	$(BIN)/python -m hatchling build -d dist
 
 clean:  ## removes what setup built
 	rm -rf $(VENV)

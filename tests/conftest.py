@@ -13,7 +13,10 @@ TESTS = Path(__file__).parent
 # Most tests wait. Three of them keep two cores busy, with the processes that they start.
 PROCESSES = 3
 # These wait longest. They come first, so that no process has one left when the other is done.
-LONGEST = ("chaos", "faults", "kafka", "simulation", "hardening", "security", "bridge", "console", "dev", "benchmarks")
+LONGEST = (
+    *("chaos", "upgrade", "faults", "kafka", "simulation", "hardening", "security"),
+    *("bridge", "console", "dev", "benchmarks"),
+)
 # Its tests start nothing that they could share, and its worlds keep every core busy.
 UNSHARED = "tests/simulation/test_simulation.py"
 

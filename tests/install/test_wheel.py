@@ -1,4 +1,7 @@
-"""The wheel and what the production lock names are enough to run a worker, a bridge and a console."""
+"""The wheel and what the production lock names are enough to run a worker, a bridge and a console.
+
+It is made as for others: of the archive of sources, and installed by its name from a folder, as from an index.
+"""
 
 import shutil
 import subprocess
@@ -32,12 +35,16 @@ def install_production(folder: Path) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             # With its time, by which what was compiled of it is known to be up to date.
             shutil.copy2(source, target)
-    wheels = folder / "wheels"
-    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", wheels], cwd=ROOT, check=True)
-    (wheel,) = wheels.glob("*.whl")
-    pip = (sys.executable, "-m", "pip", "--python", folder / "bin" / "python", "--disable-pip-version-check")
-    subprocess.run([*pip, "install", "--quiet", "--no-index", "--no-deps", wheel], check=True)
-    subprocess.run([*pip, "check"], check=True)
+    index = folder / "index"
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", index], cwd=ROOT, check=True)
+    (sources,) = index.glob("*.tar.gz")
+    ours = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+    alone = ("--quiet", "--no-index", "--no-deps")
+    subprocess.run([*ours, "wheel", *alone, "--no-build-isolation", "--wheel-dir", index, sources], check=True)
+    theirs = (*ours, "--python", folder / "bin" / "python")
+    by_name = ("--find-links", index, "--only-binary", ":all:", "robot-orchestrator")
+    subprocess.run([*theirs, "install", *alone, *by_name], check=True)
+    subprocess.run([*theirs, "check"], check=True)
 
 
 @pytest.fixture(scope="module")
