@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Else every worker that a test starts would compile the project anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup demo dev test quick hardening lint bench bench-core bench-kept chaos mutants lock dist clean
+.PHONY: setup demo dev test quick hardening lint bench bench-core bench-kept chaos mutants image sbom lock dist clean
 
 setup: $(VENV)/installed  ## builds .venv; the command is then .venv/bin/robot-orchestrator
 
@@ -57,12 +57,19 @@ chaos: setup  ## keeps mixing faults on a real Kafka: make chaos MINUTES=30
 mutants: setup  ## changes the engine, one thing at a time, and lists what the fast tests do not notice
 	$(BIN)/python -m tests.mutants
 
-LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+image: setup  ## builds deploy/Dockerfile without an engine of containers, and runs worker, bridge and console from it
+	$(BIN)/pytest -n0 -m image tests/image
+
+sbom: setup  ## writes what the production lock has as build/sbom.json, a CycloneDX bill of materials
+	$(BIN)/python -m tests.install.sbom build/sbom.json
+
+LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
 	--no-annotate --quiet
 
-lock:  ## renews both locks (needs uv): what production installs, of worker, bridge and console, and that with everything for tests
-	$(LOCK) --upgrade --extra test --output-file requirements-test.lock
-	$(LOCK) --upgrade --extra bridge --extra console --constraints requirements-test.lock --output-file requirements.lock
+lock:  ## renews the locks (needs uv): what production installs, of worker, bridge and console, that with everything for tests, and what builds the image
+	$(LOCK) pyproject.toml --upgrade --extra test --output-file requirements-test.lock
+	$(LOCK) pyproject.toml --upgrade --extra bridge --extra console --constraints requirements-test.lock --output-file requirements.lock
+	echo hatchling | $(LOCK) - --upgrade --constraints requirements-test.lock --output-file deploy/build.lock
 
 dist: setup  ## the wheel and the archive of sources of this version, in dist/
 	$(BIN)/python -m hatchling build -d dist

@@ -1,5 +1,6 @@
 """The lock files, and which requirements they leave open."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -53,6 +54,15 @@ def read_lock(name: str) -> dict[str, Locked]:
         key = canonicalize_name(requirement.name)
         locked[key] = Locked(key, Version(pin.version), requirement.marker)
     return locked
+
+
+def read_hashes(name: str) -> dict[str, list[str]]:
+    """Return the SHA-256 of each file that a lock lets in, by the distributions' names."""
+    blocks = (ROOT / name).read_text().replace("\\\n", "").splitlines()
+    return {
+        canonicalize_name(block.partition("==")[0]): re.findall(r"--hash=sha256:([0-9a-f]{64})", block)
+        for block in blocks
+    }
 
 
 def open_requirements(lock: Mapping[str, Locked], extras: frozenset[str], environment: Environment) -> Iterator[str]:

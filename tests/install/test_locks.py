@@ -1,13 +1,17 @@
 """Setup resolves nothing, so what is missing from a lock is missing from the installation."""
 
 from collections.abc import Mapping
+from importlib import metadata
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.install.locks import ENVIRONMENTS, ROOT, Environment, Locked, open_requirements, read_lock
 
 PRODUCTION = "requirements.lock"
 TEST = "requirements-test.lock"
+IMAGE = "deploy/build.lock"
 EXTRAS = {PRODUCTION: frozenset({"bridge", "console"}), TEST: frozenset({"test"})}
 
 
@@ -37,7 +41,17 @@ def test_production_has_the_versions_that_were_tested_and_no_test_tools() -> Non
     assert not production.keys() & tools
 
 
-@pytest.mark.parametrize("lock", [PRODUCTION, TEST])
+def test_what_builds_the_image_is_what_builds_the_project_here() -> None:
+    building, test = read_lock(IMAGE), read_lock(TEST)
+    assert building.items() <= test.items()
+    waiting = ["hatchling"]
+    for name in waiting:
+        needed = [Requirement(text) for text in metadata.requires(name) or ()]
+        waiting += (canonicalize_name(one.name) for one in needed if one.marker is None or one.marker.evaluate())
+    assert building.keys() == set(waiting)
+
+
+@pytest.mark.parametrize("lock", [PRODUCTION, TEST, IMAGE])
 def test_every_distribution_has_hashes_and_no_address(lock: str) -> None:
     blocks = (ROOT / lock).read_text().replace("\\\n", "").splitlines()
     assert blocks

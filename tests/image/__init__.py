@@ -1,0 +1,1 @@
+"""The image, built and run without an engine of containers: `make image`, not part of `make test`."""
