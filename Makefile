@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Else every worker that a test starts would compile the project anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup demo dev test quick hardening lint bench bench-core bench-kept chaos mutants image sbom lock dist clean
+.PHONY: setup demo dev test quick hardening lint bench bench-core bench-kept chaos mutants image manifests sbom lock dist clean
 
 setup: $(VENV)/installed  ## builds .venv; the command is then .venv/bin/robot-orchestrator
 
@@ -59,6 +59,9 @@ mutants: setup  ## changes the engine, one thing at a time, and lists what the f
 
 image: setup  ## builds deploy/Dockerfile without an engine of containers, and runs worker, bridge and console from it
 	$(BIN)/pytest -n0 -m image tests/image
+
+manifests: setup  ## renders deploy/manifests from the chart (needs helm)
+	$(BIN)/python -m tests.deploy
 
 sbom: setup  ## writes what the production lock has as build/sbom.json, a CycloneDX bill of materials
 	$(BIN)/python -m tests.install.sbom build/sbom.json
