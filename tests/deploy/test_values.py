@@ -89,8 +89,7 @@ def program() -> str:
 
 
 def test_helm_renders_what_is_kept(program: str) -> None:
-    key = str
-    assert sorted((m.content for m in render(program)), key=key) == sorted((m.content for m in kept()), key=key)
+    assert sorted((m.content for m in render(program)), key=str) == sorted((m.content for m in kept()), key=str)
     assert files(render(program)).keys() == {"monitoring.yaml", "robot-orchestrator.yaml", "topics.yaml"}
 
 
@@ -140,6 +139,15 @@ def test_values_are_followed(program: str) -> None:
     policy = only(manifests, "NetworkPolicy", "worker")
     assert {port["port"] for port in policy["egress"][0]["ports"]} == {53, 8443, 9092, 4318}
     assert policy["ingress"][0]["from"] == [{"podSelector": {"matchLabels": {"app": "prometheus"}}}]
+
+
+@pytest.mark.parametrize("part", ["bridge", "console"])
+def test_a_program_that_is_not_wanted_leaves_nothing(part: str, program: str) -> None:
+    before, after = render(program), render(program, f"--set={part}.enabled=false")
+    assert part not in {m.component for m in after}
+    assert sorted((m.content for m in after), key=str) == sorted(
+        (m.content for m in before if m.component != part), key=str
+    )
 
 
 def test_without_a_secret_no_pod_has_a_folder_of_secrets(program: str) -> None:
