@@ -1,4 +1,4 @@
-"""Write the generated half of the contract: JSON Schemas by registry subject, and the AsyncAPI document.
+"""Write the generated half of the contract: JSON Schemas by registry subject, TypeScript types, the AsyncAPI document.
 
 `python -m schemas.generate` writes the files, `--check` exits with 1 when they are not what it would write.
 """
@@ -14,12 +14,14 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
 from schemas import VALUE_MODELS, DeadLetterHeaders
+from schemas.typescript import declarations
 
 CONTRACT_VERSION: Final = "1.2.0"
 """Of the contract, not of the program: the major number rises when an old consumer would break."""
 
 HERE: Final = Path(__file__).parent
 ASYNCAPI: Final = Path("asyncapi.yaml")
+TYPESCRIPT: Final = Path("records.d.ts")
 JSON: Final = Path("json")
 
 Node = dict[str, Any]
@@ -313,6 +315,8 @@ def files() -> dict[Path, str]:
         _schema_file(topic): json.dumps(json_schema(model), indent=2, ensure_ascii=False) + "\n"
         for topic, model in VALUE_MODELS.items()
     }
+    types = declarations({topic: json_schema(model) for topic, model in VALUE_MODELS.items()})
+    texts[TYPESCRIPT] = f"// Written by `python -m schemas.generate`; edit that instead.\n\n{types}"
     document = yaml.dump(asyncapi(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
     texts[ASYNCAPI] = f"# Written by `python -m schemas.generate`; edit that instead.\n{document}"
     return texts

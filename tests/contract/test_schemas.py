@@ -25,6 +25,7 @@ from schemas import (
     explain,
     generate,
 )
+from schemas.typescript import declarations
 from streams.names import OUTCOME_TOPICS, SOURCE_TOPICS, Header, Topic
 from tests.support.builders import contract_example
 
@@ -228,6 +229,51 @@ def test_an_unknown_failure_reason_is_taken() -> None:
 
 def test_generated_files_have_not_drifted() -> None:
     assert generate.main(["--check"]) == 0
+
+
+def test_a_record_is_an_interface_by_its_topic_with_what_may_be_left_out() -> None:
+    schema = {
+        "title": "Sent",
+        "description": "Something\n  that is sent.",
+        "properties": {
+            "id": {"type": "string", "description": "Its name."},
+            "kind": {"enum": ["a", "b"], "type": "string"},
+            "one": {"const": 1},
+            "parts": {"type": "array", "items": {"$ref": "#/$defs/Part"}},
+            "more": {"anyOf": [{"type": "object"}, {"type": "null"}]},
+        },
+        "required": ["id", "parts"],
+        "$defs": {"Part": {"title": "Part", "properties": {"count": {"type": "integer"}}}},
+    }
+    assert (
+        declarations({"a.topic": schema})
+        == """\
+export interface Part {
+  count?: number
+}
+
+/** Something that is sent. */
+export interface Sent {
+  /** Its name. */
+  id: string
+  kind?: "a" | "b"
+  one?: 1
+  parts: Array<Part>
+  more?: Record<string, unknown> | null
+}
+
+/** The record of each topic. */
+export interface Records {
+  "a.topic": Sent
+}
+"""
+    )
+
+
+def test_of_what_no_type_is_known_nothing_is_guessed() -> None:
+    schema = {"title": "Sent", "properties": {"id": {"oneOf": [{"type": "string"}]}}}
+    with pytest.raises(ValueError, match="no type for"):
+        declarations({"a.topic": schema})
 
 
 def test_check_names_the_files_that_drifted_and_writing_repairs_them(
