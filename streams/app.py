@@ -14,7 +14,7 @@ from typing import Any, NoReturn, cast
 
 import faust
 from aiokafka.errors import KafkaError
-from faust.auth import SASLCredentials, SSLCredentials
+from faust.auth import OAuthCredentials, SASLCredentials, SSLCredentials
 from faust.types import StreamT
 from yarl import URL
 
@@ -121,6 +121,8 @@ class OrchestratorApp(HardenedApp):
 
 
 def _credentials(settings: KafkaSettings) -> Any:
+    if settings.tokens is not None:
+        return OAuthCredentials(oauth_cb=settings.tokens, ssl_context=settings.ssl_context)
     if settings.sasl_mechanism is not None and settings.sasl_password is not None:
         return SASLCredentials(
             username=settings.sasl_username,

@@ -5,11 +5,12 @@ import ipaddress
 import os
 import re
 import ssl
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from datetime import timedelta
 from enum import StrEnum
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -28,13 +29,16 @@ from pydantic_settings import SettingsError as UnreadableSourceError
 from streams.core.deadlines import Deadlines
 from streams.names import TOPIC_PREFIX
 
+if TYPE_CHECKING:
+    from streams.login.tokens import Token, Tokens
+
 PREFIX = "ROBOT_ORCHESTRATOR_"
 # Secrets may lie in files of this folder, named as their variables (the mount point of container secrets).
 SECRETS_DIR_VARIABLE = f"{PREFIX}SECRETS_DIR"
 
-_SASL_FIELDS = ("sasl_mechanism", "sasl_username", "sasl_password")
 _TLS_FIELDS = ("ssl_ca_file", "ssl_cert_file", "ssl_key_file")
 MISSING = "missing"
+MSK_EXTRA = "robot-orchestrator[msk]"
 TOKEN_MIN_LENGTH = 16
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 # No environment has a variable of this name, and no folder a file.
@@ -83,6 +87,23 @@ class SaslMechanism(StrEnum):
     PLAIN = "PLAIN"
     SCRAM_SHA_256 = "SCRAM-SHA-256"
     SCRAM_SHA_512 = "SCRAM-SHA-512"
+    OAUTHBEARER = "OAUTHBEARER"
+    AWS_MSK_IAM = "AWS_MSK_IAM"
+
+
+# What each way to log in needs, and what it may have beside that.
+_PASSWORD: tuple[tuple[str, ...], tuple[str, ...]] = (("sasl_username", "sasl_password"), ())
+_LOGINS = {
+    SaslMechanism.PLAIN: _PASSWORD,
+    SaslMechanism.SCRAM_SHA_256: _PASSWORD,
+    SaslMechanism.SCRAM_SHA_512: _PASSWORD,
+    SaslMechanism.OAUTHBEARER: (
+        ("oauth_token_url", "oauth_client_id", "oauth_client_secret"),
+        ("oauth_scope", "oauth_ca_file"),
+    ),
+    SaslMechanism.AWS_MSK_IAM: (("aws_region",), ()),
+}
+_LOGIN_FIELDS = tuple(dict.fromkeys(name for needed, more in _LOGINS.values() for name in (*needed, *more)))
 
 
 def _variable(name: str) -> AliasChoices:
@@ -97,6 +118,19 @@ def _plain_url(url: AnyHttpUrl) -> AnyHttpUrl:
     if url.username or url.password or url.query is not None or url.fragment is not None:
         raise ValueError("must have no credentials, query or fragment")
     return url
+
+
+def _token_url(url: AnyHttpUrl) -> AnyHttpUrl:
+    if url.scheme != "https" and not _is_loopback(url.host or ""):
+        raise ValueError("must begin with https://: a secret is sent there")
+    return _plain_url(url)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _server_list(servers: str) -> str:
@@ -206,6 +240,16 @@ class KafkaSettings(BaseSettings):
     sasl_mechanism: SaslMechanism | None = Field(None, validation_alias=_variable("KAFKA_SASL_MECHANISM"))
     sasl_username: str | None = Field(None, validation_alias=_variable("KAFKA_SASL_USERNAME"))
     sasl_password: SecretStr | None = Field(None, validation_alias=_variable("KAFKA_SASL_PASSWORD"))
+    oauth_token_url: Annotated[AnyHttpUrl, AfterValidator(_token_url)] | None = Field(
+        None, validation_alias=_variable("KAFKA_SASL_OAUTH_TOKEN_URL")
+    )
+    oauth_client_id: str | None = Field(None, validation_alias=_variable("KAFKA_SASL_OAUTH_CLIENT_ID"))
+    oauth_client_secret: SecretStr | None = Field(None, validation_alias=_variable("KAFKA_SASL_OAUTH_CLIENT_SECRET"))
+    oauth_scope: str | None = Field(None, validation_alias=_variable("KAFKA_SASL_OAUTH_SCOPE"))
+    oauth_ca_file: Path | None = Field(None, validation_alias=_variable("KAFKA_SASL_OAUTH_CA_FILE"))
+    aws_region: str | None = Field(
+        None, validation_alias=_variable("KAFKA_SASL_AWS_REGION"), pattern=r"^[a-z0-9-]{1,40}$"
+    )
     ssl_ca_file: Path | None = Field(None, validation_alias=_variable("KAFKA_SSL_CA_FILE"))
     ssl_cert_file: Path | None = Field(None, validation_alias=_variable("KAFKA_SSL_CERT_FILE"))
     ssl_key_file: Path | None = Field(None, validation_alias=_variable("KAFKA_SSL_KEY_FILE"))
@@ -248,6 +292,53 @@ class KafkaSettings(BaseSettings):
             raise SettingsError(f"the KAFKA_SSL_* files cannot be used: {error}") from error
         return context
 
+    @property
+    def login_fields(self) -> tuple[str, ...]:
+        """The settings that say who we are to Kafka."""
+        return () if self.sasl_mechanism is None else _LOGINS[self.sasl_mechanism][0]
+
+    @property
+    def tokens(self) -> "Tokens | None":
+        """What gives the token of the login to Kafka, one for all clients; None where none is needed.
+
+        Raises SettingsError if the CA file cannot be used, or the extra is missing.
+        """
+        return self._tokens
+
+    @cached_property
+    def _tokens(self) -> "Tokens | None":
+        if self.sasl_mechanism not in (SaslMechanism.OAUTHBEARER, SaslMechanism.AWS_MSK_IAM):
+            return None
+        # Imported here, for who logs in otherwise needs neither an HTTP client nor AWS's packages for it.
+        from streams.login.refusals import heed_refusals
+        from streams.login.tokens import Tokens
+
+        heed_refusals()
+        return Tokens(self._signed() if self.sasl_mechanism is SaslMechanism.AWS_MSK_IAM else self._granted())
+
+    def _signed(self) -> Callable[[], "Token"]:
+        try:
+            from streams.login import aws
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] not in ("aws_msk_iam_sasl_signer", "boto3", "botocore"):
+                raise
+            text = f"{variable_of('sasl_mechanism')}: {self.sasl_mechanism} needs an extra: install {MSK_EXTRA}"
+            raise SettingsError(text) from None
+        return partial(aws.fetch_token, str(self.aws_region))
+
+    def _granted(self) -> Callable[[], "Token"]:
+        from streams.login import oidc
+
+        try:
+            tls = ssl.create_default_context(cafile=self.oauth_ca_file)
+        except OSError as error:
+            raise SettingsError(f"{variable_of('oauth_ca_file')} cannot be used: {error}") from error
+        secret = "" if self.oauth_client_secret is None else self.oauth_client_secret.get_secret_value()
+        credentials = oidc.ClientCredentials(
+            str(self.oauth_token_url), str(self.oauth_client_id), secret, self.oauth_scope, tls
+        )
+        return partial(oidc.fetch_token, credentials)
+
     def kafka_client_options(self) -> dict[str, Any]:
         """Return the connection options that every aiokafka client takes."""
         options: dict[str, Any] = {
@@ -255,7 +346,12 @@ class KafkaSettings(BaseSettings):
             "security_protocol": self.security_protocol.value,
             "ssl_context": self.ssl_context,
         }
-        if self.sasl_mechanism is not None and self.sasl_password is not None:
+        if self.tokens is not None:
+            options |= {
+                "sasl_mechanism": SaslMechanism.OAUTHBEARER.value,
+                "sasl_oauth_token_provider": self.tokens,
+            }
+        elif self.sasl_mechanism is not None and self.sasl_password is not None:
             options |= {
                 "sasl_mechanism": self.sasl_mechanism.value,
                 "sasl_plain_username": self.sasl_username,
@@ -436,15 +532,31 @@ def _check_security(settings: KafkaSettings) -> None:
     """Raise SettingsError for a setting that the protocol needs and lacks, or that it does not use."""
     protocol = settings.security_protocol
     because = f"but {variable_of('security_protocol')} is {protocol}"
-    for fields, used in ((_SASL_FIELDS, protocol.startswith("SASL")), (_TLS_FIELDS, protocol.endswith("SSL"))):
+    for fields, used in (
+        (("sasl_mechanism", *_LOGIN_FIELDS), protocol.startswith("SASL")),
+        (_TLS_FIELDS, protocol.endswith("SSL")),
+    ):
         for field in fields:
-            given = getattr(settings, field) is not None
-            if used and not given and field in _SASL_FIELDS:
-                raise SettingsError(f"{variable_of(field)} is not set, {because}")
-            if given and not used:
+            if not used and getattr(settings, field) is not None:
                 raise SettingsError(f"{variable_of(field)} is set, {because}")
+    if protocol.startswith("SASL"):
+        _check_login(settings, because)
     if settings.ssl_key_file is not None and settings.ssl_cert_file is None:
         raise SettingsError(f"{variable_of('ssl_key_file')} is set, but {variable_of('ssl_cert_file')} is not")
+
+
+def _check_login(settings: KafkaSettings, because: str) -> None:
+    """Raise SettingsError for a setting that the way to log in needs and lacks, or that it does not use."""
+    if settings.sasl_mechanism is None:
+        raise SettingsError(f"{variable_of('sasl_mechanism')} is not set, {because}")
+    because = f"but {variable_of('sasl_mechanism')} is {settings.sasl_mechanism}"
+    needed, more = _LOGINS[settings.sasl_mechanism]
+    for field in _LOGIN_FIELDS:
+        given = getattr(settings, field) is not None
+        if field in needed and not given:
+            raise SettingsError(f"{variable_of(field)} is not set, {because}")
+        if given and field not in (*needed, *more):
+            raise SettingsError(f"{variable_of(field)} is set, {because}")
 
 
 def unknown_variables() -> str | None:

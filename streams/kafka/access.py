@@ -21,6 +21,7 @@ from aiokafka.protocol.admin import DescribeGroupsRequest_v3, DescribeGroupsResp
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Array, Boolean, Int16, Int32, Schema, String
 
+from streams.login.tokens import TokenError
 from streams.settings import KafkaSettings, variable_of
 
 # One more attempt to connect, only to learn why the others failed.
@@ -140,7 +141,8 @@ async def connection_problem(settings: KafkaSettings) -> str:
     """
     options = settings.kafka_client_options() | {"request_timeout_ms": ATTEMPT_TIMEOUT_MS}
     servers = [(host, port) for host, port, _ in collect_hosts(options.pop("bootstrap_servers"), randomize=False)]
-    problems = await asyncio.gather(*(_attempt(host, port, options) for host, port in servers))
+    login = settings.login_fields
+    problems = await asyncio.gather(*(_attempt(host, port, options, login) for host, port in servers))
     lines = (
         f"no connection to Kafka at {host}:{port}: {problem}"
         for (host, port), problem in zip(servers, problems, strict=True)
@@ -148,11 +150,14 @@ async def connection_problem(settings: KafkaSettings) -> str:
     return "; ".join(lines)
 
 
-async def _attempt(host: str, port: int, options: dict[str, Any]) -> str:
+async def _attempt(host: str, port: int, options: dict[str, Any], login: tuple[str, ...]) -> str:
     try:
         connection = await create_conn(host, port, **options)
+    except TokenError as error:
+        return f"{error} ({_names(*error.fields or login)})"
     except SaslAuthenticationFailed:
-        return f"it refuses the login ({_names('sasl_username', 'sasl_password')})"
+        what = "token" if "sasl_oauth_token_provider" in options else "login"
+        return f"it refuses the {what} ({_names(*login)})"
     except UnsupportedSaslMechanismError:
         return f"it does not know this way to log in ({_names('sasl_mechanism')})"
     except ssl.SSLCertVerificationError as error:

@@ -69,6 +69,8 @@ async def findings(settings: KafkaSettings, worker: WorkerSettings | None) -> As
 
 def _acl_commands(settings: KafkaSettings, error: AccessError) -> str:
     """Return the commands that give what is missing to this user."""
+    if settings.tokens is not None:
+        return "an ACL (with IAM: a policy) for whom the token names, which is its sub as a rule"
     user = settings.sasl_username or "ANONYMOUS"
     head = f"kafka-acls.sh --bootstrap-server {settings.bootstrap_servers} --add --allow-principal User:{user}"
     return "; ".join(

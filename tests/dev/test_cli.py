@@ -17,7 +17,10 @@ from tests.support.builders import NOWHERE, worker_variables
 from tests.support.settings import only_these, set_all
 
 NO_CONNECTION = f"robot-orchestrator: no connection to Kafka at {NOWHERE}: "
-ANY_TEXT = ("sasl_username", "sasl_password", "ssl_ca_file", "ssl_cert_file", "ssl_key_file", "probe_host")
+ANY_TEXT = (
+    *("sasl_username", "sasl_password", "oauth_client_id", "oauth_client_secret", "oauth_scope", "oauth_ca_file"),
+    *("ssl_ca_file", "ssl_cert_file", "ssl_key_file", "probe_host"),
+)
 OF_KAFKA = (
     ["topics", "check"],
     ["topics", "create"],

@@ -20,8 +20,10 @@ from cryptography.hazmat.primitives.serialization import (
 
 from streams.dev.kafka import EmbeddedKafka
 from streams.dev.loopback import HOST, free_port
+from streams.dev.stack import environment
 from streams.kafka.access import Operation
 from streams.kafka.admin import admin_client
+from tests.support.tokens import CLIENT_SECRET, SCOPE, Signer, TokenEndpoint
 
 # Characters that look different in JSON, in URLs and in base64.
 PASSWORD = "br0ker+pa$/w0rd"
@@ -38,6 +40,8 @@ USERS = (
     "console",
     "console-actions",
 )
+# Whoever logs in with a token is cut off after this time, or when the token ends: aiokafka does not log in again.
+SESSION_SECONDS = 3
 SCRAM = ("SCRAM-SHA-256", "SCRAM-SHA-512")
 
 
@@ -76,6 +80,8 @@ class SecureKafka:
     sasl_servers: str
     plain_servers: str
     tls_servers: str
+    token_servers: str
+    signer: Signer
     ca_file: Path
     other_ca_file: Path
     cert_file: Path
@@ -98,6 +104,19 @@ class SecureKafka:
         secure = self.login(user, "PLAIN")
         del secure["KAFKA_SSL_CA_FILE"]
         return secure | {"KAFKA_BOOTSTRAP_SERVERS": self.plain_servers, "KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT"}
+
+    def token_login(self, user: str, endpoint: TokenEndpoint) -> dict[str, str]:
+        """Return the variables with which a program logs in with a token, as the user that has this client id."""
+        return {
+            "KAFKA_BOOTSTRAP_SERVERS": self.token_servers,
+            "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+            "KAFKA_SASL_MECHANISM": "OAUTHBEARER",
+            "KAFKA_SASL_OAUTH_TOKEN_URL": endpoint.url,
+            "KAFKA_SASL_OAUTH_CLIENT_ID": user,
+            "KAFKA_SASL_OAUTH_CLIENT_SECRET": CLIENT_SECRET,
+            "KAFKA_SASL_OAUTH_SCOPE": SCOPE,
+            "KAFKA_SSL_CA_FILE": str(self.ca_file),
+        }
 
     def certificate(self) -> dict[str, str]:
         """Return the variables with which a program shows its certificate, as the user `worker`."""
@@ -151,14 +170,14 @@ def secure_kafka(folder: Path) -> Iterator[SecureKafka]:
     }
     for name, content in files.items():
         (folder / name).write_bytes(content)
-    ports = {name: free_port() for name in ("PLAINTEXT", "SASL", "PLAIN", "TLS", "CONTROLLER")}
+    ports = {name: free_port() for name in ("PLAINTEXT", "SASL", "PLAIN", "TLS", "TOKEN", "CONTROLLER")}
     address = {name: f"{HOST}:{port}" for name, port in ports.items()}
     module = "org.apache.kafka.common.security"
     users = " ".join(f'user_{user}="{PASSWORD}"' for user in USERS)
     config = {
         "listeners": ",".join(f"{name}://{where}" for name, where in address.items()),
         "listener.security.protocol.map": (
-            "PLAINTEXT:PLAINTEXT,SASL:SASL_SSL,PLAIN:SASL_PLAINTEXT,TLS:SSL,CONTROLLER:PLAINTEXT"
+            "PLAINTEXT:PLAINTEXT,SASL:SASL_SSL,PLAIN:SASL_PLAINTEXT,TLS:SSL,TOKEN:SASL_SSL,CONTROLLER:PLAINTEXT"
         ),
         "controller.quorum.voters": f"1@{address['CONTROLLER']}",
         "inter.broker.listener.name": "PLAINTEXT",
@@ -174,6 +193,8 @@ def secure_kafka(folder: Path) -> Iterator[SecureKafka]:
         "listener.name.plain.sasl.enabled.mechanisms": "PLAIN",
         "listener.name.plain.plain.sasl.jaas.config": f"{module}.plain.PlainLoginModule required {users};",
     }
+    signer = Signer()
+    config |= _token_listener(folder, signer)
     for mechanism in SCRAM:
         login = f"{module}.scram.ScramLoginModule required;"
         config[f"listener.name.sasl.{mechanism.lower()}.sasl.jaas.config"] = login
@@ -184,18 +205,46 @@ def secure_kafka(folder: Path) -> Iterator[SecureKafka]:
         for option in ("--add-scram", f'{mechanism}=[name={user},password="{PASSWORD}"]')
     ]
     broker = EmbeddedKafka(folder / "broker", port=ports["PLAINTEXT"], config=config, format_options=options)
-    with broker:
+    # Without these a broker reads keys from nowhere.
+    allowed = "org.apache.kafka.sasl.oauthbearer.allowed"
+    keys = folder / "keys.json"
+    with environment({"JAVA_TOOL_OPTIONS": f"-D{allowed}.urls={keys.as_uri()} -D{allowed}.files={keys}"}):
+        broker.start()
+    try:
         yield SecureKafka(
             bootstrap_servers=address["PLAINTEXT"],
             sasl_servers=address["SASL"],
             plain_servers=address["PLAIN"],
             tls_servers=address["TLS"],
+            token_servers=address["TOKEN"],
+            signer=signer,
             ca_file=folder / "ca.pem",
             other_ca_file=folder / "other-ca.pem",
             cert_file=folder / "client.pem",
             key_file=folder / "client-key.pem",
             data_dir=Path(broker.config["log.dirs"]),
         )
+    finally:
+        broker.stop()
+
+
+def _token_listener(folder: Path, signer: Signer) -> dict[str, str]:
+    """Return the settings of the listener for tokens, checked by Kafka's own validator against the signer's keys."""
+    keys = folder / "keys.json"
+    keys.write_text(signer.keys)
+    listener = "listener.name.token."
+    bearer = f"{listener}oauthbearer."
+    module = "org.apache.kafka.common.security.oauthbearer"
+    return {
+        f"{listener}sasl.enabled.mechanisms": "OAUTHBEARER",
+        f"{bearer}sasl.jaas.config": f"{module}.OAuthBearerLoginModule required;",
+        f"{bearer}sasl.server.callback.handler.class": f"{module}.OAuthBearerValidatorCallbackHandler",
+        f"{bearer}connections.max.reauth.ms": str(SESSION_SECONDS * 1000),
+        # Its default looks at no signature.
+        f"{listener}sasl.oauthbearer.jwt.validator.class": f"{module}.BrokerJwtValidator",
+        f"{listener}sasl.oauthbearer.jwks.endpoint.url": keys.as_uri(),
+        f"{listener}sasl.oauthbearer.clock.skew.seconds": "0",
+    }
 
 
 def _pkcs8(key: bytes) -> bytes:

@@ -12,7 +12,9 @@ STREAMS = Path(__file__).parents[2] / "streams"
 FLOORS = (
     {"names", "version"},
     {"core"},
-    {"wire", "settings"},
+    {"wire"},
+    {"login"},
+    {"settings"},
     {"telemetry"},
     {"engine", "faust_hardening"},
     {"kafka", "robot"},

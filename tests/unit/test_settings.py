@@ -1,5 +1,6 @@
 """What the environment says, and the one line that says what is wrong with it."""
 
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -40,6 +41,21 @@ SASL = {
     "KAFKA_SASL_PASSWORD": SASL_PASSWORD,
 }
 
+CLIENT_SECRET = "cl1ent-s3cret"  # made up
+OAUTH = {
+    "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+    "KAFKA_SASL_MECHANISM": "OAUTHBEARER",
+    "KAFKA_SASL_OAUTH_TOKEN_URL": "https://id.example.com/token",
+    "KAFKA_SASL_OAUTH_CLIENT_ID": "orchestrator",
+    "KAFKA_SASL_OAUTH_CLIENT_SECRET": CLIENT_SECRET,
+    "KAFKA_SASL_OAUTH_SCOPE": "kafka",
+}
+MSK = {
+    "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+    "KAFKA_SASL_MECHANISM": "AWS_MSK_IAM",
+    "KAFKA_SASL_AWS_REGION": "eu-west-1",
+}
+
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
@@ -55,6 +71,7 @@ def complaint() -> str:
     assert "\n" not in text
     assert CALLBACK_SECRET not in text
     assert SASL_PASSWORD not in text
+    assert CLIENT_SECRET not in text
     assert not any(word in text for word in ("Input", "Value error", "String", "should"))
     return text
 
@@ -215,12 +232,72 @@ def test_no_dotenv_file_is_read(environment: pytest.MonkeyPatch, tmp_path: Path)
 
 
 @pytest.mark.parametrize("protocol", ["SASL_SSL", "SASL_PLAINTEXT"])
-@pytest.mark.parametrize("part", ["KAFKA_SASL_MECHANISM", "KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD"])
-def test_sasl_needs_each_of_its_parts(environment: pytest.MonkeyPatch, protocol: str, part: str) -> None:
-    set_all(environment, SASL)
+def test_sasl_needs_to_know_the_way_to_log_in(environment: pytest.MonkeyPatch, protocol: str) -> None:
     environment.setenv("KAFKA_SECURITY_PROTOCOL", protocol)
+    assert complaint() == f"KAFKA_SASL_MECHANISM is not set, but KAFKA_SECURITY_PROTOCOL is {protocol}"
+
+
+LOGINS = {login["KAFKA_SASL_MECHANISM"]: login for login in (SASL, OAUTH, MSK)}
+NEEDED = [
+    (way, name)
+    for way, login in LOGINS.items()
+    for name in login
+    if name.startswith("KAFKA_SASL") and not name.endswith(("MECHANISM", "SCOPE"))
+]
+
+
+@pytest.mark.parametrize(("way", "part"), NEEDED)
+def test_a_way_to_log_in_needs_each_of_its_parts(environment: pytest.MonkeyPatch, way: str, part: str) -> None:
+    set_all(environment, LOGINS[way])
     environment.delenv(part)
-    assert complaint() == f"{part} is not set, but KAFKA_SECURITY_PROTOCOL is {protocol}"
+    assert complaint() == f"{part} is not set, but KAFKA_SASL_MECHANISM is {way}"
+
+
+@pytest.mark.parametrize("way", LOGINS)
+def test_a_part_of_another_way_to_log_in_is_refused(environment: pytest.MonkeyPatch, way: str) -> None:
+    for other in LOGINS.values():
+        for name in other.keys() - LOGINS[way].keys():
+            set_all(environment, LOGINS[way])
+            environment.setenv(name, other[name])
+            assert complaint() == f"{name} is set, but KAFKA_SASL_MECHANISM is {way}"
+            environment.delenv(name)
+
+
+def test_a_login_with_a_token_reaches_the_kafka_client(environment: pytest.MonkeyPatch) -> None:
+    set_all(environment, OAUTH)
+    settings = load_settings(WorkerSettings)
+    options = settings.kafka_client_options()
+    assert options["sasl_mechanism"] == "OAUTHBEARER"
+    # One for all clients, so that they share its token.
+    assert options["sasl_oauth_token_provider"] is settings.tokens is settings.tokens
+    assert not {"sasl_plain_username", "sasl_plain_password"} & options.keys()
+    for text in (repr(settings), settings.model_dump_json(), repr(settings.model_dump()), repr(in_force(settings))):
+        assert CLIENT_SECRET not in text
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]"])
+def test_a_token_is_asked_for_without_tls_on_this_machine_only(environment: pytest.MonkeyPatch, host: str) -> None:
+    set_all(environment, OAUTH | {"KAFKA_SASL_OAUTH_TOKEN_URL": f"http://{host}:8080/token"})
+    assert load_settings(WorkerSettings).tokens is not None
+    environment.setenv("KAFKA_SASL_OAUTH_TOKEN_URL", f"http://{host}.example.com/token".replace("[::1]", "one"))
+    assert complaint() == "KAFKA_SASL_OAUTH_TOKEN_URL: must begin with https://: a secret is sent there"
+
+
+def test_a_ca_file_of_the_provider_that_cannot_be_used_is_said_to_be_so(environment: pytest.MonkeyPatch) -> None:
+    set_all(environment, OAUTH | {"KAFKA_SASL_OAUTH_CA_FILE": "/nowhere.pem"})
+    with pytest.raises(SettingsError, match=r"^KAFKA_SASL_OAUTH_CA_FILE cannot be used: .*No such file"):
+        load_settings(WorkerSettings).kafka_client_options()
+
+
+def test_amazon_msk_needs_an_extra(environment: pytest.MonkeyPatch) -> None:
+    set_all(environment, MSK)
+    environment.delitem(sys.modules, "streams.login.aws", raising=False)
+    environment.delattr("streams.login.aws", raising=False)
+    # What is None there cannot be imported.
+    environment.setitem(sys.modules, "aws_msk_iam_sasl_signer", None)
+    with pytest.raises(SettingsError) as raised:
+        load_settings(WorkerSettings).kafka_client_options()
+    assert str(raised.value) == "KAFKA_SASL_MECHANISM: AWS_MSK_IAM needs an extra: install robot-orchestrator[msk]"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Where tokens come from, and that there is always a good one."""
