@@ -35,7 +35,7 @@ quick: setup  ## what needs no Kafka, with fewer simulated worlds: the rules, th
 	SIMULATION_SEEDS=100 $(PYTEST) -m "not thorough" tests/core tests/unit tests/simulation
 
 hardening: setup  ## both halves of tests/hardening: what the patches mend, and that stock Faust and aiokafka still need it
-	$(PYTEST) -m "stock or not stock" tests/hardening
+	$(PYTEST) -m "stock or not stock" tests/hardening tests/security/test_token_login.py
 
 lint: setup  ## ruff and mypy --strict
 	$(BIN)/ruff check .
