@@ -67,6 +67,9 @@ class Proxy:
             async with asyncio.TaskGroup() as pumps:
                 pumps.create_task(self._pump(reader, back_writer, Direction.OUT))
                 pumps.create_task(self._pump(back_reader, writer, Direction.BACK))
+        except asyncio.CancelledError:
+            # The proxy is stopped. Before 3.12 asyncio shows a cancelled task of a connection as a failed callback.
+            pass
         finally:
             self._connections -= ends
             for end in ends:
