@@ -9,6 +9,7 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, T
 from faust.types import TP, Message
 
 from streams.faust_hardening.coroutines import begin
+from streams.faust_hardening.fetching import rest_between_fetches
 
 if TYPE_CHECKING:
     from streams.faust_hardening.app import HardenedApp
@@ -36,6 +37,12 @@ class HardenedConsumerThread(AIOKafkaConsumerThread):
         consumer._isolation_level = "read_committed"
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
         return consumer
+
+    async def on_start(self) -> None:
+        """Connect; of the consumer's parts some are there only then."""
+        await super().on_start()
+        consumer = cast(HardenedConsumer, self.consumer)
+        rest_between_fetches(self._ensure_consumer()._fetcher, lambda: consumer.held)
 
     @property
     def is_member(self) -> bool:
@@ -133,6 +140,11 @@ class HardenedConsumer(Consumer):
         self._freed = asyncio.Event()
         self._conductor = cast(Callable[[Message], Coroutine[Any, Any, None]], self.callback)
         self.callback = self._hand_on  # type: ignore[assignment] # what it returns goes to wait_first alone
+
+    @property
+    def held(self) -> int:
+        """How many messages were handed on and are not acknowledged."""
+        return len(self._held)
 
     @property
     def room(self) -> int:

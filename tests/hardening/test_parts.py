@@ -22,6 +22,7 @@ from streams.app import build_app
 from streams.faust_hardening import HardenedWorker
 from streams.faust_hardening.consumer import HardenedConsumer, HardenedTransport
 from streams.faust_hardening.events import hide_values
+from streams.faust_hardening.fetching import ENOUGH_MESSAGES, rest_between_fetches
 from streams.faust_hardening.recovery import OrderedTableManager
 from streams.faust_hardening.transactions import shorten_transaction_backoff
 from streams.names import Topic
@@ -233,6 +234,24 @@ async def test_a_message_that_has_to_wait_is_given_up_when_a_rebalance_begins() 
     consumer.suspend_flow.set()
     await waiting
     assert handed_on == []
+
+
+@in_virtual_time
+async def test_a_fetch_waits_a_little_while_enough_is_here() -> None:
+    """And not at all where a message that comes would be worked on at once."""
+    assignment = SimpleNamespace(tps=range(256))
+    fetch: tuple[Any, ...] = ([(0, "a fetch")], {}, 0.2, False, [])
+    nothing_yet: tuple[Any, ...] = ([], {}, pytest.approx(0.0156), False, [])
+    here = 0
+    fetcher = SimpleNamespace(_get_actions_per_node=lambda _assignment: fetch)
+    rest_between_fetches(fetcher, lambda: here)
+    for _ in range(3):
+        assert fetcher._get_actions_per_node(assignment) == fetch
+    here = ENOUGH_MESSAGES
+    await asyncio.sleep(0.01)
+    assert fetcher._get_actions_per_node(assignment) == nothing_yet
+    await asyncio.sleep(0.016)
+    assert fetcher._get_actions_per_node(assignment) == fetch
 
 
 def test_no_monitor_counts_and_times_messages() -> None:
