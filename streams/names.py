@@ -54,8 +54,8 @@ def other_changelogs(topics: Iterable[str], app_id: str) -> list[str]:
     """
     names, ours = set(topics), Topic.SUBMITTED.removeprefix(TOPIC_PREFIX)
     prefixes = {name.removesuffix(ours) for name in names if name.endswith(ours)} - {TOPIC_PREFIX}
-    # Of two environments, the one's prefix may begin with the other's.
-    elsewhere = tuple(prefix for prefix in prefixes if prefix.startswith(TOPIC_PREFIX))
+    # Of two environments, the one's prefix may begin with the other's. Dead letters' topics end in the same way.
+    elsewhere = tuple(one for one in prefixes if one.startswith(TOPIC_PREFIX) and not one.endswith("dlq."))
     return sorted(
         name
         for name in names

@@ -146,11 +146,13 @@ def _server_list(servers: str) -> str:
 
 
 def _topic_prefix(prefix: str | None) -> str | None:
-    # With a separator at its end no other one begins with it by chance: a right to all of `stag` is none to `staging.`.
+    # With a separator at its end it is a word of its own: a right to all of `stag` would be one to `staging.`.
     if prefix is not None and not re.fullmatch(r"[a-zA-Z0-9._-]{0,49}[._-]", prefix):
         raise ValueError(
             "must be up to 50 letters, digits, dots, hyphens and underscores, and end in one of those three"
         )
+    if prefix is not None and prefix.endswith("dlq."):
+        raise ValueError("must not end in dlq.: its topics would be the dead letters of others")
     if (prefix or "") != TOPIC_PREFIX:
         raise ValueError("must be in the environment when the program is started")
     return prefix

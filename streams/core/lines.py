@@ -69,7 +69,7 @@ class Lines(Generic[L]):
         self._link(text, behind)
 
     def remove(self, line: L, text: str) -> None:
-        """Take a text out of the line in which it stands."""
+        """Take a text out of the line in which it stands. Raises KeyError if it stands in none."""
         before, behind = self._before.pop(text, None), self._behind.pop(text, None)
         if before is not None and behind is not None:
             self._link(before, behind)
@@ -80,6 +80,8 @@ class Lines(Generic[L]):
             del self._behind[before]
             self._last[line] = before
         else:
+            if self._first[line] != text:
+                raise KeyError(text)
             del self._first[line]
             return
         if self._first[line] == self._last[line]:

@@ -98,6 +98,8 @@ class Partitions:
         None is acknowledged that was dropped, so each comes again, here or elsewhere. Until the next assignment none is
         taken: one of those before it may be missing.
         """
+        # What is still being assigned must not take this back.
+        self._interruptions += 1
         self._takes_records = False
         await asyncio.gather(*(partition.drop_records() for partition in self._owned.values()))
 

@@ -35,8 +35,9 @@ class Taker(Protocol):
 
 @dataclass(slots=True)
 class _Wait:
-    since: float
     granted: asyncio.Future[None]
+    # Since when there is something to do.
+    since: float | None = None
 
 
 class Turns:
@@ -53,7 +54,7 @@ class Turns:
     async def turn(self, taker: Taker) -> AsyncIterator[None]:
         """Wait until there is something to do and it is the taker's turn, which is what happens inside."""
         loop = asyncio.get_running_loop()
-        self._waiting[taker] = wait = _Wait(loop.time(), loop.create_future())
+        self._waiting[taker] = wait = _Wait(loop.create_future())
         overdue = None
         try:
             self.look()
@@ -78,12 +79,19 @@ class Turns:
         while self._waiting and len(self._running) < AT_ONCE:
             if self._running and sum(taker.queued for taker in self._waiting) > LITTLE:
                 return
-            shares = self._shares()
-            to_do = {taker: amount for taker in self._waiting if (amount := taker.to_do(shares.get(taker.claimant, 0)))}
+            now, shares = asyncio.get_running_loop().time(), self._shares()
+            to_do, since = {}, {}
+            for taker, wait in self._waiting.items():
+                # Who was cancelled has not noticed yet.
+                if not wait.granted.done() and (amount := taker.to_do(shares.get(taker.claimant, 0))):
+                    wait.since = now if wait.since is None else wait.since
+                    to_do[taker], since[taker] = amount, wait.since
+                else:
+                    wait.since = None
             if not to_do or (self._running and sum(to_do.values()) > LITTLE):
                 return
-            oldest = min(to_do, key=lambda taker: self._waiting[taker].since)
-            patient = asyncio.get_running_loop().time() - self._waiting[oldest].since < PATIENCE_SECONDS
+            oldest = min(since, key=since.__getitem__)
+            patient = now - since[oldest] < PATIENCE_SECONDS
             taker = max(to_do, key=to_do.__getitem__) if patient else oldest
             self._running.add(taker)
             self._waiting.pop(taker).granted.set_result(None)

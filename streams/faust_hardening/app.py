@@ -66,6 +66,8 @@ class HardenedApp(faust.App):
     def __init__(self, app_id: str, **options: Any) -> None:
         # What the group has given to this worker, and nobody reads until the next rebalance.
         self.left_for_later: set[TP] = set()
+        # The number of the rebalance whose assignment is the last that this worker was told.
+        self.assigned_in_rebalance = 0
         check_versions()
         shorten_transaction_backoff()
         hide_values()

@@ -220,6 +220,8 @@ class HardenedConsumer(Consumer):
         the log (faust-streaming issue 596 is the same with tables).
         """
         self.stop_flow()
+        # Faust forgets what is done and not committed before it commits: it would be read again, and again be a letter.
+        await self.wait_empty()
         await super().on_partitions_revoked(revoked)
 
     async def wait_empty(self) -> None:

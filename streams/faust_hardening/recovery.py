@@ -24,10 +24,22 @@ class OrderedRecovery(Recovery):
     leave anything of that for later.
     """
 
+    async def on_rebalance(
+        self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
+    ) -> None:
+        """Begin the end of a rebalance, and note of which: the next one cannot begin before this returns."""
+        await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
+        app = cast("HardenedApp", self.app)
+        app.assigned_in_rebalance = app.rebalancing_count
+
     async def _resume_streams(self, generation_id: int = 0) -> None:
         app = cast("HardenedApp", self.app)
         consumer = app.consumer
         rebalance = app.rebalancing_count
+        # The end of the last one may have taken so long that the next one has begun before this one's end does.
+        if app.assigned_in_rebalance != rebalance or app.consumer_generation_id != generation_id:
+            self.log.warning("Another rebalance has begun")
+            return
         assignment = consumer.assignment()
         # The worker opens its ledgers on this signal, so they are there before the first record.
         await asyncio.gather(app.on_rebalance_complete.send(), self._seek(assignment))

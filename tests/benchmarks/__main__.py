@@ -100,7 +100,7 @@ def main() -> None:
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     around = surroundings()
     sizes = QUICK if arguments.quick else FULL
-    wanted = {arguments.only} if arguments.only else set(Benchmark)
+    wanted = set(arguments.only or Benchmark)
     sizes = replace(sizes, table_rows=LARGE_TABLE) if arguments.large else sizes
     rows = measure(wanted, arguments.partitions, sizes)
     print_table(rows, in_words(around))
@@ -116,7 +116,8 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer jobs: a first impression")
     parser.add_argument("--large", action="store_true", help=f"tables of {LARGE_TABLE:,} rows")
-    parser.add_argument("--only", type=Benchmark, choices=list(Benchmark), metavar="NAME", help=", ".join(Benchmark))
+    names = ", ".join(Benchmark)
+    parser.add_argument("--only", type=Benchmark, choices=list(Benchmark), nargs="+", metavar="NAME", help=names)
     counts = "counts of partitions to compare; what is measured once has the first"
     parser.add_argument("--partitions", type=int, nargs="+", default=list(PARTITIONS), metavar="COUNT", help=counts)
     parser.add_argument("--json", type=Path, metavar="FILE", help="writes all figures there")

@@ -47,6 +47,14 @@ def test_a_line_of_one_is_one_entry_of_one_dict() -> None:
     assert [kept for kept in vars(lines).values() if kept] == [{"line": "behind"}]
 
 
+def test_who_stands_in_no_line_takes_nobody_out_of_one() -> None:
+    lines: Lines[str] = Lines()
+    lines.append("w", "here")
+    with pytest.raises(KeyError):
+        lines.remove("w", "elsewhere")
+    assert lines.first("w") == "here"
+
+
 def test_nobody_leads_a_line_in_which_nobody_stands() -> None:
     with pytest.raises(KeyError):
         Lines[str]().first("line")

@@ -1,7 +1,7 @@
 """Where the worker as a whole shows nothing that can be waited for: the real part of the library, stock and patched."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from importlib.util import find_spec, module_from_spec
 from pathlib import Path
 from time import monotonic
@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import ConcurrentTransactions
 from aiokafka.producer import sender
 from faust.tables.manager import TableManager
+from faust.tables.recovery import Recovery
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer
 from faust.types import TP, Message
 from mode.services import Service
@@ -23,7 +24,7 @@ from streams.faust_hardening import HardenedWorker
 from streams.faust_hardening.consumer import HardenedConsumer, HardenedTransport
 from streams.faust_hardening.events import hide_values
 from streams.faust_hardening.fetching import ENOUGH_MESSAGES, rest_between_fetches
-from streams.faust_hardening.recovery import OrderedTableManager
+from streams.faust_hardening.recovery import OrderedRecovery, OrderedTableManager
 from streams.faust_hardening.transactions import shorten_transaction_backoff
 from streams.names import Topic
 from streams.settings import WorkerSettings
@@ -155,6 +156,58 @@ class Started:
 
     async def start(self) -> None:
         self.started = True
+
+
+async def test_the_end_of_a_rebalance_comes_to_nothing_when_the_next_one_has_begun() -> None:
+    """Faust runs the ends one after the other, and one that is slow may let the next one's come too late."""
+
+    async def ended(recovery: type[Recovery], *, late: bool) -> bool:
+        app = build_app(SETTINGS)
+        app.consumer.assignment = lambda: set()  # type: ignore[method-assign] # there is no broker
+        made = recovery(app, app.tables)
+        app.rebalancing_count += 1
+        await made.on_rebalance(set(), set(), set(), app.consumer_generation_id)
+        app.rebalancing_count += late
+        try:
+            await made._resume_streams(app.consumer_generation_id)
+        except RuntimeError:
+            # The app was told, and has no worker here.
+            return True
+        return False
+
+    assert await ended(OrderedRecovery, late=False)
+    assert not await ended(OrderedRecovery, late=True)
+    assert await ended(Recovery, late=True)
+
+
+async def test_what_is_done_by_the_beginning_of_a_rebalance_is_committed() -> None:
+    """Stock Faust forgets it first."""
+
+    async def committed(revoke: Callable[[HardenedConsumer, set[TP]], Any]) -> list[dict[TP, int]]:
+        app = build_app(SETTINGS)
+        consumer = cast(HardenedConsumer, app.consumer)
+        commits: list[dict[TP, int]] = []
+
+        async def commit(offsets: Mapping[TP, int], **_options: Any) -> bool:
+            commits.append(dict(offsets))
+            return True
+
+        async def forget(_revoked: set[TP]) -> None:
+            await consumer.wait_empty()
+
+        consumer._commit_offsets = cast(Any, commit)  # type: ignore[method-assign] # there is no broker
+        consumer._on_partitions_revoked = forget
+        place = TP(Topic.SUBMITTED, 0)
+        cast(Any, app.topics)._acking_topics.add(place.topic)
+        consumer._committed_offset[place] = 41
+        message = message_at(41)
+        message.incref()
+        consumer.ack(message)
+        await revoke(consumer, {place})
+        return commits
+
+    assert await committed(HardenedConsumer.on_partitions_revoked) == [{TP(Topic.SUBMITTED, 0): 42}]
+    assert await committed(Consumer.on_partitions_revoked) == []
 
 
 def test_a_rebalance_waits_for_no_message_that_nobody_has_begun_with() -> None:

@@ -152,12 +152,22 @@ def _environment(
     return Environment(prefix, fate, own, bootstrap_servers, producer)
 
 
-@pytest.mark.parametrize("prefix", ["staging", "two words.", 50 * "x" + "."])
-async def test_a_prefix_that_kafka_would_not_take_or_that_ends_within_a_word_is_refused(prefix: str) -> None:
+@pytest.mark.parametrize(
+    ("prefix", "why"),
+    [
+        ("staging", "be up to 50 letters"),
+        ("two words.", "be up to 50 letters"),
+        (50 * "x" + ".", "be up to 50 letters"),
+        ("staging.dlq.", "not end in dlq."),
+    ],
+)
+async def test_a_prefix_is_refused_that_kafka_would_not_take_or_that_leads_to_the_topics_of_others(
+    prefix: str, why: str
+) -> None:
     with environment({TOPIC_PREFIX_VARIABLE: prefix}):
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "streams.cli", "topics", "check"), stderr=asyncio.subprocess.PIPE
         )
     _, error = await process.communicate()
     assert process.returncode == 1
-    assert error.decode().startswith(f"robot-orchestrator: {TOPIC_PREFIX_VARIABLE}: must be up to 50 letters")
+    assert error.decode().startswith(f"robot-orchestrator: {TOPIC_PREFIX_VARIABLE}: must {why}")

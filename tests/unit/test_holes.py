@@ -54,6 +54,20 @@ class Log(SimulatedReader):
         return check
 
 
+async def test_what_was_compared_for_records_that_were_dropped_is_compared_again() -> None:
+    """Until they come again something else may be in front of them."""
+    log = Log(most=2)
+    log.write(*4 * [State.ABORTED], State.COMMITTED)
+    check = log.check_from(0)
+    assert not await check.check(log.records(4), NOW)
+    assert check.looked_at(Topic.SUBMITTED) == 2
+    check.begin_anew()
+    assert check.looked_at(Topic.SUBMITTED) == 0
+    log.ranges.clear()
+    assert await readings_until_passed(check, log.records(4)) == 2
+    assert log.ranges[0][1] == 0
+
+
 async def readings_until_passed(check: HoleCheck, records: Sequence[SourceRecord], now: datetime = NOW) -> int:
     """Check again and again; return how often that took."""
     count = 1

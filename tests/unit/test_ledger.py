@@ -67,6 +67,24 @@ async def test_records_that_were_dropped_are_not_acknowledged_and_count_when_the
     assert partition.acknowledged == acknowledged + [entry.record.offset for entry in entries]
 
 
+async def test_records_that_were_dropped_before_all_holes_were_looked_at_are_missed_if_they_do_not_come_again() -> None:
+    """Those before the hole have been compared by then, which must count for nothing."""
+    partition = await opened()
+    for _ in range(3):
+        partition.broker.append(NewRecord(Topic.BATCH_COMPLETED, HERE, b"workspace-1", b"x"), State.ABORTED)
+    partition.submit("first", "second", "third")
+    partition.complete("behind the hole")
+    partition.readable = False
+    assert not await partition.ledger.step(partition.clock)
+    partition.ledger.drop_records()
+    partition.readable = True
+    fourth = NewRecord(Topic.SUBMITTED, HERE, b"workspace-1", encoded(jobId="fourth"))
+    partition.deliver(partition.broker.append(fourth))
+    with pytest.raises(LostRecordsError):
+        await partition.ledger.step(partition.clock)
+    assert partition.acknowledged == []
+
+
 # A robot that was started again
 
 

@@ -114,6 +114,16 @@ async def test_who_has_waited_for_long_comes_next_however_little_it_has(
     assert await in_turn() == [next_one]
 
 
+async def test_who_had_nothing_to_do_has_not_waited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.01)
+    partitions, in_turn = await working(Turns(dict), 1, 0, 2 * MUCH)
+    assert await in_turn() == [0]
+    await asyncio.sleep(0.02)
+    partitions[1].waiting = MUCH
+    partitions[0].ends.set()
+    assert await in_turn() == [2]
+
+
 async def test_others_do_not_wait_for_a_transaction_that_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "TURN_SECONDS", 0.0)
     _, in_turn = await working(Turns(dict), 1, MUCH)
