@@ -1,4 +1,4 @@
-"""Whose transaction is next: while much waits, one after the other and the fullest first, so that each carries much."""
+"""Whose transaction is next, and how many run at once: where one would carry much, one after the other."""
 
 import asyncio
 import contextlib
@@ -8,14 +8,13 @@ from typing import Protocol
 
 from streams.engine.claims import Claimant
 
-# So many transactions run at once while little waits: nobody waits for another one then.
-AT_ONCE = 4
-# More than this waits only where transactions do not keep up; they fill then, each while another one runs.
+# So many transactions run at once where each would carry little: it is their number then that keeps things waiting.
+AT_ONCE = 16
+# More than this waits in one partition only where transactions do not keep up; they fill then, each while another one
+# runs. That much waits in all partitions together is no reason: of many, each may have next to nothing.
 LITTLE = 8
 # A transaction that takes longer is held up by something of its own: the others do not wait for it.
 TURN_SECONDS = 0.1
-# Who has waited for so long comes next, however little there is to do.
-PATIENCE_SECONDS = 1.0
 
 
 class Taker(Protocol):
@@ -77,7 +76,7 @@ class Turns:
     def _give(self) -> None:
         self._looking = False
         while self._waiting and len(self._running) < AT_ONCE:
-            if self._running and sum(taker.queued for taker in self._waiting) > LITTLE:
+            if self._running and any(taker.queued > LITTLE for taker in self._waiting):
                 return
             now, shares = asyncio.get_running_loop().time(), self._shares()
             to_do, since = {}, {}
@@ -88,11 +87,9 @@ class Turns:
                     to_do[taker], since[taker] = amount, wait.since
                 else:
                     wait.since = None
-            if not to_do or (self._running and sum(to_do.values()) > LITTLE):
+            if not to_do or (self._running and max(to_do.values()) > LITTLE):
                 return
-            oldest = min(since, key=since.__getitem__)
-            patient = now - since[oldest] < PATIENCE_SECONDS
-            taker = max(to_do, key=to_do.__getitem__) if patient else oldest
+            taker = min(since, key=since.__getitem__)
             self._running.add(taker)
             self._waiting.pop(taker).granted.set_result(None)
 

@@ -64,16 +64,22 @@ async def working(turns: Turns, *waiting: int) -> tuple[list[Partition], Callabl
     return partitions, in_turn
 
 
-async def test_while_much_waits_the_fullest_goes_first_and_alone() -> None:
-    partitions, in_turn = await working(Turns(dict), 1, MUCH, 3 * MUCH, 2 * MUCH)
+async def test_where_one_would_carry_much_they_go_one_after_the_other_as_they_came() -> None:
+    partitions, in_turn = await working(Turns(dict), 1, MUCH, 1, 2 * MUCH)
     order = []
     assert await in_turn() == [0]
     for _ in range(3):
         (now,) = await in_turn()
         order.append(now)
         partitions[now].ends.set()
-    assert order == [0, 2, 3]
-    assert await in_turn() == [1]
+    assert order == [0, 1, 2]
+    assert await in_turn() == [3]
+
+
+async def test_of_many_that_have_little_each_a_few_go_at_once_however_much_that_is_together() -> None:
+    """One after the other they would not keep up, since none fills."""
+    _, in_turn = await working(Turns(dict), *[LITTLE] * 10 * AT_ONCE)
+    assert await in_turn() == list(range(AT_ONCE))
 
 
 async def test_while_little_waits_a_few_go_at_once() -> None:
@@ -102,26 +108,17 @@ async def test_call_slots_that_it_may_take_are_something_to_do() -> None:
     assert await in_turn() == [0]
 
 
-@pytest.mark.parametrize(("patience", "next_one"), [(60.0, 3), (0.0, 1)])
-async def test_who_has_waited_for_long_comes_next_however_little_it_has(
-    patience: float, next_one: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "PATIENCE_SECONDS", patience)
-    partitions, in_turn = await working(Turns(dict), 1, 0, MUCH, MUCH + 1)
+async def test_who_had_nothing_to_do_has_not_waited() -> None:
+    """It comes behind those who were seen waiting, though it asked for a turn before them."""
+    partitions, in_turn = await working(Turns(dict), 1, 0, MUCH, MUCH)
     assert await in_turn() == [0]
-    partitions[1].waiting = 1
-    partitions[0].ends.set()
-    assert await in_turn() == [next_one]
-
-
-async def test_who_had_nothing_to_do_has_not_waited(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.01)
-    partitions, in_turn = await working(Turns(dict), 1, 0, 2 * MUCH)
-    assert await in_turn() == [0]
-    await asyncio.sleep(0.02)
-    partitions[1].waiting = MUCH
     partitions[0].ends.set()
     assert await in_turn() == [2]
+    partitions[1].waiting = MUCH
+    partitions[2].ends.set()
+    assert await in_turn() == [3]
+    partitions[3].ends.set()
+    assert await in_turn() == [1]
 
 
 async def test_others_do_not_wait_for_a_transaction_that_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
