@@ -98,10 +98,11 @@ OPERATING = Document("docs/operating.md")
 RECORDS = Document("docs/records.md")
 DESIGN = Document("docs/design.md")
 EVIDENCE = Document("docs/evidence.md")
+SCALING = Document("docs/scaling.md")
 CONTRIBUTING = Document("CONTRIBUTING.md")
 CHANGELOG = Document("CHANGELOG.md")
 HARDENING = Document("streams/faust_hardening/README.md")
-DOCUMENTS = (README, OPERATING, RECORDS, DESIGN, EVIDENCE, CONTRIBUTING, CHANGELOG, HARDENING)
+DOCUMENTS = (README, OPERATING, RECORDS, DESIGN, EVIDENCE, SCALING, CONTRIBUTING, CHANGELOG, HARDENING)
 
 
 def codes(cell: str) -> list[str]:
