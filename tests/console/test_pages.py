@@ -78,7 +78,8 @@ async def test_a_stuck_job_is_found_and_says_what_it_waits_for(tmp_path: Path) -
         await expect(waiting).to_contain_text("first behind job-0, which is at the robot")
         await waiting.get_by_role("link", name="job-1").click()
         await expect(page.get_by_role("heading", level=1)).to_have_text("job-1")
-        # By its id, from anywhere, without a mouse.
+        # By its id, from anywhere, without a mouse; once the page's script listens to keys.
+        await page.wait_for_load_state()
         await page.keyboard.press("/")
         await page.keyboard.type("job-2")
         await page.keyboard.press("Enter")
