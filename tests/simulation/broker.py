@@ -56,8 +56,8 @@ class SimulatedBroker:
         self._logs: dict[TopicPartition, list[Entry]] = defaultdict(list)
         self._transactions: dict[str, _Transaction] = defaultdict(_Transaction)
         self.committed_offsets: dict[TopicPartition, int] = {}
+        self._changed: dict[TopicPartition, asyncio.Event] = defaultdict(asyncio.Event)
         # How many of the next records inside a transaction are refused.
-        self._changed = asyncio.Event()
         self.refusals = 0
         self.refuse_prefix = ""
 
@@ -69,16 +69,13 @@ class SimulatedBroker:
         written = SourceRecord(*place, len(log), timestamp, record.key, record.value, record.headers)
         entry = Entry(written, state)
         log.append(entry)
-        self._wake()
+        if waited_for := self._changed.pop(place, None):
+            waited_for.set()
         return entry
 
-    async def change(self) -> None:
-        """Wait until something has been written or decided."""
-        await self._changed.wait()
-
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
+    async def change(self, place: TopicPartition) -> None:
+        """Wait until something has been written or decided in a partition; what is decided there leaves a marker."""
+        await self._changed[place].wait()
 
     def fence(self, transactional_id: str) -> int:
         """Start a writer: end the former one's transaction, and return the epoch without which nothing is written."""

@@ -214,7 +214,7 @@ class SimulatedWorker:
             await self.host.io()
             records = self._world.broker.committed(place, self._position[place])
             if not records:
-                await self._world.broker.change()
+                await self._world.broker.change(place)
             for record in records[: self._world.rng.randint(1, 20)]:
                 if self._forgetting:
                     self._position[place] = record.offset + 1

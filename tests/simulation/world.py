@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 from streams.core.controls import Action, Decision
 from streams.core.deadlines import FIRST_BACK_OFF, Deadlines
@@ -621,8 +622,13 @@ def problems_of(seed: int) -> list[str]:
 
 def new_series(world: World) -> list[str]:
     """Return the series of counters and histograms that a worker did not have from its start."""
-    begun = _series(Metrics())
+    begun = _first_series()
     return [f"a new series: {name}" for worker in world.workers for name in sorted(_series(worker.metrics) - begun)]
+
+
+@cache
+def _first_series() -> set[str]:
+    return _series(Metrics())
 
 
 def _series(metrics: Metrics) -> set[str]:
