@@ -10,6 +10,7 @@ from faust.types import TP, Message
 
 from streams.faust_hardening.coroutines import begin
 from streams.faust_hardening.fetching import rest_between_fetches
+from streams.faust_hardening.main_loop import OnMainLoop
 
 if TYPE_CHECKING:
     from streams.faust_hardening.app import HardenedApp
@@ -25,7 +26,7 @@ RECORD_MAX_BYTES = 5_000_000
 MESSAGE_OVERHEAD = 1_000
 
 
-class HardenedConsumerThread(AIOKafkaConsumerThread):
+class HardenedConsumerThread(OnMainLoop, AIOKafkaConsumerThread):
     """Reads only what was committed, promptly, with an assignor that keeps equal partition numbers together."""
 
     def _create_worker_consumer(self, transport: Transport) -> aiokafka.AIOKafkaConsumer:
@@ -241,7 +242,7 @@ class HardenedConsumer(Consumer):
         """
 
     def _new_consumer_thread(self) -> HardenedConsumerThread:
-        return HardenedConsumerThread(self, loop=self.loop, beacon=self.beacon)
+        return HardenedConsumerThread(self, loop=self.loop, thread_loop=self.loop, beacon=self.beacon)
 
     def _filter_committable_offsets(self, tps: Iterable[TP]) -> dict[TP, int]:
         self._lowest_in_flight = {}

@@ -45,7 +45,7 @@ class TokenError(KafkaError):  # type: ignore[misc] # aiokafka has no types
 
 
 class Tokens(AbstractTokenProvider):  # type: ignore[misc] # aiokafka has no types
-    """Has one token for all clients, of whatever thread and event loop: Faust's consumer has its own.
+    """Has one token for all clients, whatever thread or event loop asks.
 
     `fetch` takes its time, returns a new token or raises TokenError; it is called in a thread, and never twice at once.
     """

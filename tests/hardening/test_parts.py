@@ -1,6 +1,7 @@
 """Where the worker as a whole shows nothing that can be waited for: the real part of the library, stock and patched."""
 
 import asyncio
+import threading
 from collections.abc import Callable, Coroutine, Mapping
 from importlib.util import find_spec, module_from_spec
 from pathlib import Path
@@ -82,6 +83,22 @@ async def test_a_fetch_does_not_wait_long_at_the_broker(one_partition: str, tmp_
         finally:
             await stock.stop()
             await hardened.stop()
+
+
+async def test_the_consumer_has_no_thread_of_its_own(one_partition: str, tmp_path: Path) -> None:
+    async def more_threads_with(service: AIOKafkaConsumerThread) -> int:
+        before = threading.active_count()
+        await service.start()
+        try:
+            assert service._consumer is not None
+            return threading.active_count() - before
+        finally:
+            await service.stop()
+
+    async with Scene(one_partition, tmp_path, partitions=1) as scene:
+        consumer = cast(HardenedConsumer, build_app(WorkerSettings(**cast(Any, scene.variables))).consumer)
+        assert await more_threads_with(consumer._new_consumer_thread()) == 0
+        assert await more_threads_with(Consumer._new_consumer_thread(consumer)) == 1
 
 
 async def test_a_look_at_partitions_right_after_a_rebalance_ends_nothing(one_partition: str, tmp_path: Path) -> None:
