@@ -14,6 +14,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import ConcurrentTransactions
 from aiokafka.producer import sender
+from aiokafka.protocol.fetch import FetchRequest
 from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer
@@ -22,9 +23,9 @@ from mode.services import Service
 
 from streams.app import build_app
 from streams.faust_hardening import HardenedWorker
-from streams.faust_hardening.consumer import HardenedConsumer, HardenedTransport
+from streams.faust_hardening.consumer import FETCH_MAX_WAIT_MS, HardenedConsumer, HardenedTransport
 from streams.faust_hardening.events import hide_values
-from streams.faust_hardening.fetching import ENOUGH_MESSAGES, rest_between_fetches
+from streams.faust_hardening.fetching import ENOUGH_MESSAGES, WHOLE_FETCH_WAIT_MS, rest_between_fetches
 from streams.faust_hardening.recovery import OrderedRecovery, OrderedTableManager
 from streams.faust_hardening.transactions import shorten_transaction_backoff
 from streams.names import Topic
@@ -310,10 +311,10 @@ async def test_a_message_that_has_to_wait_is_given_up_when_a_rebalance_begins() 
 async def test_a_fetch_waits_a_little_while_enough_is_here() -> None:
     """And not at all where a message that comes would be worked on at once."""
     assignment = SimpleNamespace(tps=range(256))
-    fetch: tuple[Any, ...] = ([(0, "a fetch")], {}, 0.2, False, [])
+    fetch: tuple[Any, ...] = ([(0, SimpleNamespace())], {}, 0.2, False, [])
     nothing_yet: tuple[Any, ...] = ([], {}, pytest.approx(0.0156), False, [])
     here = 0
-    fetcher = SimpleNamespace(_get_actions_per_node=lambda _assignment: fetch)
+    fetcher = SimpleNamespace(_get_actions_per_node=lambda _assignment: fetch, _records={})
     rest_between_fetches(fetcher, lambda: here)
     for _ in range(3):
         assert fetcher._get_actions_per_node(assignment) == fetch
@@ -322,6 +323,29 @@ async def test_a_fetch_waits_a_little_while_enough_is_here() -> None:
     assert fetcher._get_actions_per_node(assignment) == nothing_yet
     await asyncio.sleep(0.016)
     assert fetcher._get_actions_per_node(assignment) == fetch
+
+
+@pytest.mark.parametrize(
+    "left_out", ["none", "one not taken yet", "one without offset", "one without leader", "a paused one"]
+)
+@in_virtual_time
+async def test_a_fetch_waits_long_at_the_broker_only_if_it_leaves_out_no_partition(left_out: str) -> None:
+    fetch = FetchRequest(FETCH_MAX_WAIT_MS, 1, 1, 1, [("topic", [(0, 41, 1)])])
+    is_out = left_out.__eq__
+    actions = (
+        [(0, fetch)],
+        {0: ["partition"]} if is_out("one without offset") else {},
+        0.2,
+        is_out("one without leader"),
+        ["its resumption"] if is_out("a paused one") else [],
+    )
+    fetcher = SimpleNamespace(
+        _get_actions_per_node=lambda _assignment: actions,
+        _records={"partition": "records"} if is_out("one not taken yet") else {},
+    )
+    rest_between_fetches(fetcher, lambda: 0)
+    assert fetcher._get_actions_per_node(SimpleNamespace(tps=range(2))) == actions
+    assert fetch._max_wait_ms == (WHOLE_FETCH_WAIT_MS if is_out("none") else FETCH_MAX_WAIT_MS)
 
 
 def test_no_monitor_counts_and_times_messages() -> None:
