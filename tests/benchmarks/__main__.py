@@ -60,6 +60,7 @@ class Sizes:
     waiting_jobs: int
     console_jobs: int
     takeovers: int
+    taken_over_jobs: int
     scale_rounds: int
     shown_jobs: int
     table_rows: int
@@ -73,6 +74,7 @@ FULL = Sizes(
     waiting_jobs=5_000,
     console_jobs=1_000_000,
     takeovers=5,
+    taken_over_jobs=100_000,
     scale_rounds=3,
     shown_jobs=100_000,
     table_rows=100_000,
@@ -85,6 +87,7 @@ QUICK = Sizes(
     waiting_jobs=1_000,
     console_jobs=50_000,
     takeovers=1,
+    taken_over_jobs=5_000,
     scale_rounds=1,
     shown_jobs=10_000,
     table_rows=20_000,
@@ -141,7 +144,7 @@ def measure(wanted: Collection[Benchmark], counts: Sequence[int], sizes: Sizes) 
         rows[Benchmark.TABLE] = table(sizes.table_rows)
     if Benchmark.TAKEOVER in wanted:
         with tempfile.TemporaryDirectory() as folder, running_kafka(Path(folder)) as kafka:
-            figures = takeover(kafka.bootstrap_servers, Path(folder), sizes.takeovers)
+            figures = takeover(kafka.bootstrap_servers, Path(folder), sizes.takeovers, sizes.taken_over_jobs)
             rows[Benchmark.TAKEOVER] = asyncio.run(figures)
     if Benchmark.SHOW in wanted:
         with tempfile.TemporaryDirectory() as folder, running_kafka(Path(folder)) as kafka:

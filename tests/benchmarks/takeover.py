@@ -8,8 +8,15 @@ from collections.abc import Collection, Sequence
 from itertools import count, pairwise
 from pathlib import Path
 
+from aiokafka import AIOKafkaProducer
+from prometheus_client.parser import text_string_to_metric_families
+
+from streams.core.job import Status
+from streams.dev.batches import Fate
 from streams.names import LogEvent
 from streams.wire.placement import partition_of
+from tests.benchmarks.jobs import Submission, make_submissions
+from tests.benchmarks.load import publish
 from tests.benchmarks.report import SECONDS, Row, progress, several, spread
 from tests.support.builders import new_id, submission
 from tests.support.scene import Scene
@@ -25,11 +32,19 @@ WARM_UP_SECONDS = 3.0
 # After the last partition is served again: long enough to see a second rebalance, if one follows.
 AFTERWARDS_SECONDS = 3.0
 LIMIT_SECONDS = 90.0
+BUSY_WORKSPACES = [new_id() for _ in range(50)]
+RUNS_WITH_MANY = 3
+TAKEN_IN_SECONDS = 300.0
+# By then what is being taken in has begun to be, and goes on to be for longer.
+TAKING_IN_SECONDS = 0.3
 HOW = {"kill -9": signal.SIGKILL, "SIGTERM": signal.SIGTERM}
 
 
-async def takeover(bootstrap_servers: str, folder: Path, runs: int) -> list[Row]:
-    """Measure a kill and a stop, of an only worker that is started again, and of one of two; and one that joins."""
+async def takeover(bootstrap_servers: str, folder: Path, runs: int, waiting: int) -> list[Row]:
+    """Measure a kill and a stop, of an only worker that is started again, and of one of two; and one that joins.
+
+    And a kill where there are `waiting` jobs, in the midst of the transactions that take in more.
+    """
     rows = []
     for how, number in HOW.items():
         for workers in (1, 2):
@@ -40,6 +55,13 @@ async def takeover(bootstrap_servers: str, folder: Path, runs: int) -> list[Row]
             title = f"takeover after {how}, session of {SESSION_SECONDS} s"
             who = f"{workers} worker{'s' if workers > 1 else ', started again at once'}"
             rows.append(several(title, who, spread(gaps), SECONDS))
+    progress(f"takeover after kill -9, with {waiting} waiting jobs")
+    gaps = [
+        await _longest_gap(bootstrap_servers, folder, signal.SIGKILL, 2, waiting)
+        for _ in range(min(runs, RUNS_WITH_MANY))
+    ]
+    title = f"takeover after kill -9, session of {SESSION_SECONDS} s"
+    rows.append(several(title, f"2 workers, {waiting} waiting jobs, amid transactions", spread(gaps), SECONDS))
     return rows + await _moves(bootstrap_servers, folder, runs)
 
 
@@ -84,14 +106,21 @@ def _partitions_of(worker: WorkerProcess) -> Collection[int]:
     return partitions
 
 
-async def _longest_gap(bootstrap_servers: str, folder: Path, number: signal.Signals, workers: int) -> float:
+async def _longest_gap(
+    bootstrap_servers: str, folder: Path, number: signal.Signals, workers: int, waiting: int = 0
+) -> float:
     """Return the longest time in which no job of some partition was called, with new ones coming all the time."""
     environment = {"ROBOT_ORCHESTRATOR_SESSION_TIMEOUT_SECONDS": str(SESSION_SECONDS)}
     async with Scene(bootstrap_servers, folder, environment, partitions=PARTITIONS) as scene:
-        victim, *_ = [await scene.worker() for _ in range(workers)]
+        victim, *others = [await scene.worker() for _ in range(workers)]
+        if waiting:
+            await _let_wait(scene, [victim, *others], waiting)
         submitted: dict[str, float] = {}
         load = asyncio.create_task(_load(scene, submitted, RATE))
         await asyncio.sleep(WARM_UP_SECONDS)
+        taking_in = asyncio.create_task(_publish(scene, make_submissions(waiting // 20, BUSY_WORKSPACES)))
+        if waiting:
+            await asyncio.sleep(TAKING_IN_SECONDS)
         since = time.time()
         victim.signal(number)
         await victim.wait_ended()
@@ -103,7 +132,29 @@ async def _longest_gap(bootstrap_servers: str, folder: Path, number: signal.Sign
                 await asyncio.sleep(0.1)
         await asyncio.sleep(AFTERWARDS_SECONDS)
         load.cancel()
+        await taking_in
         return max(_gap(times, since, time.time()) for times in _calls(scene).values())
+
+
+async def _let_wait(scene: Scene, workers: Sequence[WorkerProcess], jobs: int) -> None:
+    """Let as many jobs wait, behind batches of which nothing is ever heard."""
+    first = make_submissions(len(BUSY_WORKSPACES), BUSY_WORKSPACES)
+    scene.fates |= {one.job_id: Fate.LOSE for one in first}
+    await _publish(scene, first + make_submissions(jobs, BUSY_WORKSPACES))
+    async with asyncio.timeout(TAKEN_IN_SECONDS):
+        while sum([await _pending(worker) for worker in workers]) < jobs:
+            await asyncio.sleep(0.5)
+
+
+async def _publish(scene: Scene, submissions: Sequence[Submission]) -> None:
+    async with AIOKafkaProducer(bootstrap_servers=scene.bootstrap_servers, acks="all") as producer:
+        await publish(producer, submissions)
+
+
+async def _pending(worker: WorkerProcess) -> float:
+    _, text = await worker.get("/metrics")
+    samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
+    return sum(one.value for one in samples if one.name.endswith("_jobs") and one.labels["state"] == Status.PENDING)
 
 
 async def _load(scene: Scene, submitted: dict[str, float], rate: float) -> None:
