@@ -32,7 +32,7 @@ test: setup  ## everything, on a real Kafka
 	$(PYTEST)
 
 quick: setup  ## what needs no Kafka, with fewer simulated worlds: the rules, the engine, the simulation
-	SIMULATION_SEEDS=100 $(PYTEST) -m "not thorough" tests/core tests/unit tests/simulation
+	SIMULATION_SEEDS=50 $(PYTEST) -m "not thorough" tests/core tests/unit tests/simulation
 
 hardening: setup  ## both halves of tests/hardening: what the patches mend, and that stock Faust and aiokafka still need it
 	$(PYTEST) -m "stock or not stock" tests/hardening tests/security/test_token_login.py
