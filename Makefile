@@ -77,5 +77,5 @@ lock:  ## renews the locks (needs uv): what production installs, of worker, brid
 dist: setup  ## the wheel and the archive of sources of this version, in dist/
 	$(BIN)/python -m hatchling build -d dist
 
-clean:  ## removes what setup built
-	rm -rf $(VENV)
+clean:  ## removes what setup, dist and sbom built
+	rm -rf $(VENV) build dist
