@@ -5,8 +5,6 @@ import json
 import sys
 from typing import Any, Protocol, Self
 
-from prometheus_client.parser import text_string_to_metric_families
-
 from tests.support.worker import WorkerProcess
 
 # What a child prints at its end is one line: some hundred bytes a job.
@@ -88,21 +86,11 @@ class MeasuredLimit(Child):
 
 
 class MeasuredWorker(WorkerProcess):
-    """A worker whose metrics can be read."""
+    """A worker whose metrics are waited for."""
 
     async def transactions(self) -> float:
         """Return how many transactions it has committed."""
         return await self.metric("transactions_total", result="committed")
-
-    async def metric(self, name: str, **labels: str) -> float:
-        """Return the value of a sample of its /metrics, 0 where there is none yet."""
-        assert self.running, f"the worker ended:\n{self.log_tail()}"
-        _, text = await self.get("/metrics")
-        for family in text_string_to_metric_families(text):
-            for sample in family.samples:
-                if sample.name == f"robot_orchestrator_{name}" and labels.items() <= sample.labels.items():
-                    return sample.value
-        return 0.0
 
     async def wait_for_metric(self, name: str, value: float, within_seconds: float = 120, **labels: str) -> None:
         """Return when a sample has exactly this value."""

@@ -8,14 +8,11 @@ from collections.abc import Collection, Sequence
 from itertools import count, pairwise
 from pathlib import Path
 
-from aiokafka import AIOKafkaProducer
-from prometheus_client.parser import text_string_to_metric_families
-
 from streams.core.job import Status
 from streams.dev.batches import Fate
 from streams.names import LogEvent
 from streams.wire.placement import partition_of
-from tests.benchmarks.jobs import Submission, make_submissions
+from tests.benchmarks.jobs import make_submissions
 from tests.benchmarks.load import publish
 from tests.benchmarks.report import SECONDS, Row, progress, several, spread
 from tests.support.builders import new_id, submission
@@ -118,7 +115,7 @@ async def _longest_gap(
         submitted: dict[str, float] = {}
         load = asyncio.create_task(_load(scene, submitted, RATE))
         await asyncio.sleep(WARM_UP_SECONDS)
-        taking_in = asyncio.create_task(_publish(scene, make_submissions(waiting // 20, BUSY_WORKSPACES)))
+        taking_in = asyncio.create_task(publish(scene.producer, make_submissions(waiting // 20, BUSY_WORKSPACES)))
         if waiting:
             await asyncio.sleep(TAKING_IN_SECONDS)
         since = time.time()
@@ -140,21 +137,10 @@ async def _let_wait(scene: Scene, workers: Sequence[WorkerProcess], jobs: int) -
     """Let as many jobs wait, behind batches of which nothing is ever heard."""
     first = make_submissions(len(BUSY_WORKSPACES), BUSY_WORKSPACES)
     scene.fates |= {one.job_id: Fate.LOSE for one in first}
-    await _publish(scene, first + make_submissions(jobs, BUSY_WORKSPACES))
+    await publish(scene.producer, first + make_submissions(jobs, BUSY_WORKSPACES))
     async with asyncio.timeout(TAKEN_IN_SECONDS):
-        while sum([await _pending(worker) for worker in workers]) < jobs:
+        while sum([await worker.metric("jobs", state=Status.PENDING) for worker in workers]) < jobs:
             await asyncio.sleep(0.5)
-
-
-async def _publish(scene: Scene, submissions: Sequence[Submission]) -> None:
-    async with AIOKafkaProducer(bootstrap_servers=scene.bootstrap_servers, acks="all") as producer:
-        await publish(producer, submissions)
-
-
-async def _pending(worker: WorkerProcess) -> float:
-    _, text = await worker.get("/metrics")
-    samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
-    return sum(one.value for one in samples if one.name.endswith("_jobs") and one.labels["state"] == Status.PENDING)
 
 
 async def _load(scene: Scene, submitted: dict[str, float], rate: float) -> None:

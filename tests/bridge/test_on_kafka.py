@@ -30,7 +30,7 @@ from tests.support.bridge import HEADERS, TIMEOUT, BridgeProcess, bridge_setting
 from tests.support.builders import CALLBACK_SECRET, NOWHERE, new_id
 from tests.support.worker import freeze
 
-HELD = "robot_orchestrator_bridge_requests_held"
+HELD = "bridge_requests_held"
 
 
 @pytest.fixture(scope="module")

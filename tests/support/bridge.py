@@ -155,8 +155,3 @@ class BridgeProcess(WorkerProcess):
     def callback(self, workspace_id: str, job_id: str) -> str:
         """Return the address to which a job's orders are reported."""
         return callback_url(f"http://{HOST}:{self.probe_port}{PATH}", workspace_id, job_id)
-
-    async def metric(self, name: str) -> float:
-        """Return a metric without labels."""
-        _, text = await self.get("/metrics")
-        return next(float(line.split()[1]) for line in text.splitlines() if line.startswith(f"{name} "))

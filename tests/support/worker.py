@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
 
 from streams.dev.child import spawn
 from streams.dev.loopback import HOST, free_port
@@ -95,6 +96,18 @@ class WorkerProcess:
         url = f"http://{HOST}:{self.probe_port}{path}"
         async with aiohttp.ClientSession(timeout=ANSWER_TIMEOUT) as session, session.get(url) as response:
             return response.status, await response.text()
+
+    async def metric(self, name: str, **labels: str) -> float:
+        """Return the value of a sample of its /metrics, which has it from the start."""
+        assert self.running, f"it ended:\n{self.log_tail()}"
+        _, text = await self.get("/metrics")
+        samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+        (value, *_) = (
+            sample.value
+            for sample in samples
+            if sample.name == f"robot_orchestrator_{name}" and labels.items() <= sample.labels.items()
+        )
+        return value
 
     async def wait_ended(self, within_seconds: float = 60) -> int:
         """Return the exit code when the process has ended."""
