@@ -114,6 +114,9 @@ class Partition:
         try:
             await self._may_step.wait()
             await self.ledger.open(self._runtime.now())
+            # A client that is being closed in there may have swallowed it.
+            if self._task.cancelling():
+                raise asyncio.CancelledError
             self.opened = True
             self._runtime.journal.info(
                 LogEvent.PARTITION_OPENED, partition=self.number, jobs=sum(self.ledger.jobs_by_status.values())

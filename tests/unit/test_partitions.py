@@ -1,9 +1,11 @@
 """What becomes of ledgers and records when rebalances come at a bad moment."""
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -134,6 +136,25 @@ async def test_an_opening_that_a_rebalance_meets_is_given_up(scene: Scene) -> No
     scene.made[0].may_open.set()
     await turn()
     assert scene.made[0].closed
+    assert not scene.partitions.open_ledgers()
+
+
+async def test_an_opening_that_swallows_its_cancellation_is_given_up_as_well(scene: Scene) -> None:
+    """As aiokafka does where it closes a consumer: whoever waits for the end of it would wait for ever."""
+
+    async def swallowing(ledger: SlowLedger, _now: object) -> None:
+        ledger.opening = True
+        with contextlib.suppress(asyncio.CancelledError):
+            await ledger.may_open.wait()
+
+    await scene.partitions.assign({0}, generation=1)
+    ledger = scene.made[0]
+    ledger.open = partial(swallowing, ledger)  # type: ignore[method-assign] # for this one
+    await turn()
+    assert ledger.opening
+    async with asyncio.timeout(PATIENCE):
+        await scene.partitions.suspend()
+    assert ledger.closed
     assert not scene.partitions.open_ledgers()
 
 
