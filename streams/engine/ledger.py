@@ -90,8 +90,9 @@ STEP_MAX_BYTES = 8_000_000
 STEP_MAX_ORDERS = 50_000
 # Payloads and secrets that must be read again, however slowly, hold a claim of the same step up for so long at most.
 STEP_READ_SECONDS = 3.0
-# Rows that are worked on between two turns of the event loop: some 20 ms.
-SLICE_ROWS = 2_000
+# Rows that are worked on between two turns of the event loop: about a millisecond. All partitions that load may come
+# before a heartbeat does.
+SLICE_ROWS = 100
 # Deadlines that are looked at in one tick; the others wait for the next one, a quarter of a second later.
 DUE_AT_ONCE = 10_000
 # A partition count that was raised moves half of all workspaces at least, so these tell, the oldest first.

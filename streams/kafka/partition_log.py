@@ -34,8 +34,9 @@ MAX_REQUEST_BYTES = 64_000_000
 # A batch of this size stays under any topic's max.message.bytes. Rows are smaller: a few hundred bytes and an order's
 # share (see wire/orders.py).
 MAX_BATCH_BYTES = 262_144
-# Rows of the changelog that are worked on in one go: some 20 ms.
-CHANGELOG_BATCH_RECORDS = 2_000
+# Rows of the changelog that are worked on in one go: about a millisecond. All partitions that load may come
+# before a heartbeat does.
+CHANGELOG_BATCH_RECORDS = 100
 # A producer that cannot say goodbye is left behind; it is fenced by the next owner anyway.
 CLOSE_TIMEOUT_SECONDS = 5.0
 # Of a record's timestamp types the one that the broker sets.
