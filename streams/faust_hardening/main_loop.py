@@ -11,7 +11,8 @@ class OnMainLoop(QueueServiceThread):
     """A service that Faust would give a thread, and a loop, of its own; put it before the service in the bases.
 
     Two threads of Python take turns: after each send to a socket the one may wait 5 ms for the other, and each call
-    from the one to the other wakes up a loop. Nothing here works for as long as that it would keep the group waiting.
+    from the one to the other wakes up a loop. Heartbeats are sent between whatever else runs here, so nothing may run
+    for long without a turn of the loop.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -20,8 +21,12 @@ class OnMainLoop(QueueServiceThread):
         self.wait_for_shutdown = False
 
     async def start(self) -> None:
-        """Start as a service that has no thread."""
-        await self._default_start()
+        """Start as a service that has no thread; crash as one that has, if that fails."""
+        try:
+            await self._default_start()
+        except Exception as error:
+            await self.crash(error)
+            raise
 
     async def stop(self) -> None:
         """Stop as a service that has no thread."""

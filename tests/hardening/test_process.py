@@ -3,10 +3,26 @@
 import signal
 from pathlib import Path
 
+from streams.faust_hardening.app import CRASH_EXIT_CODE
 from streams.faust_hardening.versions import TESTED
+from streams.names import LogEvent
 from tests.hardening.side import Side, eventually
 from tests.hardening.stock_worker import WORKING_FOLDER, Patch
 from tests.support.scene import Scene
+
+WITHOUT_CONNECTION = """
+import sys
+from aiokafka.errors import KafkaConnectionError
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
+from streams.cli import main
+
+async def refused(thread):
+    raise KafkaConnectionError("nobody is there")
+
+AIOKafkaConsumerThread.on_start = refused
+sys.argv = ["robot-orchestrator", "worker"]
+main()
+"""
 
 
 async def test_a_worker_makes_no_folder_and_ignores_the_debugger_s_signal(side: Side, tmp_path: Path) -> None:
@@ -43,3 +59,13 @@ async def test_a_worker_refuses_libraries_that_were_not_tested(one_partition: st
             (line,) = worker.log_path.read_text().splitlines()
             assert line.startswith("robot-orchestrator: ")
             assert text in line
+
+
+async def test_a_consumer_that_cannot_start_ends_the_process_as_any_failure_does(
+    one_partition: str, tmp_path: Path
+) -> None:
+    async with Scene(one_partition, tmp_path, partitions=1) as scene:
+        worker = await scene.worker(("-c", WITHOUT_CONNECTION), ready=False)
+        assert await worker.wait_ended() == CRASH_EXIT_CODE
+        last = worker.log_lines()[-1]
+        assert (last["event"], last["level"]) == (LogEvent.WORKER_EXIT, "critical")
