@@ -60,7 +60,7 @@ mutants: setup  ## changes the engine, one thing at a time, and lists what the f
 image: setup  ## builds deploy/Dockerfile without an engine of containers, and runs worker, bridge and console from it
 	$(BIN)/pytest -n0 -m image tests/image
 
-manifests: setup  ## renders deploy/manifests from the chart (needs helm)
+manifests: setup  ## renders deploy/manifests from the chart
 	$(BIN)/python -m tests.deploy
 
 sbom: setup  ## writes what the production lock has as build/sbom.json, a CycloneDX bill of materials

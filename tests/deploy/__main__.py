@@ -1,16 +1,15 @@
-"""Renders deploy/manifests from the chart: `make manifests`; it needs helm."""
+"""Renders deploy/manifests from the chart: `make manifests`."""
 
-import shutil
 import sys
 
-from tests.deploy.chart import MANIFESTS, files, render
+from tests.deploy.chart import MANIFESTS, files, helm_program, render
 
 
 def main() -> None:
     """Write the files."""
-    program = shutil.which("helm")
+    program = helm_program()
     if program is None:
-        sys.exit("helm is not here; with Go: go install helm.sh/helm/v3/cmd/helm@v3.22.0")
+        sys.exit("helm is not here, and there is no package of it for this machine")
     MANIFESTS.mkdir(exist_ok=True)
     for name, text in files(render(program)).items():
         (MANIFESTS / name).write_text(text, encoding="utf-8")

@@ -1,8 +1,11 @@
 """The chart's sources, what helm makes of them, and what is kept of that as manifests."""
 
 import hashlib
+import os
 import re
+import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +81,11 @@ def sources_hash() -> str:
         digest.update(f"{path.relative_to(CHART).as_posix()}\0{path.stat().st_size}\0".encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def helm_program() -> str | None:
+    """Return the path of helm: the one that is installed with the tests, or the machine's; None if there is neither."""
+    return shutil.which("helm", path=os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", ""))))
 
 
 def helm(program: str, command: str, *options: str, values: Path = EXAMPLE) -> subprocess.CompletedProcess[str]:

@@ -1,7 +1,7 @@
 """What the chart can be given: its schema says so, and helm, where it is here, does what the values say."""
 
 import json
-import shutil
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,12 +10,14 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from streams.settings import FIELDS, variable_of
-from tests.deploy.chart import CHART, EXAMPLE, NEWEST, OPERATOR, Manifest, files, helm, kept, render
+from streams.settings import FIELDS, SECRETS_DIR_VARIABLE, KafkaSettings, RuleSettings, variable_of
+from tests.deploy.chart import CHART, EXAMPLE, NEWEST, OPERATOR, Manifest, files, helm, helm_program, kept, render
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text("utf-8"))
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))
 GIVEN = yaml.safe_load(EXAMPLE.read_text("utf-8"))
+PROGRAMS = ("worker", "bridge", "console", "topics")
+SECRETS = [variable_of(name) for name, field in FIELDS.items() if "SecretStr" in str(field.annotation)]
 # What helm itself adds.
 OF_HELM = {"global"}
 # Left to Kubernetes or to whoever gives them.
@@ -61,30 +63,73 @@ def test_the_example_is_valid_and_the_values_alone_lack_what_has_no_default() ->
     assert missing == [f"{variable_of(name)!r} is a required property" for name in required]
 
 
-@pytest.mark.parametrize("name", [name for name, field in FIELDS.items() if "SecretStr" in str(field.annotation)])
-@pytest.mark.parametrize("program", ["worker", "bridge", "console", "topics", None])
+def given_to(program: str | None, name: str, value: str) -> Any:
+    """Return the example's values with one setting more, of one program or of all."""
+    env: dict[str, Any] = {"env": {name: value}}
+    return merged(merged(VALUES, GIVEN), {program: env} if program else env)
+
+
+@pytest.mark.parametrize("name", SECRETS)
+@pytest.mark.parametrize("program", [*PROGRAMS, None])
 def test_a_secret_among_the_settings_is_refused(name: str, program: str | None) -> None:
     """It would be in the release, in the pods' specifications, and in who looks at either."""
-    env: dict[str, Any] = {"env": {variable_of(name): "a-secret"}}
-    assert not is_valid(merged(merged(VALUES, GIVEN), {program: env} if program else env))
+    assert not is_valid(given_to(program, name, "a-secret"))
 
 
-def test_what_the_chart_depends_on_cannot_be_given() -> None:
+def test_every_setting_can_be_given_but_secrets_and_what_the_chart_depends_on() -> None:
     given = {**GIVEN["env"], **GIVEN["worker"]["env"]}
     own = {name for manifest in kept() if manifest.pod for name in manifest.settings} - set(given)
-    refused = SCHEMA["definitions"]["settings"]["propertyNames"]["not"]["enum"]
-    assert own <= set(refused)
-    assert set(refused) - own == {
-        variable_of(name) for name, field in FIELDS.items() if "SecretStr" in str(field.annotation)
-    }
+    allowed = SCHEMA["definitions"]["settings"]["propertyNames"]["then"]["enum"]
+    known = {*map(variable_of, FIELDS), SECRETS_DIR_VARIABLE}
+    assert set(allowed) == known - own - set(SECRETS)
+    assert is_valid(given_to(None, "OTEL_SERVICE_NAME", "robot-orchestrator"))
+
+
+@pytest.mark.parametrize(
+    "name", ["KAFKA_BOOTSTRAP_SERVER", "ROBOT_COORDINADORA_URI", "ROBOT_ORCHESTRATOR_JOBS_PER_WORKSPACES", "patience"]
+)
+@pytest.mark.parametrize("program", [*PROGRAMS, None])
+def test_a_setting_that_there_is_not_is_refused(name: str, program: str | None) -> None:
+    assert not is_valid(given_to(program, name, "1"))
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_what_all_programs_must_have_alike_is_not_taken_for_one_of_them(program: str) -> None:
+    rules = RuleSettings.model_fields.keys() - KafkaSettings.model_fields.keys()
+    alike = {variable_of(field) for field in (*rules, "app_id", "topic_prefix", "retention_seconds")}
+    assert set(SCHEMA["definitions"]["ownSettings"]["propertyNames"]["not"]["enum"]) == alike
+    for name in alike:
+        assert is_valid(given_to(None, name, "1"))
+        assert not is_valid(given_to(program, name, "1"))
+
+
+@pytest.mark.parametrize(
+    ("program", "name", "values"),
+    [
+        (None, "KAFKA_BOOTSTRAP_SERVERS", ("kafka-1", "kafka-1:", "kafka-1:9092;kafka-2:9092", "")),
+        (None, "KAFKA_SASL_OAUTH_TOKEN_URL", ("id.example/token", "http://id.example/token")),
+        ("worker", "ROBOT_COORDINADORA_URL", ("robot.internal:8000", "ftp://robot.internal")),
+        ("worker", "ROBOT_ORCHESTRATOR_DRAIN_SECONDS", ("a minute", "60s", "")),
+        ("bridge", "ROBOT_ORCHESTRATOR_BRIDGE_HOLD_SECONDS", ("-1",)),
+    ],
+)
+def test_what_the_chart_reckons_with_must_be_well_formed(
+    program: str | None, name: str, values: tuple[str, ...]
+) -> None:
+    """Else a pod would be cut off from what it needs, or killed too soon."""
+    for value in values:
+        assert not is_valid(given_to(program, name, value))
 
 
 @pytest.fixture
 def program() -> str:
-    """Return helm, which is no package of Debian: where it is not, the kept manifests are all that is looked at."""
-    path = shutil.which("helm")
+    """Return helm; where it is not, the kept manifests are all that is looked at, and in CI that fails."""
+    path = helm_program()
     if path is None:
-        pytest.skip("helm is not here (with Go: go install helm.sh/helm/v3/cmd/helm@v3.22.0)")
+        missing = "helm is not here, and there is no package of it for this machine"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
     return path
 
 
@@ -141,6 +186,30 @@ def test_values_are_followed(program: str) -> None:
     assert policy["ingress"][0]["from"] == [{"podSelector": {"matchLabels": {"app": "prometheus"}}}]
 
 
+@pytest.mark.parametrize(
+    ("options", "more"),
+    [
+        (
+            (
+                "--set-string=env.KAFKA_SASL_MECHANISM=OAUTHBEARER",
+                "--set-string=env.KAFKA_SASL_OAUTH_TOKEN_URL=https://id.example:8443/token",
+            ),
+            {8443},
+        ),
+        (("--set-string=env.KAFKA_SASL_OAUTH_TOKEN_URL=https://id.example/token",), {443}),
+        (("--set-string=env.KAFKA_SASL_MECHANISM=AWS_MSK_IAM",), {443}),
+    ],
+)
+def test_whoever_logs_in_with_a_token_reaches_who_gives_it(
+    options: tuple[str, ...], more: set[int], program: str
+) -> None:
+    policies = {m.component: m.content["spec"] for m in render(program, *options) if m.kind == "NetworkPolicy"}
+    reached = {
+        component: {port["port"] for port in policy["egress"][0]["ports"]} for component, policy in policies.items()
+    }
+    assert reached == {name: {53, 9092, *more, *([443] if name == "worker" else [])} for name in PROGRAMS}
+
+
 @pytest.mark.parametrize("part", ["bridge", "console"])
 def test_a_program_that_is_not_wanted_leaves_nothing(part: str, program: str) -> None:
     before, after = render(program), render(program, f"--set={part}.enabled=false")
@@ -157,7 +226,16 @@ def test_without_a_secret_no_pod_has_a_folder_of_secrets(program: str) -> None:
             assert [v["name"] for v in manifest.pod["volumes"] or ()] == ["data"] * (manifest.component == "console")
 
 
-def test_helm_refuses_a_secret_among_the_settings(program: str) -> None:
-    refused = helm(program, "template", "a-release", str(CHART), "--set-string=env.ROBOT_CALLBACK_SECRET=a-secret")
+@pytest.mark.parametrize(
+    "given",
+    [
+        "env.ROBOT_CALLBACK_SECRET=a-secret",
+        "env.KAFKA_BOOTSTRAP_SERVERS=kafka-1",
+        "env.KAFKA_BOOTSTRAP_SERVER=kafka-1:9092",
+        "worker.env.ROBOT_ORCHESTRATOR_TOPIC_PREFIX=staging.",
+    ],
+)
+def test_helm_refuses_what_the_schema_refuses_and_names_it(given: str, program: str) -> None:
+    refused = helm(program, "template", "a-release", str(CHART), f"--set-string={given}")
     assert refused.returncode != 0
-    assert "ROBOT_CALLBACK_SECRET" in refused.stderr
+    assert given.partition("=")[0].rpartition(".")[2] in refused.stderr

@@ -48,6 +48,12 @@ labels:
 {{ get (dict "worker" "8081" "bridge" "8082" "console" "8080") .program }}
 {{- end }}
 
+{{/* The port that an address leads to. */}}
+{{- define "robot-orchestrator.portOf" -}}
+{{- $address := urlParse . }}
+{{- regexFind "[0-9]+$" (regexFind ":[0-9]+$" $address.host) | default (ternary "443" "80" (eq $address.scheme "https")) }}
+{{- end }}
+
 {{/* The Secret of a program, or nothing. */}}
 {{- define "robot-orchestrator.secret" -}}
 {{ (index .root.Values .program).secretName | default .root.Values.secretName }}
