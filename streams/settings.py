@@ -24,7 +24,6 @@ from pydantic import (
 )
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
-from pydantic_settings import SettingsError as UnreadableSourceError
 
 from streams.core.deadlines import Deadlines
 from streams.names import TOPIC_PREFIX
@@ -35,6 +34,10 @@ if TYPE_CHECKING:
 PREFIX = "ROBOT_ORCHESTRATOR_"
 # Secrets may lie in files of this folder, named as their variables (the mount point of container secrets).
 SECRETS_DIR_VARIABLE = f"{PREFIX}SECRETS_DIR"
+# How settings begin. Others have variables that begin with the last two: those are only looked at if they are nearly
+# a setting's.
+_OURS = (PREFIX, "KAFKA_", "ROBOT_")
+_NEARLY = 0.85
 
 _TLS_FIELDS = ("ssl_ca_file", "ssl_cert_file", "ssl_key_file")
 MISSING = "missing"
@@ -277,22 +280,40 @@ class KafkaSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take what is passed by name, then the environment, then files of secrets; no .env file is read."""
-        return init_settings, env_settings, file_secret_settings
+        """Take what is passed by name, then the environment; no .env file is read, and files of secrets by `_read`."""
+        return init_settings, env_settings
 
     @property
     def ssl_context(self) -> ssl.SSLContext | None:
         """The TLS context of the connection to Kafka, None without TLS. Raises SettingsError for unusable files."""
         if self.security_protocol not in (SecurityProtocol.SSL, SecurityProtocol.SASL_SSL):
             return None
-        try:
-            context = ssl.create_default_context(cafile=self.ssl_ca_file)
-            if self.ssl_cert_file is not None:
+        context = self._trusting("ssl_ca_file")
+        if self.ssl_cert_file is not None:
+            names = ", ".join(variable_of(field) for field in ("ssl_cert_file", "ssl_key_file") if getattr(self, field))
+            for path in filter(None, (self.ssl_cert_file, self.ssl_key_file)):
+                _read_bytes(path, names)
+            try:
                 # Without a password OpenSSL would ask for one on the terminal.
                 context.load_cert_chain(self.ssl_cert_file, self.ssl_key_file, password="")
-        except OSError as error:
-            raise SettingsError(f"the KAFKA_SSL_* files cannot be used: {error}") from error
+            except ssl.SSLError as error:
+                raise SettingsError(
+                    f"{names}: no certificate with its key, in PEM and not encrypted: {error}"
+                ) from error
         return context
+
+    def _trusting(self, field: str) -> ssl.SSLContext:
+        """Return a context that trusts the authorities in a field's file, without one the system's.
+
+        Raises SettingsError.
+        """
+        path = getattr(self, field)
+        if path is not None:
+            _read_bytes(path, variable_of(field))
+        try:
+            return ssl.create_default_context(cafile=path)
+        except ssl.SSLError as error:
+            raise SettingsError(f"{variable_of(field)}: {path} has no certificates in PEM: {error}") from error
 
     @property
     def login_fields(self) -> tuple[str, ...]:
@@ -331,10 +352,7 @@ class KafkaSettings(BaseSettings):
     def _granted(self) -> Callable[[], "Token"]:
         from streams.login import oidc
 
-        try:
-            tls = ssl.create_default_context(cafile=self.oauth_ca_file)
-        except OSError as error:
-            raise SettingsError(f"{variable_of('oauth_ca_file')} cannot be used: {error}") from error
+        tls = self._trusting("oauth_ca_file")
         secret = "" if self.oauth_client_secret is None else self.oauth_client_secret.get_secret_value()
         credentials = oidc.ClientCredentials(
             str(self.oauth_token_url), str(self.oauth_client_id), secret, self.oauth_scope, tls
@@ -500,15 +518,23 @@ def load_settings(kind: type[Kind]) -> Kind:
     """
     settings = _read(kind)
     _check_security(settings)
+    if isinstance(settings, ConsoleSettings):
+        _check_guarded(settings)
     return settings
 
 
+def _check_guarded(settings: ConsoleSettings) -> None:
+    """Raise SettingsError for a console that others could reach, and that would not know who asks."""
+    if settings.console_is_open and not _is_loopback(settings.console_host):
+        raise SettingsError(
+            f"{variable_of('console_host')} is {settings.console_host}, which others can reach: set "
+            f"{variable_of('console_token')}, or {variable_of('console_user_header')} behind a proxy that sets it"
+        )
+
+
 def _read(kind: type[Kind]) -> Kind:
-    secrets_dir = os.environ.get(SECRETS_DIR_VARIABLE)
-    if secrets_dir and not Path(secrets_dir).is_dir():
-        raise SettingsError(f"{SECRETS_DIR_VARIABLE}: {secrets_dir} is not a folder")
     try:
-        return kind(_secrets_dir=secrets_dir or None)  # type: ignore[call-arg] # pydantic-settings takes it
+        return kind(**_from_files(kind))  # type: ignore[arg-type] # fields come by their variables' names
     except ValidationError as error:
         problems = {
             str(problem["loc"][0]): MISSING if problem["type"] == "missing" else _in_our_words(problem["msg"])
@@ -520,9 +546,50 @@ def _read(kind: type[Kind]) -> Kind:
             f"{name} is not set" if problem == MISSING else f"{name}: {problem}" for name, problem in problems.items()
         )
         raise SettingsError(text, problems) from None
-    except UnreadableSourceError:
-        # The cause may quote the file.
-        raise SettingsError(f"{SECRETS_DIR_VARIABLE}: a file in {secrets_dir} cannot be read as text") from None
+
+
+def _from_files(kind: type[KafkaSettings]) -> dict[str, str]:
+    """Return what the files of secrets say, by variable: the environment comes first.
+
+    Not by pydantic, which passes over what it cannot read, or says neither which file that is nor why.
+    """
+    variables = [variable_of(field) for field in kind.model_fields]
+    files = {name: path for name, path in _secret_files().items() if name in variables and not os.environ.get(name)}
+    found = {}
+    for name, path in files.items():
+        try:
+            found[name] = _read_bytes(path, name).decode().strip()
+        except UnicodeDecodeError:
+            # The error would quote the file.
+            raise SettingsError(f"{name}: {path} is not text in UTF-8") from None
+        if not found[name]:
+            raise SettingsError(f"{name}: {path} is empty")
+    return found
+
+
+def _secret_files() -> dict[str, Path]:
+    """Return what lies in the folder of secrets, by name. Raises SettingsError."""
+    folder = os.environ.get(SECRETS_DIR_VARIABLE)
+    try:
+        return {path.name: path for path in sorted(Path(folder).iterdir())} if folder else {}
+    except NotADirectoryError:
+        raise SettingsError(f"{SECRETS_DIR_VARIABLE}: {folder} is not a folder") from None
+    except OSError as error:
+        raise SettingsError(f"{SECRETS_DIR_VARIABLE}: {folder} cannot be read: {_why(error)}") from None
+
+
+def _read_bytes(path: Path, names: str) -> bytes:
+    """Return what a file has. Raises SettingsError, with the variables that name it."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"{names}: {path} cannot be read: {_why(error)}") from None
+
+
+def _why(error: OSError) -> str:
+    """Return why a file cannot be read; who may not wants to know who that is."""
+    refused = f", as the user with id {os.geteuid()}" if isinstance(error, PermissionError) else ""
+    return f"{error.strerror}{refused}"
 
 
 def _in_our_words(message: str) -> str:
@@ -562,21 +629,28 @@ def _check_login(settings: KafkaSettings, because: str) -> None:
 
 
 def unknown_variables() -> str | None:
-    """Return one line that names the variables of this process that look like settings and are none, None without any.
+    """Return one line that names what looks like a setting and is none; None without any.
 
-    They are no error: in a rolling upgrade the former release is given the variables of the newer one as well.
+    That is of our own prefix every variable and every file of secrets, and of the others those that are nearly a
+    setting's. They are no error: in a rolling upgrade the former release is given the variables of the newer one as
+    well. Raises SettingsError if the folder of secrets cannot be read.
     """
-    names = {name for name, value in os.environ.items() if name.startswith(PREFIX) and value}
+    variables = {name for name, value in os.environ.items() if value}
     known = {SECRETS_DIR_VARIABLE, *map(variable_of, FIELDS)}
     # Kubernetes gives each pod the addresses of all services beside it, and one may be named after us.
-    services = [name.removesuffix("_SERVICE_HOST") for name in names if name.endswith("_SERVICE_HOST")]
+    services = [name.removesuffix("_SERVICE_HOST") for name in variables if name.endswith("_SERVICE_HOST")]
     links = tuple(f"{service}_{kind}" for service in services for kind in ("SERVICE_", "PORT"))
     by_end = {name.removeprefix(PREFIX): name for name in known}
     lines = []
-    for name in sorted(names - known):
-        if not name.startswith(links):
-            near = difflib.get_close_matches(name.removeprefix(PREFIX), by_end, n=1)
-            lines.append(f"{name} is unknown and ignored" + "".join(f" (nearest: {by_end[end]})" for end in near))
+    for name in sorted((variables | _secret_files().keys()) - known):
+        if name.startswith(links) or not name.startswith(_OURS):
+            continue
+        if name.startswith(PREFIX):
+            near = [by_end[end] for end in difflib.get_close_matches(name.removeprefix(PREFIX), by_end, n=1)]
+        elif not (near := difflib.get_close_matches(name, known, n=1, cutoff=_NEARLY)):
+            continue
+        where = "" if name in variables else f" (a file in {os.environ[SECRETS_DIR_VARIABLE]})"
+        lines.append(f"{name}{where} is unknown and ignored" + "".join(f" (nearest: {one})" for one in near))
     return "; ".join(lines) or None
 
 

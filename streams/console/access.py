@@ -13,7 +13,7 @@ from enum import StrEnum
 from starlette.requests import HTTPConnection
 
 from streams.operate.person import os_user
-from streams.settings import ConsoleSettings, SettingsError, variable_of
+from streams.settings import ConsoleSettings
 
 SESSION_COOKIE = "robot_orchestrator_session"
 FORM_COOKIE = "robot_orchestrator_form"
@@ -36,22 +36,6 @@ class Person:
     """Who asks."""
 
     name: str
-
-
-def check_guarded(settings: ConsoleSettings) -> None:
-    """Raise SettingsError for a console that others could reach, and that would not know who asks."""
-    if not _is_loopback(settings.console_host) and settings.console_is_open:
-        raise SettingsError(
-            f"{variable_of('console_host')} is {settings.console_host}, which others can reach: set "
-            f"{variable_of('console_token')}, or {variable_of('console_user_header')} behind a proxy that sets it"
-        )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class Gate:

@@ -202,7 +202,6 @@ async def test_a_row_of_a_newer_release_ends_it_with_the_line_of_a_worker(kafka_
 @pytest.mark.parametrize(
     ("variables", "problem"),
     [
-        ({"ROBOT_ORCHESTRATOR_CONSOLE_HOST": "0.0.0.0"}, "ROBOT_ORCHESTRATOR_CONSOLE_HOST is 0.0.0.0"),
         ({"ROBOT_ORCHESTRATOR_CONSOLE_FILE": "/nowhere/console.sqlite3"}, "/nowhere/console.sqlite3: "),
         ({"ROBOT_ORCHESTRATOR_APP_ID": "nobody-made-this"}, "missing topics: nobody-made-this-jobs-changelog"),
     ],

@@ -126,21 +126,34 @@ def test_whatever_is_malformed_settings_marks_it_and_prints_the_others(
     assert "hunter" not in result.output
 
 
-@pytest.mark.parametrize(
-    ("written", "problem"),
-    [(None, "{folder} is not a folder"), (b"hunter2\xff", "a file in {folder} cannot be read as text")],
-)
-def test_secrets_that_cannot_be_read_are_one_line(
-    environment: pytest.MonkeyPatch, tmp_path: Path, written: bytes | None, problem: str
-) -> None:
-    folder = tmp_path / "secrets"
-    if written is not None:
-        folder.mkdir()
-        (folder / "ROBOT_CALLBACK_SECRET").write_bytes(written)
-    environment.setenv(SECRETS_DIR_VARIABLE, str(folder))
+def test_secrets_that_cannot_be_read_are_one_line(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "ROBOT_CALLBACK_SECRET"
+    file.write_bytes(b"hunter2\xff")
+    environment.setenv(SECRETS_DIR_VARIABLE, str(tmp_path))
     result = run(["settings"])
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == f"robot-orchestrator: {SECRETS_DIR_VARIABLE}: {problem.format(folder=folder)}\n"
+    assert result.stderr == f"robot-orchestrator: ROBOT_CALLBACK_SECRET: {file} is not text in UTF-8\n"
+
+
+def test_of_a_folder_of_secrets_that_is_not_there_a_command_says_one_line(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    environment.setenv(SECRETS_DIR_VARIABLE, str(tmp_path / "secrets"))
+    result = run(["topics", "check"])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == (
+        f"robot-orchestrator: {SECRETS_DIR_VARIABLE}: {tmp_path}/secrets cannot be read: No such file or directory\n"
+    )
+
+
+def test_a_console_that_others_could_reach_and_that_would_not_know_them_is_told_so_by_settings(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    environment.setenv("ROBOT_ORCHESTRATOR_CONSOLE_HOST", "0.0.0.0")
+    result = run(["settings", "--console"])
+    assert "ROBOT_ORCHESTRATOR_CONSOLE_HOST=0.0.0.0  # environment" in result.stdout.splitlines()
+    assert result.exit_code == 1
+    assert "set ROBOT_ORCHESTRATOR_CONSOLE_TOKEN, or " in result.stderr
 
 
 def test_settings_of_a_worker_that_can_start_end_well(environment: pytest.MonkeyPatch) -> None:

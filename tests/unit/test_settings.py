@@ -1,10 +1,13 @@
 """What the environment says, and the one line that says what is wrong with it."""
 
+import errno
+import os
 import sys
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import trustme
 
 from streams.settings import (
     FIELDS,
@@ -12,6 +15,7 @@ from streams.settings import (
     PER_ORDER_MAX_SECONDS,
     SECRETS_DIR_VARIABLE,
     BridgeSettings,
+    ConsoleSettings,
     LogFormat,
     SaslMechanism,
     SecurityProtocol,
@@ -219,6 +223,74 @@ def test_secrets_may_lie_in_files_named_as_their_variables(environment: pytest.M
     assert settings.sasl_password.get_secret_value() == SASL_PASSWORD
 
 
+@pytest.fixture
+def secret_file(environment: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Return where the callback secret is read from: nothing is there yet."""
+    environment.delenv("ROBOT_CALLBACK_SECRET")
+    environment.setenv(SECRETS_DIR_VARIABLE, str(tmp_path))
+    return tmp_path / "ROBOT_CALLBACK_SECRET"
+
+
+def test_of_a_secret_file_that_cannot_be_used_it_is_said_which_and_why(secret_file: Path) -> None:
+    assert complaint() == "ROBOT_CALLBACK_SECRET is not set"
+    secret_file.mkdir()
+    assert complaint() == f"ROBOT_CALLBACK_SECRET: {secret_file} cannot be read: Is a directory"
+    secret_file.rmdir()
+    secret_file.symlink_to("nowhere")
+    assert complaint() == f"ROBOT_CALLBACK_SECRET: {secret_file} cannot be read: No such file or directory"
+    secret_file.unlink()
+    secret_file.write_text(" \n", encoding="utf-8")
+    assert complaint() == f"ROBOT_CALLBACK_SECRET: {secret_file} is empty"
+    secret_file.write_bytes(b"\xff" + CALLBACK_SECRET.encode())
+    assert complaint() == f"ROBOT_CALLBACK_SECRET: {secret_file} is not text in UTF-8"
+
+
+def test_a_secret_file_may_be_a_link_to_another_folder(
+    secret_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """As what replaces a secret lays it: pydantic would pass over it."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "secret"
+    elsewhere.write_text("from-elsewhere\n", encoding="utf-8")
+    secret_file.symlink_to(elsewhere)
+    assert load_settings(WorkerSettings).callback_secret.get_secret_value() == "from-elsewhere"
+
+
+def test_who_may_not_read_a_secret_is_told_whom_it_has_to_be_readable_for(
+    secret_file: Path, environment: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    secret_file.write_text(CALLBACK_SECRET, encoding="utf-8")
+    # Root, as whom tests may run, is refused nothing.
+    environment.setattr(Path, "read_bytes", refuse)
+    reason = f"Permission denied, as the user with id {os.geteuid()}"
+    assert complaint() == f"ROBOT_CALLBACK_SECRET: {secret_file} cannot be read: {reason}"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [(None, "cannot be read: No such file or directory"), ("", "is not a folder")]
+)
+def test_a_folder_of_secrets_that_is_none_is_said_to_be_so(
+    environment: pytest.MonkeyPatch, tmp_path: Path, content: str | None, reason: str
+) -> None:
+    folder = tmp_path / "secrets"
+    if content is not None:
+        folder.write_text(content, encoding="utf-8")
+    environment.setenv(SECRETS_DIR_VARIABLE, str(folder))
+    assert complaint() == f"{SECRETS_DIR_VARIABLE}: {folder} {reason}"
+
+
+def test_a_secret_file_with_a_name_that_is_no_settings_is_named_with_the_nearest_one(secret_file: Path) -> None:
+    for name in ("ROBOT_CALBACK_SECRET", "ROBOT_ORCHESTRATOR_QUOTA", "ca.pem", "..data"):
+        (secret_file.parent / name).write_text(CALLBACK_SECRET, encoding="utf-8")
+    assert unknown_variables() == (
+        f"ROBOT_CALBACK_SECRET (a file in {secret_file.parent}) is unknown and ignored "
+        "(nearest: ROBOT_CALLBACK_SECRET); "
+        f"ROBOT_ORCHESTRATOR_QUOTA (a file in {secret_file.parent}) is unknown and ignored"
+    )
+
+
 def test_the_environment_comes_before_a_file(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     environment.setenv(SECRETS_DIR_VARIABLE, str(tmp_path))
     (tmp_path / "ROBOT_CALLBACK_SECRET").write_text("from-a-file", encoding="utf-8")
@@ -285,7 +357,7 @@ def test_a_token_is_asked_for_without_tls_on_this_machine_only(environment: pyte
 
 def test_a_ca_file_of_the_provider_that_cannot_be_used_is_said_to_be_so(environment: pytest.MonkeyPatch) -> None:
     set_all(environment, OAUTH | {"KAFKA_SASL_OAUTH_CA_FILE": "/nowhere.pem"})
-    with pytest.raises(SettingsError, match=r"^KAFKA_SASL_OAUTH_CA_FILE cannot be used: .*No such file"):
+    with pytest.raises(SettingsError, match=r"^KAFKA_SASL_OAUTH_CA_FILE: .* cannot be read: No such file"):
         load_settings(WorkerSettings).kafka_client_options()
 
 
@@ -346,19 +418,29 @@ def test_without_sasl_and_tls_the_kafka_client_gets_neither() -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["KAFKA_SSL_CA_FILE", "KAFKA_SSL_CERT_FILE"])
-@pytest.mark.parametrize("exists", [True, False])
-def test_tls_files_that_cannot_be_used_are_said_to_be_so(
-    environment: pytest.MonkeyPatch, tmp_path: Path, name: str, exists: bool
+@pytest.mark.parametrize("name", ["KAFKA_SSL_CA_FILE", "KAFKA_SSL_CERT_FILE", "KAFKA_SSL_KEY_FILE"])
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (None, "{name}: {file} cannot be read: No such file or directory"),
+        ("no certificate", "{name}: .*no certificate.* in PEM"),
+    ],
+)
+def test_a_tls_file_that_cannot_be_used_is_said_to_be_so(
+    environment: pytest.MonkeyPatch, tmp_path: Path, name: str, content: str | None, problem: str
 ) -> None:
     file = tmp_path / "file.pem"
-    if exists:
-        file.write_text("no certificate", encoding="utf-8")
+    if content is not None:
+        file.write_text(content, encoding="utf-8")
     environment.setenv("KAFKA_SECURITY_PROTOCOL", "SSL")
     environment.setenv(name, str(file))
-    settings = load_settings(WorkerSettings)
-    with pytest.raises(SettingsError, match=r"^the KAFKA_SSL_\* files cannot be used: .*$"):
-        settings.kafka_client_options()
+    if name == "KAFKA_SSL_KEY_FILE":
+        certificate = tmp_path / "certificate.pem"
+        trustme.CA().cert_pem.write_to_path(certificate)
+        environment.setenv("KAFKA_SSL_CERT_FILE", str(certificate))
+        name = "KAFKA_SSL_CERT_FILE, KAFKA_SSL_KEY_FILE"
+    with pytest.raises(SettingsError, match=f"^{problem.format(name=name, file=file)}"):
+        load_settings(WorkerSettings).kafka_client_options()
 
 
 def test_no_secret_shows_in_the_settings_repr_text_or_dump(environment: pytest.MonkeyPatch) -> None:
@@ -416,6 +498,30 @@ def test_a_variable_that_is_no_setting_is_named_with_the_nearest_one(
     assert load_settings(WorkerSettings)
 
 
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("KAFKA_BOOTSTRAP_SERVER", "KAFKA_BOOTSTRAP_SERVERS"),
+        ("KAFKA_SASL_USER", "KAFKA_SASL_USERNAME"),
+        ("KAFKA_SSL_CAFILE", "KAFKA_SSL_CA_FILE"),
+        ("KAFKA_SASL_OAUTH_TOKEN_URI", "KAFKA_SASL_OAUTH_TOKEN_URL"),
+        ("ROBOT_COORDINADORA_URI", "ROBOT_COORDINADORA_URL"),
+        ("ROBOT_CALLBACK_SECRET_PREVIUS", "ROBOT_CALLBACK_SECRET_PREVIOUS"),
+    ],
+)
+def test_what_is_nearly_a_setting_that_has_not_our_prefix_is_named(
+    environment: pytest.MonkeyPatch, name: str, nearest: str
+) -> None:
+    environment.setenv(name, "1")
+    assert unknown_variables() == f"{name} is unknown and ignored (nearest: {nearest})"
+
+
+@pytest.mark.parametrize("name", ["KAFKA_HOME", "KAFKA_OPTS", "KAFKA_HEAP_OPTS", "KAFKA_LOG4J_OPTS", "ROBOT_NAME"])
+def test_what_others_have_for_kafka_or_a_robot_is_left_alone(environment: pytest.MonkeyPatch, name: str) -> None:
+    environment.setenv(name, "1")
+    assert unknown_variables() is None
+
+
 def test_all_unknown_variables_are_one_line(environment: pytest.MonkeyPatch) -> None:
     for name in ("QUOTA", "APP", "FAIRNESS"):
         environment.setenv(f"ROBOT_ORCHESTRATOR_{name}", "1")
@@ -425,10 +531,12 @@ def test_all_unknown_variables_are_one_line(environment: pytest.MonkeyPatch) -> 
     )
 
 
-def test_what_is_known_or_empty_or_not_ours_is_not_called_unknown(environment: pytest.MonkeyPatch) -> None:
+def test_what_is_known_or_empty_or_not_ours_is_not_called_unknown(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     for field in FIELDS:
         environment.setenv(variable_of(field), "1")
-    environment.setenv(SECRETS_DIR_VARIABLE, "/run/secrets")
+    environment.setenv(SECRETS_DIR_VARIABLE, str(tmp_path))
     environment.setenv("ROBOT_ORCHESTRATOR_QUOTA", "")
     environment.setenv("ROBOT_QUOTA", "1")
     assert unknown_variables() is None
@@ -443,6 +551,22 @@ def test_the_addresses_that_kubernetes_gives_of_services_named_after_us_are_not_
     assert unknown_variables() is None
     environment.delenv("ROBOT_ORCHESTRATOR_SERVICE_HOST")
     assert unknown_variables() is not None
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.1.2.3", "console.example"])
+def test_a_console_that_others_could_reach_needs_a_token_or_a_proxy_that_names_people(
+    environment: pytest.MonkeyPatch, host: str
+) -> None:
+    environment.setenv("ROBOT_ORCHESTRATOR_CONSOLE_HOST", host)
+    with pytest.raises(SettingsError, match=r"CONSOLE_HOST is .* set ROBOT_ORCHESTRATOR_CONSOLE_TOKEN, or "):
+        load_settings(ConsoleSettings)
+    rows, problem = effective(ConsoleSettings)
+    assert problem is not None
+    assert ("ROBOT_ORCHESTRATOR_CONSOLE_HOST", host, "environment") in rows
+    for name in ("ROBOT_ORCHESTRATOR_CONSOLE_TOKEN", "ROBOT_ORCHESTRATOR_CONSOLE_USER_HEADER"):
+        with environment.context() as given:
+            given.setenv(name, "X-User-Who-Has-Logged-In")
+            assert load_settings(ConsoleSettings)
 
 
 def test_the_settings_in_force_are_all_that_have_a_value(environment: pytest.MonkeyPatch) -> None:
