@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any, NoReturn, cast
 
 import faust
-import uvloop
 from aiokafka.errors import KafkaError
 from faust.auth import OAuthCredentials, SASLCredentials, SSLCredentials
 from faust.types import StreamT
@@ -176,8 +175,6 @@ def build_app(settings: WorkerSettings, connect: Connect = running_worker) -> Or
 def run_worker(settings: WorkerSettings, connect: Connect = running_worker) -> NoReturn:
     """Run a worker until SIGTERM and end the process. Raises SettingsError or UntestedVersionError."""
     configure_logging(settings.log_format, settings.log_level)
-    # All that follows takes the loop that is set here.
-    asyncio.set_event_loop(uvloop.new_event_loop())
     app = build_app(settings, connect)
     app.finalize()
     HardenedWorker(app, quiet=True, loglevel=settings.log_level.upper()).execute_from_commandline()

@@ -8,8 +8,6 @@ from typing import Any
 ENOUGH_MESSAGES = 64
 # A fetch names every partition that may have something, which takes some 10 us each, of the request and of its answer.
 REST_SECONDS_A_PARTITION = 0.0001
-# The step of uvloop's clock. A shorter timer is due at once there, and would be set again and again.
-LEAST_REST_SECONDS = 0.001
 # A fetch that names all partitions is answered as soon as one of them has something. Until then nothing else can be
 # asked of its broker: what a rebalance has just brought, too, waits for so long.
 WHOLE_FETCH_WAIT_MS = 200
@@ -28,7 +26,7 @@ def rest_between_fetches(fetcher: Any, waiting: Callable[[], int]) -> None:
         now = asyncio.get_running_loop().time()
         if now < rested_at and waiting() >= ENOUGH_MESSAGES:
             # Nothing to send, and when to ask again.
-            return [], {}, max(rested_at - now, LEAST_REST_SECONDS), False, []
+            return [], {}, rested_at - now, False, []
         found: tuple[Any, ...] = actions(assignment)
         fetches, awaiting_offsets, _, leaders_unknown, paused = found
         if fetches:

@@ -11,7 +11,6 @@ from typing import Any, cast
 
 import faust
 import pytest
-import uvloop
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import ConcurrentTransactions
 from aiokafka.producer import sender
@@ -324,26 +323,6 @@ async def test_a_fetch_waits_a_little_while_enough_is_here() -> None:
     assert fetcher._get_actions_per_node(assignment) == nothing_yet
     await asyncio.sleep(0.016)
     assert fetcher._get_actions_per_node(assignment) == fetch
-
-
-def test_a_rest_is_one_timer_on_the_loop_that_a_worker_has() -> None:
-    """Its clock has whole milliseconds: what is left of a rest may be too little for a timer."""
-
-    async def looks_in_a_rest() -> int:
-        fetch: tuple[Any, ...] = ([(0, SimpleNamespace())], {}, 0.2, False, [])
-        fetcher = SimpleNamespace(_get_actions_per_node=lambda _assignment: fetch, _records={})
-        rest_between_fetches(fetcher, lambda: ENOUGH_MESSAGES)
-        # A rest of 3.2 ms.
-        assignment = SimpleNamespace(tps=range(32))
-        looks = 0
-        for _ in range(20):
-            while not (found := fetcher._get_actions_per_node(assignment))[0]:
-                looks += 1
-                await asyncio.wait([asyncio.get_running_loop().create_future()], timeout=found[2])
-        return looks
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        assert runner.run(looks_in_a_rest()) <= 20 * 3
 
 
 @pytest.mark.parametrize(
