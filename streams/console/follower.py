@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as KafkaTopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError, KafkaError
@@ -17,6 +16,7 @@ from streams.console.store import Store
 from streams.engine.ports import UnreadableError
 from streams.kafka.access import AccessError, Operation, connection_problem, describe_group, describe_topics
 from streams.kafka.admin import admin_client
+from streams.kafka.consumer import Consumer
 from streams.kafka.identity import identity_of
 from streams.kafka.messages import source_record
 from streams.kafka.reader import KafkaReader
@@ -141,7 +141,7 @@ class Follower:
         return found[self._changelog].partitions
 
     async def _session(self, admin: AIOKafkaAdminClient, partitions: int) -> None:
-        consumer = AIOKafkaConsumer(
+        consumer = Consumer(
             **self._options,
             isolation_level="read_committed",
             enable_auto_commit=False,
@@ -164,7 +164,7 @@ class Follower:
             await consumer.stop()
             await reader.stop()
 
-    async def _assign(self, consumer: AIOKafkaConsumer, partitions: int) -> list[KafkaTopicPartition]:
+    async def _assign(self, consumer: Consumer, partitions: int) -> list[KafkaTopicPartition]:
         names = [*map(str, FOLLOWED_TOPICS), self._changelog]
         places = [KafkaTopicPartition(name, number) for name in names for number in range(partitions)]
         consumer.assign(places)
@@ -174,7 +174,7 @@ class Follower:
             consumer.seek(place, known.get(TopicPartition(*place), starts[place]))
         return places
 
-    async def _follow(self, consumer: AIOKafkaConsumer, places: Sequence[KafkaTopicPartition], partitions: int) -> None:
+    async def _follow(self, consumer: Consumer, places: Sequence[KafkaTopicPartition], partitions: int) -> None:
         """Take what comes. The ends of now are what there is to catch up with."""
         ends: Mapping[KafkaTopicPartition, int] = await consumer.end_offsets(places)
         self._tell(problem=None)
@@ -231,7 +231,7 @@ class Follower:
             lag[topic.value] = sum(max(0, end - committed[number]) for number, end in ends.items())
         return Cluster(datetime.now(UTC), None if group is None else group.members, lag)
 
-    async def _forget_expired(self, consumer: AIOKafkaConsumer) -> None:
+    async def _forget_expired(self, consumer: Consumer) -> None:
         """Forget what has expired in Kafka; the changelog alone tells what of it is gone."""
         while True:
             places = [place for place in consumer.assignment() if place.topic != self._changelog]

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from schemas import ID_MAX_LENGTH
 from streams.core.job import BUSY_STATUSES, FailureReason, Job, JobKey
 from streams.kafka.admin import admin_client
+from streams.kafka.consumer import Consumer
 from streams.kafka.messages import source_record
 from streams.names import DLQ_OF, OUTCOME_TOPICS, Header, Topic, changelog_topic
 from streams.wire.records import Headers, SourceRecord
@@ -95,7 +96,7 @@ async def read_history(client_options: Mapping[str, Any], app_id: str) -> Histor
     sources = await _sources(client_options, topics)
     ends = await _high_watermarks(client_options, sources)
     records: dict[str, list[SourceRecord]] = {topic: [] for topic in topics}
-    consumer = AIOKafkaConsumer(
+    consumer = Consumer(
         **client_options, isolation_level="read_committed", enable_auto_commit=False, fetch_max_wait_ms=50
     )
     await consumer.start()
@@ -130,7 +131,7 @@ async def _high_watermarks(
     client_options: Mapping[str, Any], sources: list[TopicPartition]
 ) -> dict[TopicPartition, int]:
     # Only an uncommitted reader is told of what lies behind an open transaction.
-    consumer = AIOKafkaConsumer(**client_options, isolation_level="read_uncommitted")
+    consumer = Consumer(**client_options, isolation_level="read_uncommitted")
     await consumer.start()
     try:
         return dict(await consumer.end_offsets(sources))

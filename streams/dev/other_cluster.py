@@ -2,12 +2,13 @@
 
 from typing import NoReturn
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from streams.dev.stack import StackError
 from streams.kafka.admin import admin_client
+from streams.kafka.consumer import Consumer
 from streams.names import SOURCE_TOPICS, changelog_topic, other_changelogs
 from streams.settings import KafkaSettings
 
@@ -58,7 +59,7 @@ async def _written(settings: KafkaSettings, sources: list[TopicPartition]) -> st
     """Return a topic that was ever written to, None if none was."""
     if not sources:
         return None
-    consumer = AIOKafkaConsumer(**settings.kafka_client_options())
+    consumer = Consumer(**settings.kafka_client_options())
     await consumer.start()
     try:
         ends = await consumer.end_offsets(sources)

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaProducer
 from aiokafka import TopicPartition as KafkaTopicPartition
 from aiokafka.errors import (
     InvalidProducerEpoch,
@@ -19,6 +19,7 @@ from aiokafka.errors import (
 
 from streams.engine.ports import ChangelogBatch, FencedError
 from streams.kafka.access import AccessError, Operation
+from streams.kafka.consumer import Consumer
 from streams.kafka.messages import instant_of, milliseconds_of
 from streams.names import CHANGELOG_OPENED_KEY, transactional_id
 from streams.telemetry.journal import Journal
@@ -113,7 +114,7 @@ class KafkaPartitionLog:
         return self._read_changelog(end=delivered[0].offset + 1)
 
     async def _read_changelog(self, end: int) -> AsyncGenerator[ChangelogBatch, None]:
-        consumer = AIOKafkaConsumer(
+        consumer = Consumer(
             **self._options,
             isolation_level="read_committed",
             enable_auto_commit=False,

@@ -5,12 +5,12 @@ import time
 from collections.abc import Awaitable, Sequence
 from typing import Any, TypeVar
 
-from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as KafkaTopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from streams.engine.ports import OpenTransaction, Reading, UnreadableError
+from streams.kafka.consumer import Consumer
 from streams.kafka.high_watermarks import HighWatermarks
 from streams.kafka.messages import instant_of, source_record
 from streams.kafka.open_transactions import describe_open
@@ -92,9 +92,7 @@ class KafkaReader:
             readers.give_back(consumer, place, goes_on=goes_on)
         return reading
 
-    async def _read(
-        self, consumer: AIOKafkaConsumer, place: KafkaTopicPartition, start: int, end: int, limit: int
-    ) -> Reading:
+    async def _read(self, consumer: Consumer, place: KafkaTopicPartition, start: int, end: int, limit: int) -> Reading:
         began = time.monotonic()
         position = await consumer.position(place)
         records: list[SourceRecord] = []
@@ -118,7 +116,7 @@ class KafkaReader:
         return Reading(records, min(position, end))
 
     @staticmethod
-    async def _fetched(consumer: AIOKafkaConsumer, place: KafkaTopicPartition, limit: int) -> Sequence[Any]:
+    async def _fetched(consumer: Consumer, place: KafkaTopicPartition, limit: int) -> Sequence[Any]:
         """Return the next messages, none if nothing comes for a moment, or nothing but aborted records for a while."""
         try:
             # The time-out of `getmany` begins anew with every fetch of aborted records.

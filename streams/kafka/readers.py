@@ -3,7 +3,9 @@
 from collections import OrderedDict
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
+
+from streams.kafka.consumer import Consumer
 
 # Reads that are not over at once; beyond it the one that has waited longest begins anew.
 MOST_PLACES = 8
@@ -14,9 +16,9 @@ class Readers:
 
     def __init__(self, **options: Any) -> None:
         self._options = options
-        self._all: list[AIOKafkaConsumer] = []
-        self._idle: list[AIOKafkaConsumer] = []
-        self._kept: OrderedDict[TopicPartition, AIOKafkaConsumer] = OrderedDict()
+        self._all: list[Consumer] = []
+        self._idle: list[Consumer] = []
+        self._kept: OrderedDict[TopicPartition, Consumer] = OrderedDict()
 
     async def start(self) -> None:
         """Connect the first consumer. Raises a KafkaError."""
@@ -27,7 +29,7 @@ class Readers:
         for consumer in self._all:
             await consumer.stop()
 
-    async def take(self, place: TopicPartition, start: int) -> AIOKafkaConsumer:
+    async def take(self, place: TopicPartition, start: int) -> Consumer:
         """Return a consumer that stands at the offset, or at the first one behind it that is still there."""
         consumer = self._kept.pop(place, None)
         kept = consumer is not None
@@ -43,7 +45,7 @@ class Readers:
             raise
         return consumer
 
-    def give_back(self, consumer: AIOKafkaConsumer, place: TopicPartition, *, goes_on: bool) -> None:
+    def give_back(self, consumer: Consumer, place: TopicPartition, *, goes_on: bool) -> None:
         """Take a consumer back; `goes_on`: its read is not over."""
         if goes_on:
             self._kept[place] = consumer
@@ -56,7 +58,7 @@ class Readers:
         self._idle.append(consumer)
 
     @staticmethod
-    async def seek(consumer: AIOKafkaConsumer, place: TopicPartition, start: int) -> int:
+    async def seek(consumer: Consumer, place: TopicPartition, start: int) -> int:
         """Go to an offset, or to the first one behind it that is still there; return it."""
         position: int = max(start, (await consumer.beginning_offsets([place]))[place])
         consumer.seek(place, position)
@@ -67,8 +69,8 @@ class Readers:
         offsets: dict[TopicPartition, int] = await self._all[0].beginning_offsets(places)
         return offsets
 
-    async def _connect(self) -> AIOKafkaConsumer:
-        consumer = AIOKafkaConsumer(**self._options, enable_auto_commit=False, auto_offset_reset="none")
+    async def _connect(self) -> Consumer:
+        consumer = Consumer(**self._options, enable_auto_commit=False, auto_offset_reset="none")
         self._all.append(consumer)
         await consumer.start()
         return consumer

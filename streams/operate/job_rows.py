@@ -9,13 +9,13 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as KafkaTopicPartition
 
 from streams.core.job import Source
 from streams.engine.ports import until_readable
 from streams.kafka.access import AccessError, Operation, describe_topics
 from streams.kafka.admin import admin_client
+from streams.kafka.consumer import Consumer
 from streams.kafka.high_watermarks import HighWatermarks
 from streams.kafka.messages import source_record
 from streams.kafka.topics import TopicsError
@@ -46,7 +46,7 @@ class RecordReader:
     Its methods raise NotReadError and a KafkaError.
     """
 
-    def __init__(self, consumer: AIOKafkaConsumer, watermarks: HighWatermarks, partitions: int) -> None:
+    def __init__(self, consumer: Consumer, watermarks: HighWatermarks, partitions: int) -> None:
         self.partitions = partitions
         self._consumer = consumer
         self._watermarks = watermarks
@@ -156,7 +156,7 @@ async def record_reader(settings: KafkaSettings, *topics: str) -> AsyncIterator[
     options = settings.kafka_client_options()
     partitions = await readable_partitions(settings, topics)
     watermarks = HighWatermarks(options)
-    consumer = AIOKafkaConsumer(
+    consumer = Consumer(
         **options,
         isolation_level="read_committed",
         enable_auto_commit=False,

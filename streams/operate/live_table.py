@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mappi
 from datetime import UTC, datetime
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer
 from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -16,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from streams.core.job import Job, JobKey, OrderStatus, PutOff, Status
+from streams.kafka.consumer import Consumer
 from streams.names import changelog_topic
 from streams.operate.console import PLAIN_WIDTH, printable
 from streams.operate.standing import state_in_words
@@ -115,7 +115,7 @@ class JobBoard:
         self._shown = shown
         self._changed = asyncio.Condition()
         # Without a group it is given every partition.
-        self._consumer = AIOKafkaConsumer(
+        self._consumer = Consumer(
             changelog_topic(app_id),
             **client_options,
             isolation_level="read_committed",
