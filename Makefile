@@ -69,9 +69,10 @@ sbom: setup  ## writes what the production lock has as build/sbom.json, a Cyclon
 LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
 	--no-annotate --quiet
 
-lock:  ## renews the locks (needs uv): what production installs, of worker, bridge and console, that with everything for tests, and what builds the image
+lock:  ## renews the locks (needs uv): what production installs, of worker, bridge and console, that with everything for tests, and those of the image
 	$(LOCK) pyproject.toml --upgrade --extra test --output-file requirements-test.lock
 	$(LOCK) pyproject.toml --upgrade --extra bridge --extra console --constraints requirements-test.lock --output-file requirements.lock
+	$(LOCK) pyproject.toml --upgrade --extra bridge --extra console --extra otel --extra msk --constraints requirements-test.lock --output-file deploy/all-extras.lock
 	echo hatchling | $(LOCK) - --upgrade --constraints requirements-test.lock --output-file deploy/build.lock
 
 dist: setup  ## the wheel and the archive of sources of this version, in dist/

@@ -278,7 +278,9 @@ def demo() -> None:
 
 @topics_cli.command("create")
 def create(
-    partitions: Annotated[int, typer.Option(min=1, help="The one partition count of all topics.")] = 8,
+    partitions: Annotated[
+        int | None, typer.Option(min=1, help="The one partition count of all topics, 8 if it is not said.")
+    ] = None,
     replication_factor: Annotated[int, typer.Option(min=1, help="1 where there is one broker.")] = 3,
     beside_others: Annotated[
         bool, typer.Option("--beside-others", help="Make a job table although another application has one.")
@@ -288,8 +290,11 @@ def create(
     from streams.kafka.topics import create_topics
 
     current = kafka_settings()
-    created = run_on_kafka(current, create_topics(current, partitions, replication_factor, beside_others=beside_others))
-    typer.echo("\n".join(f"created {name}" for name in created) or "all topics are there")
+    creation = create_topics(current, partitions or 8, replication_factor, beside_others=beside_others)
+    created = run_on_kafka(current, creation)
+    typer.echo("\n".join(f"created {name}" for name in created.names) or "all topics are there")
+    if partitions not in (None, created.partitions):
+        tell(f"warning: all topics have {created.partitions} partitions, as those had that were there")
 
 
 @topics_cli.command("check")

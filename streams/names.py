@@ -47,15 +47,22 @@ def changelog_topic(app_id: str) -> str:
     return f"{app_id}{CHANGELOG_SUFFIX}"
 
 
-def other_changelogs(topics: Iterable[str], app_id: str) -> list[str]:
-    """Return the changelog topics of other applications of this environment among some topics, in order.
+def other_prefixes(topics: Iterable[str]) -> list[str]:
+    """Return the prefixes of the other environments that some topics are of, in order; "" is that without one.
 
-    Another environment is known by its topic of submissions, with a prefix of its own.
+    An environment is known by its topic of submissions.
     """
-    names, ours = set(topics), Topic.SUBMITTED.removeprefix(TOPIC_PREFIX)
-    prefixes = {name.removesuffix(ours) for name in names if name.endswith(ours)} - {TOPIC_PREFIX}
-    # Of two environments, the one's prefix may begin with the other's. Dead letters' topics end in the same way.
-    elsewhere = tuple(one for one in prefixes if one.startswith(TOPIC_PREFIX) and not one.endswith("dlq."))
+    ours = Topic.SUBMITTED.removeprefix(TOPIC_PREFIX)
+    prefixes = {name.removesuffix(ours) for name in topics if name.endswith(ours)} - {TOPIC_PREFIX}
+    # Dead letters' topics end in the same way.
+    return sorted(prefix for prefix in prefixes if not prefix.endswith("dlq."))
+
+
+def other_changelogs(topics: Iterable[str], app_id: str) -> list[str]:
+    """Return the changelog topics of other applications of this environment among some topics, in order."""
+    names = set(topics)
+    # Of two environments, the one's prefix may begin with the other's.
+    elsewhere = tuple(one for one in other_prefixes(names) if one.startswith(TOPIC_PREFIX))
     return sorted(
         name
         for name in names

@@ -1,5 +1,6 @@
 """The settings: the only place that knows the names of environment variables."""
 
+import contextlib
 import difflib
 import ipaddress
 import os
@@ -633,8 +634,12 @@ def unknown_variables() -> str | None:
 
     That is of our own prefix every variable and every file of secrets, and of the others those that are nearly a
     setting's. They are no error: in a rolling upgrade the former release is given the variables of the newer one as
-    well. Raises SettingsError if the folder of secrets cannot be read.
+    well.
     """
+    files: set[str] = set()
+    # Who needs the folder says that it cannot be read.
+    with contextlib.suppress(SettingsError):
+        files.update(_secret_files())
     variables = {name for name, value in os.environ.items() if value}
     known = {SECRETS_DIR_VARIABLE, *map(variable_of, FIELDS)}
     # Kubernetes gives each pod the addresses of all services beside it, and one may be named after us.
@@ -642,7 +647,7 @@ def unknown_variables() -> str | None:
     links = tuple(f"{service}_{kind}" for service in services for kind in ("SERVICE_", "PORT"))
     by_end = {name.removeprefix(PREFIX): name for name in known}
     lines = []
-    for name in sorted((variables | _secret_files().keys()) - known):
+    for name in sorted((variables | files) - known):
         if name.startswith(links) or not name.startswith(_OURS):
             continue
         if name.startswith(PREFIX):

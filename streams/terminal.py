@@ -102,12 +102,8 @@ def settings_of(kind: type[Kind]) -> Kind:
 
 
 def warn_of_unknown_variables() -> None:
-    """Name the variables that look like settings and are none; end if the folder of secrets cannot be read."""
-    try:
-        unknown = unknown_variables()
-    except SettingsError as error:
-        fail(error)
-    if unknown:
+    """Name the variables that look like settings and are none."""
+    if unknown := unknown_variables():
         tell(f"warning: {unknown}")
 
 

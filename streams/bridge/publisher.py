@@ -15,7 +15,7 @@ from streams.bridge.journal import BridgeJournal
 from streams.bridge.server import UnavailableError
 from streams.kafka.access import AccessError, Operation, connection_problem, describe_topics
 from streams.kafka.admin import admin_client
-from streams.kafka.topics import TopicsError
+from streams.kafka.topics import TopicsError, missing_topics
 from streams.names import TRACEPARENT, LogEvent, Topic
 from streams.settings import BridgeSettings
 
@@ -205,8 +205,8 @@ class KafkaPublisher:
     async def _check_topic(self) -> None:
         async with admin_client(**self._options) as admin:
             topic = (await describe_topics(admin, [TOPIC])).get(TOPIC)
-        if topic is None:
-            raise TopicsError(f"missing topics: {TOPIC} (robot-orchestrator topics create makes them)")
+            if topic is None:
+                raise await missing_topics(admin, [TOPIC], self._settings.app_id)
         if not topic.allows(Operation.WRITE):
             raise AccessError((Operation.WRITE, f"topic {TOPIC}"))
 

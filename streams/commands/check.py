@@ -22,15 +22,7 @@ def check(as_json: AsJson = False, to_dev: ToDev = False) -> None:
     except SettingsError as error:
         problem = str(error)
 
-    async def all_of_them() -> list[Finding]:
-        return [finding async for finding in findings(settings, worker)]
-
-    found = run_on_kafka(settings, all_of_them())
-    if worker is not None:
-        found.append(Finding("settings", "a worker can start with them"))
-    elif problem is not None:
-        found.append(Finding("settings", problem, "set them (robot-orchestrator settings shows all)"))
-    for finding in found:
+    def show(finding: Finding) -> bool:
         if as_json:
             fields = {"what": finding.what, "ok": finding.ok, "words": finding.words, "mend": finding.mend}
             typer.echo(json_line(fields))
@@ -38,4 +30,15 @@ def check(as_json: AsJson = False, to_dev: ToDev = False) -> None:
             typer.echo(printable(f"{'ok' if finding.ok else '!!':<3} {finding.what}: {finding.words}"))
             if finding.mend is not None:
                 typer.echo(printable(f"    to mend: {finding.mend}"))
-    raise typer.Exit(0 if all(finding.ok for finding in found) else 1)
+        return finding.ok
+
+    async def look() -> bool:
+        # Each as it is found: the next one may have to wait for a broker.
+        return all([show(finding) async for finding in findings(settings, worker)])
+
+    all_ok = run_on_kafka(settings, look())
+    if worker is not None:
+        show(Finding("settings", "a worker can start with them"))
+    elif problem is not None:
+        all_ok = show(Finding("settings", problem, "set them (robot-orchestrator settings shows all)"))
+    raise typer.Exit(0 if all_ok else 1)

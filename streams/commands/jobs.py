@@ -179,7 +179,7 @@ async def _watch(settings: RuleSettings, job_id: str | None, workspace_id: str |
     from streams.names import changelog_topic
     from streams.operate.job_fields import job_fields
     from streams.operate.job_rows import readable_partitions
-    from streams.operate.live_table import live_jobs
+    from streams.operate.live_table import live_jobs, printed_on
 
     await readable_partitions(settings, [changelog_topic(settings.app_id)])
 
@@ -189,8 +189,22 @@ async def _watch(settings: RuleSettings, job_id: str | None, workspace_id: str |
     def print_object(job: Job) -> None:
         typer.echo(json_line(job_fields(job)))
 
-    tell = print_object if as_json else None
-    async with live_jobs(settings.kafka_client_options(), settings.app_id, make_console(), shown, tell) as board:
+    console, told = make_console(), False
+    show = print_object if as_json else printed_on(console)
+
+    def tell_change(job: Job) -> None:
+        nonlocal told
+        told = True
+        show(job)
+
+    in_place = console.is_terminal and not as_json
+    async with live_jobs(
+        settings.kafka_client_options(), settings.app_id, console, shown, None if in_place else tell_change
+    ) as board:
         watched = board.jobs.values()
         await board.wait_for(lambda: job_id is not None and any(row.ended for row in watched), None)
+        if not in_place and not told:
+            # It had ended before, so nothing has changed.
+            for row in watched:
+                show(row)
         return list(watched)

@@ -20,7 +20,7 @@ from streams.kafka.consumer import Consumer
 from streams.kafka.identity import identity_of
 from streams.kafka.messages import source_record
 from streams.kafka.reader import KafkaReader
-from streams.kafka.topics import TopicsError
+from streams.kafka.topics import TopicsError, missing_topics
 from streams.names import SOURCE_TOPICS, LogEvent, changelog_topic
 from streams.settings import ConsoleSettings
 from streams.telemetry.lines import Lines
@@ -130,7 +130,7 @@ class Follower:
             if lacks:
                 raise AccessError(*lacks)
             if missing := [name for name in needed if name not in found]:
-                raise TopicsError(f"missing topics: {', '.join(missing)} (robot-orchestrator topics create makes them)")
+                raise await missing_topics(admin, missing, self._settings.app_id)
             identity = await identity_of(admin, names)
         caught_up_at = self._store.caught_up_at()
         stale = caught_up_at is not None and datetime.now(UTC) - caught_up_at > STALE

@@ -7,6 +7,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 from rich.console import Console
 
@@ -59,7 +60,7 @@ def run_sandbox(
                 asyncio.run(check_nobody_else_works_there(stack.settings()))
             running.enter_context(stack)
         announce(stack.variables)
-        _welcome(console, stack)
+        _welcome(console, stack, folder)
         if bootstrap_servers:
             everything = f"Every job that is submitted on {bootstrap_servers} goes to the simulated robot.\n"
             console.print(everything, style="yellow")
@@ -81,7 +82,7 @@ async def _show(console: Console, stack: Stack) -> None:
             await asyncio.sleep(CHECK_SECONDS)
 
 
-def _welcome(console: Console, stack: Stack) -> None:
+def _welcome(console: Console, stack: Stack, folder: Path) -> None:
     lines = [("console", stack.console.url)] if stack.console else []
     lines += [
         ("Kafka", stack.bootstrap_servers),
@@ -89,7 +90,7 @@ def _welcome(console: Console, stack: Stack) -> None:
     ]
     lines += [("bridge", f"{stack.bridge.url}/readyz?verbose and {stack.bridge.url}/metrics")]
     lines += [(worker.name, f"{worker.url}/readyz?verbose and {worker.url}/metrics") for worker in stack.workers]
-    lines += [("logs", str(stack.logs))]
+    lines += [("logs", str(stack.logs)), ("data", f"{folder}, kept between runs: to begin anew, remove it in between")]
     console.print()
     for name, text in lines:
         console.print(f"  [bold]{name:<10}[/]{text}", soft_wrap=True)

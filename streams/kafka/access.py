@@ -10,6 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
+    GroupCoordinatorNotAvailableError,
     KafkaError,
     SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
@@ -26,6 +27,9 @@ from streams.settings import KafkaSettings, variable_of
 
 # One more attempt to connect, only to learn why the others failed.
 ATTEMPT_TIMEOUT_MS = 5_000
+# Long enough for a coordinator that is being elected.
+COORDINATOR_SECONDS = 10.0
+COORDINATOR_POLL_SECONDS = 0.2
 # In the place of the allowed operations: the broker was not asked for them, or it has no ACLs.
 UNKNOWN_OPERATIONS = -(2**31)
 _TEXT = String("utf-8")
@@ -99,10 +103,24 @@ async def visible_cluster(admin: AIOKafkaAdminClient) -> VisibleCluster:
     return VisibleCluster(len(response.brokers), frozenset(name for _, name, *_ in response.topics))
 
 
+async def _coordinator(admin: AIOKafkaAdminClient, group: str) -> int:
+    """Return the broker that coordinates a group. A new cluster has none until it was asked for one."""
+    deadline = asyncio.get_running_loop().time() + COORDINATOR_SECONDS
+    while True:
+        try:
+            coordinator: int = await admin.find_coordinator(group)
+        except GroupCoordinatorNotAvailableError:
+            if asyncio.get_running_loop().time() > deadline:
+                raise
+            await asyncio.sleep(COORDINATOR_POLL_SECONDS)
+        else:
+            return coordinator
+
+
 async def check_group(admin: AIOKafkaAdminClient, group: str) -> None:
     """Raise AccessError unless we may be a member of the group."""
     try:
-        coordinator = await admin.find_coordinator(group)
+        coordinator = await _coordinator(admin, group)
         ((code, *_, operations),) = (await admin._send_request(_DescribeGroup(group), coordinator)).groups
     except GroupAuthorizationFailedError:
         code, operations = 0, 0
@@ -123,7 +141,7 @@ class DescribedGroup:
 async def describe_group(admin: AIOKafkaAdminClient, group: str) -> DescribedGroup | None:
     """Return a group as it is now, None if this user may not ask."""
     try:
-        coordinator = await admin.find_coordinator(group)
+        coordinator = await _coordinator(admin, group)
         ((code, _, state, _, _, members, _),) = (await admin._send_request(_DescribeGroup(group), coordinator)).groups
     except GroupAuthorizationFailedError:
         return None

@@ -45,7 +45,14 @@ from streams.kafka.topic_rules import (
     FoundTopic,
     faults,
 )
-from streams.names import Topic, changelog_topic, other_changelogs
+from streams.names import (
+    TOPIC_PREFIX,
+    TOPIC_PREFIX_VARIABLE,
+    Topic,
+    changelog_topic,
+    other_changelogs,
+    other_prefixes,
+)
 from streams.settings import KafkaSettings, variable_of
 from streams.wire.intake import COMPLETION_MAX_BYTES, SUBMISSION_MAX_BYTES
 
@@ -79,6 +86,10 @@ class TopicsError(Exception):
     def __init__(self, *problems: str) -> None:
         self.problems = problems
         super().__init__("; ".join(problems))
+
+
+class MissingTopicsError(TopicsError):
+    """Topics are not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +152,18 @@ class TopicsReport:
     warnings: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class CreatedTopics:
+    """The topics that were created, and the partition count of all."""
+
+    names: list[str]
+    partitions: int
+
+
 async def create_topics(
     settings: KafkaSettings, partitions: int, replication_factor: int, *, beside_others: bool = True
-) -> list[str]:
-    """Create the topics that are missing; return their names.
+) -> CreatedTopics:
+    """Create the topics that are missing, with as many partitions as those that are there.
 
     Without `beside_others` no job table is made where another application has one. A replication factor of -1 is as
     much as is of use on this cluster. Raises AccessError if this user may not, TopicsError if the factor is 2, there
@@ -178,7 +197,7 @@ async def create_topics(
         while missing:
             missing -= {name for name, topic in (await describe_topics(admin, names)).items() if topic.partitions}
             await asyncio.sleep(CREATED_POLL_SECONDS)
-        return created
+        return CreatedTopics(created, partitions)
 
 
 def _useful_factor(brokers: int) -> int:
@@ -240,9 +259,7 @@ async def check_topics(settings: KafkaSettings, *, worker: bool = False) -> Topi
         counts = {name: topic.partitions for name, topic in found.items()}
         missing = [name for name in names if not counts.get(name)]
         if missing:
-            others = _other_applications((await visible_cluster(admin)).topics, settings.app_id)
-            line = f"missing topics: {', '.join(missing)} (robot-orchestrator topics create makes them)"
-            raise TopicsError(line, *(others if names[-1] in missing else ()))
+            raise await missing_topics(admin, missing, settings.app_id)
         if len(set(counts.values())) > 1:
             different = ", ".join(f"{name} has {count}" for name, count in counts.items())
             raise TopicsError(f"all topics need one partition count: {different}")
@@ -264,6 +281,24 @@ async def check_topics(settings: KafkaSettings, *, worker: bool = False) -> Topi
         raise TopicsError(*fatal, *warnings)
     sizes = {name: int(configs[name][MAX_BYTES]) for name in names}
     return TopicsReport(partitions=counts[names[-1]], max_bytes=sizes, warnings=tuple(warnings))
+
+
+async def missing_topics(admin: AIOKafkaAdminClient, missing: list[str], app_id: str) -> MissingTopicsError:
+    """Return what to raise for missing topics, with what may have been meant, as far as this user may see it."""
+    topics = (await visible_cluster(admin)).topics
+    others = list(_other_applications(topics, app_id)) if changelog_topic(app_id) in missing else []
+    makes = "robot-orchestrator topics create makes them"
+    if others:
+        makes = f"is {variable_of('app_id')} right? robot-orchestrator topics create --beside-others makes them"
+    lines = [f"missing topics: {', '.join(missing)} ({makes})", *others]
+    if Topic.SUBMITTED not in topics and (prefixes := other_prefixes(topics)):
+        there = " and ".join(f"with {prefix} before them" if prefix else "without a prefix" for prefix in prefixes)
+        here = f"is {TOPIC_PREFIX}" if TOPIC_PREFIX else "is not set"
+        lines.append(
+            f"such topics are there {there}, and {TOPIC_PREFIX_VARIABLE} {here} here: all programs and commands of an "
+            "environment need the same one"
+        )
+    return MissingTopicsError(*lines)
 
 
 def _other_applications(topics: Iterable[str], app_id: str) -> Iterator[str]:

@@ -11,12 +11,12 @@ from streams.engine.ports import UnreadableError
 from streams.kafka.access import AccessError, connection_problem, describe_group
 from streams.kafka.admin import admin_client
 from streams.kafka.messages import instant_of
-from streams.kafka.topics import TopicsError, check_topics
+from streams.kafka.topics import MissingTopicsError, TopicsError, check_topics
 from streams.names import SOURCE_TOPICS, changelog_topic
 from streams.operate.held import held_now
 from streams.operate.job_rows import NotReadError, record_reader
 from streams.operate.standing import WaitKind, clock
-from streams.operate.table_view import view_of
+from streams.operate.table_view import view_of, workers_of
 from streams.operate.unread import unread_records
 from streams.robot.client import connected_robot
 from streams.settings import KafkaSettings, WorkerSettings, variable_of
@@ -52,6 +52,7 @@ async def findings(settings: KafkaSettings, worker: WorkerSettings | None) -> As
     except KafkaError:
         yield Finding("connection", await connection_problem(settings), "start the brokers, or set what is named there")
         return
+    told: set[str] = set()
     for what, look in _LOOKS.items():
         try:
             async for finding in look(settings, what):
@@ -60,7 +61,12 @@ async def findings(settings: KafkaSettings, worker: WorkerSettings | None) -> As
             yield Finding(what, str(error), _acl_commands(settings, error))
         except TopicsError as error:
             for problem in error.problems:
-                yield Finding(what, problem, "as it says there")
+                if problem not in told:
+                    yield Finding(what, problem, "as it says there")
+            told.update(error.problems)
+            if isinstance(error, MissingTopicsError):
+                # Without them there is nothing more to be looked at there.
+                break
         except (KafkaError, NotReadError, UnreadableError) as error:
             yield Finding(what, str(error) or type(error).__name__, "see to the brokers, then check again")
     if worker is not None:
@@ -126,7 +132,7 @@ async def _table(settings: KafkaSettings, what: str) -> AsyncIterator[Finding]:
         )
         yield Finding(what, f"this machine's is not behind the broker's ({written})")
     try:
-        view = view_of(values, len(values), None)
+        view = view_of(values, len(values), await workers_of(settings))
     except TableError as error:
         yield Finding("table", str(error), "run the release that the workers have")
         return
@@ -134,10 +140,9 @@ async def _table(settings: KafkaSettings, what: str) -> AsyncIterator[Finding]:
         if held.by is WaitKind.PERSON:
             what = "everything" if held.workspace_id is None else held.workspace_id
             yield Finding("holds", f"nobody is called of {what}: {held.actor} holds it ({held.reason})")
-    for number, owner in view.owners.items():
-        if owner is not None and owner.robot_away_since is not None:
-            words = f"{owner.worker_id} has missed it since {clock(owner.robot_away_since, now)} (partition {number})"
-            yield Finding("robot", words, f"start the robot, or set {variable_of('robot_url')} for the worker")
+    for worker_id, (since, numbers) in view.robot_missed_by.items():
+        words = f"{worker_id} has missed it since {clock(since, now)} (partitions {', '.join(map(str, numbers))})"
+        yield Finding("robot", words, f"start the robot, or set {variable_of('robot_url')} for the worker")
 
 
 async def _robot(worker: WorkerSettings) -> Finding:

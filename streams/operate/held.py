@@ -50,13 +50,9 @@ def _by_people(view: TableView) -> Iterator[Held]:
 
 
 def _by_absence(view: TableView) -> Iterator[Held]:
-    missed: dict[str, list[datetime]] = defaultdict(list)
-    for owner in view.owners.values():
-        if owner is not None and owner.robot_away_since is not None:
-            missed[owner.worker_id].append(owner.robot_away_since)
-    for worker_id, since in missed.items():
+    for worker_id, (since, numbers) in view.robot_missed_by.items():
         words = f"the robot is not there, as {worker_id} sees it"
-        yield Held(by=WaitKind.ROBOT_AWAY, workspace_id=None, partitions=len(since), since=min(since), reason=words)
+        yield Held(by=WaitKind.ROBOT_AWAY, workspace_id=None, partitions=len(numbers), since=since, reason=words)
 
 
 def _by_work(view: TableView, now: datetime) -> Iterator[Held]:

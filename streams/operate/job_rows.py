@@ -18,7 +18,7 @@ from streams.kafka.admin import admin_client
 from streams.kafka.consumer import Consumer
 from streams.kafka.high_watermarks import HighWatermarks
 from streams.kafka.messages import source_record
-from streams.kafka.topics import TopicsError
+from streams.kafka.topics import missing_topics
 from streams.settings import KafkaSettings
 from streams.wire.records import SourceRecord
 
@@ -180,9 +180,9 @@ async def readable_partitions(settings: KafkaSettings, topics: Collection[str]) 
     """
     async with admin_client(**settings.kafka_client_options()) as admin:
         found = await describe_topics(admin, list(topics))
-    lacks = [(Operation.READ, f"topic {name}") for name, topic in found.items() if not topic.allows(Operation.READ)]
-    if lacks:
-        raise AccessError(*lacks)
-    if missing := [name for name in topics if name not in found]:
-        raise TopicsError(f"missing topics: {', '.join(missing)} (robot-orchestrator topics check says more)")
+        lacks = [(Operation.READ, f"topic {name}") for name, topic in found.items() if not topic.allows(Operation.READ)]
+        if lacks:
+            raise AccessError(*lacks)
+        if missing := [name for name in topics if name not in found]:
+            raise await missing_topics(admin, missing, settings.app_id)
     return min(topic.partitions for topic in found.values())

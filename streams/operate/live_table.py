@@ -195,7 +195,7 @@ async def live_jobs(
     With `tell` nothing is shown: it is told each change.
     """
     board = JobBoard(client_options, app_id, shown)
-    display = _InPlace(board, console) if console.is_terminal and tell is None else _Lines(tell or _printed_on(console))
+    display = _InPlace(board, console) if console.is_terminal and tell is None else _Lines(tell or printed_on(console))
     with display:
         try:
             # In a group: a board that cannot follow any more ends the block too.
@@ -218,7 +218,8 @@ class _Lines(contextlib.nullcontext[None]):
         pass
 
 
-def _printed_on(console: Console) -> Callable[[Job], None]:
+def printed_on(console: Console) -> Callable[[Job], None]:
+    """Return what prints a change of a job."""
     return lambda job: console.print(line(job, datetime.now(UTC)), markup=False, soft_wrap=True)
 
 

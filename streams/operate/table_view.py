@@ -5,6 +5,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from aiokafka.errors import KafkaError
 
@@ -52,6 +53,21 @@ class TableView:
         """All rows."""
         return [job for rows in self.workspaces.values() for job in rows.values()]
 
+    @property
+    def robot_missed_by(self) -> dict[str, tuple[datetime, list[int]]]:
+        """Which workers miss the robot, since when, and the partitions that they have.
+
+        Without those that are in the group no more: what they saw is of no use to anybody.
+        """
+        found: dict[str, tuple[datetime, list[int]]] = {}
+        for number, owner in self.owners.items():
+            if owner is None or owner.robot_away_since is None:
+                continue
+            if self.workers is None or owner.worker_id in self.workers:
+                since, numbers = found.get(owner.worker_id, (owner.robot_away_since, []))
+                found[owner.worker_id] = min(since, owner.robot_away_since), [*numbers, number]
+        return found
+
     def get(self, key: JobKey) -> Job | None:
         """Return a job's row."""
         return self.workspaces.get(key.workspace_id, {}).get(key.job_id)
@@ -79,7 +95,7 @@ async def read_view(
     numbers = range(reader.partitions) if workspace_id is None else [partition_of(workspace_id, reader.partitions)]
     wanted: Callable[[bytes], bool] = _all if workspace_id is None else keys_of(workspace_id)
     values, workers = await asyncio.gather(
-        reader.last_values(changelog_topic(settings.app_id), numbers, wanted, progress), _workers(settings)
+        reader.last_values(changelog_topic(settings.app_id), numbers, wanted, progress), workers_of(settings)
     )
     return view_of(values, reader.partitions, workers)
 
@@ -136,7 +152,8 @@ def _all(_key: bytes) -> bool:
     return True
 
 
-async def _workers(settings: KafkaSettings) -> frozenset[str] | None:
+async def workers_of(settings: KafkaSettings) -> frozenset[str] | None:
+    """Return the ids of the workers in the group, None where that is not known."""
     try:
         async with admin_client(**settings.kafka_client_options()) as admin:
             group = await describe_group(admin, settings.app_id)

@@ -5,17 +5,21 @@ import os
 import re
 import signal
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
+from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from typer.testing import CliRunner
 
+from streams.cli import cli
 from streams.core.job import JobKey
 from streams.dev.demo_jobs import example_submission
 from streams.dev.kafka import EmbeddedKafka
 from streams.kafka import topics
 from streams.kafka.admin import admin_client
 from streams.kafka.topic_rules import MAX_AGE, NO_LIMIT
-from streams.kafka.topics import TopicsError, check_topics, create_topics, topic_specs
+from streams.kafka.topics import MissingTopicsError, TopicsError, check_topics, create_topics, topic_specs
 from streams.names import Topic, changelog_topic
 from streams.operate import submit
 from streams.operate.submit import SubmitError, Submitter, parse_submission
@@ -109,8 +113,41 @@ async def test_no_job_table_is_made_beside_another_one_unless_that_is_meant(brok
     # With a table of its own it only makes what is missing.
     await create_topics(misspelt, 2, 1)
     await delete(broker.bootstrap_servers, Topic.FAILED)
-    assert await create_topics(misspelt, 2, 1, beside_others=False) == [Topic.FAILED]
+    assert (await create_topics(misspelt, 2, 1, beside_others=False)).names == [Topic.FAILED]
     await delete(broker.bootstrap_servers, "robot-orchestartor-jobs-changelog")
+
+
+async def test_topics_that_are_there_under_another_prefix_are_named(broker: EmbeddedKafka) -> None:
+    """Who has set it in one place only is told so, and not to make the topics once more."""
+    settings = settings_of(broker.bootstrap_servers)
+    await create_topics(settings, 2, 1)
+    async with admin_client(bootstrap_servers=broker.bootstrap_servers) as admin:
+        await admin.create_topics([NewTopic(f"staging.{Topic.SUBMITTED}", 2, 1)])
+    assert await check_topics(settings)
+    await delete(broker.bootstrap_servers, Topic.SUBMITTED)
+    with pytest.raises(MissingTopicsError) as raised:
+        await check_topics(settings)
+    missing, hint = raised.value.problems
+    assert missing.startswith(f"missing topics: {Topic.SUBMITTED} (robot-orchestrator topics create")
+    assert hint.startswith(
+        "such topics are there with staging. before them, and ROBOT_ORCHESTRATOR_TOPIC_PREFIX is not"
+    )
+    await delete(broker.bootstrap_servers, f"staging.{Topic.SUBMITTED}")
+    await create_topics(settings, 2, 1)
+
+
+def test_who_asks_for_another_count_of_partitions_is_told_which_there_is(
+    broker: EmbeddedKafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", broker.bootstrap_servers)
+    run = partial(CliRunner().invoke, cli)
+    assert run(["topics", "create", "--partitions", "2", "--replication-factor", "1"]).exit_code == 0
+    for more in ([], ["--partitions", "2"]):
+        silent = run(["topics", "create", *more])
+        assert (silent.exit_code, silent.stdout, silent.stderr) == (0, "all topics are there\n", "")
+    warned = run(["topics", "create", "--partitions", "12"])
+    assert (warned.exit_code, warned.stdout) == (0, "all topics are there\n")
+    assert warned.stderr.endswith("warning: all topics have 2 partitions, as those had that were there\n")
 
 
 async def test_what_a_worker_insists_on_is_not_left_to_the_brokers_defaults(broker: EmbeddedKafka) -> None:
@@ -131,7 +168,7 @@ async def test_an_older_broker_is_told_by_the_setting_that_it_knows_that_a_recor
     # To this broker the setting of brokers to come is what today's is to an older one.
     monkeypatch.setattr(topics, "MAX_DIFFERENCE", MAX_AGE)
     monkeypatch.setattr(topics, "MAX_AGE", "message.timestamp.age.max.ms")
-    assert await create_topics(settings, 2, 1) == [Topic.SUBMITTED]
+    assert (await create_topics(settings, 2, 1)).names == [Topic.SUBMITTED]
     submitted = await configs_of(broker.bootstrap_servers, Topic.SUBMITTED)
     assert submitted["message.timestamp.before.max.ms"] == NO_LIMIT
     assert submitted["message.timestamp.type"] == "CreateTime"

@@ -36,14 +36,14 @@ def make_base(folder: Path) -> None:
     subprocess.run([*podman(), "import", "--quiet", archive, BASE], check=True)
 
 
-def build(folder: Path, revision: str) -> None:
+def build(folder: Path, revision: str, tag: str = IMAGE, *options: str) -> None:
     """Build deploy/Dockerfile on that base."""
     make_base(folder)
     command = [
         *(tool("buildah", "buildah"), "build", "--isolation=chroot", "--network=host", "--layers", "--quiet"),
         *(f"--build-arg=BASE={BASE}", f"--build-arg=REVISION={revision}"),
         *(f"--volume={CERTIFICATES}:/run/certificates.crt:ro", "--build-arg=PIP_CERT=/run/certificates.crt"),
-        *("--ignorefile=deploy/Dockerfile.dockerignore", "--file=deploy/Dockerfile", f"--tag={IMAGE}", "."),
+        *("--ignorefile=deploy/Dockerfile.dockerignore", "--file=deploy/Dockerfile", *options, f"--tag={tag}", "."),
     ]
     subprocess.run(command, cwd=ROOT, check=True)
 

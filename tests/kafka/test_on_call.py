@@ -410,6 +410,11 @@ async def test_a_job_is_watched_until_it_has_ended(scene: Scene) -> None:
     for job, code in ((done, 0), (refused, 1)):
         await scene.row(job["jobId"])
         assert (await give(f"jobs watch {job['jobId']}"))[0] == code
+        # What has ended is shown once.
+        (again,) = (await give(f"jobs watch {job['jobId']}"))[1].splitlines()
+        assert job["jobId"] in again
+        (again,) = (await give(f"jobs watch {job['jobId']} --json"))[1].splitlines()
+        assert json.loads(again)["jobId"] == job["jobId"]
     # Who waits for a job that nobody knows would wait for good.
     for options in ("", f" --workspace={done['workspaceId']}"):
         assert (await give(f"jobs watch {new_id()}{options}"))[:2] == (3, "")
@@ -455,8 +460,22 @@ async def test_all_is_checked_and_what_is_not_ok_says_what_mends_it(
     assert code == 1
     lines = out.splitlines()
     assert "!!  robot: nobody answers at http://127.0.0.1:9/api/health" in lines
-    (missing,) = {line for line in lines if line.startswith("!!  topics: missing topics: another-jobs-changelog")}
-    assert "robot-orchestrator topics create makes them" in missing
+    (missing,) = [line for line in lines if "missing topics: another-jobs-changelog" in line]
+    # Other applications are on the same Kafka.
+    assert "is ROBOT_ORCHESTRATOR_APP_ID right? robot-orchestrator topics create --beside-others makes them" in missing
+
+
+async def test_a_check_before_any_worker_has_run_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing was written under the application's id, and there is no group: all of that is said."""
+    monkeypatch.setenv("ROBOT_ORCHESTRATOR_APP_ID", new_id())
+    code, _, err = await give("topics create --replication-factor 1 --beside-others")
+    assert code == 0, err
+    code, out, _ = await give("check --json")
+    found = {line["what"]: line for line in map(json.loads, out.splitlines())}
+    assert code == 1
+    assert found.keys() == {"connection", "topics", "ACLs", "group", "clock", "robot", "settings"}
+    assert found["group"]["words"].startswith("Dead, workers: 0, records unread: ")
+    assert found["clock"]["words"].endswith("(nothing was written yet)")
 
 
 async def test_what_a_newer_release_has_decided_is_a_finding_among_the_others(

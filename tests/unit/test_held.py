@@ -38,6 +38,12 @@ def test_a_robot_that_is_away_holds_the_partitions_of_each_worker_that_misses_it
     assert "worker-1" in away.reason
 
 
+def test_what_a_worker_saw_that_has_left_the_group_counts_no_more() -> None:
+    missing = Owner("worker-1", NOW, NOW + SECOND)
+    for workers, found in ((frozenset({"worker-1"}), 1), (frozenset({"worker-2"}), 0), (frozenset[str](), 0)):
+        assert len(held_now(dataclasses.replace(view(owners={0: missing}), workers=workers), NOW)) == found
+
+
 def test_a_busy_robot_holds_a_workspace_until_it_is_called_again_with_patience_and_without() -> None:
     assert PUT_OFF.put_off is not None
     until = PUT_OFF.put_off.until
