@@ -52,10 +52,15 @@ def as_installed(name: str) -> Any:
     return module
 
 
-async def fetching(consumer: AIOKafkaConsumer) -> list[object]:
+async def fetching(consumer: AIOKafkaConsumer) -> list[Any]:
     """Start a consumer of an idle partition; every fetch that it sends is added to what is returned."""
-    fetches: list[object] = []
     await consumer.start()
+    return fetches_of(consumer)
+
+
+def fetches_of(consumer: AIOKafkaConsumer) -> list[Any]:
+    """Give a consumer that runs an idle partition; every fetch that it sends is added to what is returned."""
+    fetches: list[Any] = []
     send = consumer._client.send
 
     async def counting(node_id: int, request: object, **options: Any) -> Any:
@@ -84,6 +89,20 @@ async def test_a_fetch_does_not_wait_long_at_the_broker(one_partition: str, tmp_
         finally:
             await stock.stop()
             await hardened.stop()
+
+
+async def test_an_idle_worker_s_fetch_waits_long_at_the_broker(one_partition: str, tmp_path: Path) -> None:
+    """As the service makes its consumer; what decides it is tested below."""
+    async with Scene(one_partition, tmp_path, partitions=1) as scene:
+        consumer = cast(HardenedConsumer, build_app(WorkerSettings(**cast(Any, scene.variables))).consumer)
+        service = consumer._new_consumer_thread()
+        await service.start()
+        try:
+            fetches = fetches_of(service._ensure_consumer())
+            await eventually(lambda: fetches)
+            assert {fetch._max_wait_ms for fetch in fetches} == {WHOLE_FETCH_WAIT_MS}
+        finally:
+            await service.stop()
 
 
 async def test_the_consumer_has_no_thread_of_its_own(one_partition: str, tmp_path: Path) -> None:
