@@ -144,6 +144,10 @@ class JobTable:
         """Return the rows as they stand, unpacked one by one; nothing may happen meanwhile."""
         return map(self._rows.read, self._rows)
 
+    def keys(self) -> Iterator[JobKey]:
+        """Return the jobs that have a row; nothing may happen meanwhile."""
+        return map(key_of, self._rows)
+
     def pending(self) -> Iterator[JobKey]:
         """Return the jobs that wait; nothing may happen meanwhile."""
         return map(key_of, self._admission.lines())

@@ -34,6 +34,7 @@ from streams.engine.draft import Draft
 from streams.engine.holes import HoleCheck
 from streams.engine.ports import LogReader, PartitionLog, UnreadableError, until_readable
 from streams.engine.rules import Rules
+from streams.engine.runtime import heed_cancellation
 from streams.engine.submissions import Submissions
 from streams.names import (
     CHANGELOG_OPENED_KEY,
@@ -90,9 +91,9 @@ STEP_MAX_BYTES = 8_000_000
 STEP_MAX_ORDERS = 50_000
 # Payloads and secrets that must be read again, however slowly, hold a claim of the same step up for so long at most.
 STEP_READ_SECONDS = 3.0
-# Rows that are worked on between two turns of the event loop: about a millisecond. All partitions that load may come
-# before a heartbeat does.
-SLICE_ROWS = 100
+# Work on rows between two turns of the event loop. All partitions that load may come before a heartbeat does, and a row
+# may have a thousand orders.
+SLICE_SECONDS = 0.001
 # Deadlines that are looked at in one tick; the others wait for the next one, a quarter of a second later.
 DUE_AT_ONCE = 10_000
 # A partition count that was raised moves half of all workspaces at least, so these tell, the oldest first.
@@ -141,6 +142,23 @@ class Shared:
     hand_over: Callable[[Claim], None]
     journal: Journal
     tracing: Tracing = NO_SPANS
+
+
+class _Slices:
+    """Long work in slices, between which the event loop turns."""
+
+    def __init__(self) -> None:
+        self._time = asyncio.get_running_loop().time
+        self._began_at = self._time()
+
+    def is_over(self) -> bool:
+        """Whether this slice has taken long enough."""
+        return self._time() - self._began_at > SLICE_SECONDS
+
+    async def next(self) -> None:
+        """Let the loop turn, and begin another one."""
+        await asyncio.sleep(0)
+        self._began_at = self._time()
 
 
 @dataclass(slots=True)
@@ -195,16 +213,18 @@ class Ledger:
             batches = await self._log.open(encode_owner(self._owner))
             async with aclosing(batches):
                 async for batch in batches:
-                    marked |= self._take_in(batch)
-                    self.records_loaded += len(batch)
+                    marked |= await self._take_in(batch)
                     # A batch that had been fetched already came without a turn of the loop.
                     await asyncio.sleep(0)
             self._check_places()
         except TableError as error:
             raise type(error)(f"{self._changelog}-{self.partition}: {error}") from None
-        for nth, _ in enumerate(self._table.index(now)):
-            if nth % SLICE_ROWS == 0:
-                await asyncio.sleep(0)
+        # What follows may wait for brokers for long.
+        heed_cancellation()
+        slices = _Slices()
+        for _ in self._table.index(now):
+            if slices.is_over():
+                await slices.next()
         for topic in SOURCE_TOPICS:
             offsets = await until_readable(partial(self._reader.committed_offsets, topic))
             offset = offsets[self.partition]
@@ -230,9 +250,10 @@ class Ledger:
                 )
         await self._log.commit([NewRecord(self._changelog, self.partition, CHANGELOG_TABLE_KEY, TABLE_MARK)])
 
-    def _take_in(self, batch: Sequence[tuple[bytes, bytes | None]]) -> bool:
+    async def _take_in(self, batch: Sequence[tuple[bytes, bytes | None]]) -> bool:
         """Take in records of the changelog; return whether the mark of a table is among them."""
         marked = False
+        slices = _Slices()
         for raw_key, value in batch:
             match load_entry(raw_key, value):
                 case LoadedRow() as row:
@@ -241,14 +262,17 @@ class Ledger:
                     self._table.load_decision(control_id, decision)
                 case TableMark():
                     marked = True
+            self.records_loaded += 1
+            if slices.is_over():
+                await slices.next()
         return marked
 
     def _check_places(self) -> None:
-        for job in islice(self._table.rows(), PLACES_CHECKED):
-            place = partition_of(job.workspace_id, self._rules.partitions)
+        for key in islice(self._table.keys(), PLACES_CHECKED):
+            place = partition_of(key.workspace_id, self._rules.partitions)
             if place != self.partition:
                 raise MisplacedRowError(
-                    f"workspace {job.workspace_id} belongs to partition {place} of {self._rules.partitions}: the "
+                    f"workspace {key.workspace_id} belongs to partition {place} of {self._rules.partitions}: the "
                     "partition count was changed, so jobs would be looked for in the wrong place and called twice. "
                     "Use topics with the former count"
                 )

@@ -8,7 +8,7 @@ from streams.core.events import BatchLost, CallFailed, DeadlinePassed, RobotAcce
 from streams.engine.claims import Claimant
 from streams.engine.ledger import Ledger
 from streams.engine.ports import FencedError
-from streams.engine.runtime import Runtime
+from streams.engine.runtime import Runtime, heed_cancellation
 from streams.engine.turns import Turns
 from streams.names import LogEvent
 from streams.wire.records import SourceRecord
@@ -114,9 +114,7 @@ class Partition:
         try:
             await self._may_step.wait()
             await self.ledger.open(self._runtime.now())
-            # A client that is being closed in there may have swallowed it.
-            if self._task.cancelling():
-                raise asyncio.CancelledError
+            heed_cancellation()
             self.opened = True
             self._runtime.journal.info(
                 LogEvent.PARTITION_OPENED, partition=self.number, jobs=sum(self.ledger.jobs_by_status.values())

@@ -10,6 +10,13 @@ from streams.telemetry.journal import Journal
 from streams.telemetry.tracing import NO_SPANS, Tracing
 
 
+def heed_cancellation() -> None:
+    """Raise CancelledError if this task was cancelled and something that it called has swallowed that."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 class Supervisor:
     """Minds what runs beside: `crash` hears of the first failure, and ends the process."""
 

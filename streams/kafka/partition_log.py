@@ -35,8 +35,7 @@ MAX_REQUEST_BYTES = 64_000_000
 # A batch of this size stays under any topic's max.message.bytes. Rows are smaller: a few hundred bytes and an order's
 # share (see wire/orders.py).
 MAX_BATCH_BYTES = 262_144
-# Rows of the changelog that are worked on in one go: about a millisecond. All partitions that load may come
-# before a heartbeat does.
+# Rows of the changelog that aiokafka unpacks in one go: under a millisecond.
 CHANGELOG_BATCH_RECORDS = 100
 # A producer that cannot say goodbye is left behind; it is fenced by the next owner anyway.
 CLOSE_TIMEOUT_SECONDS = 5.0
@@ -123,8 +122,8 @@ class KafkaPartitionLog:
             fetch_max_wait_ms=20,
             request_timeout_ms=REQUEST_TIMEOUT_MS,
         )
-        await consumer.start()
         try:
+            await consumer.start()
             consumer.assign([self._changelog])
             await consumer.seek_to_beginning(self._changelog)
             while (left := end - await consumer.position(self._changelog)) > 0:

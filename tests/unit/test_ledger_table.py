@@ -1,17 +1,17 @@
 """How a ledger loads its table, which tables it refuses, and that no step of it takes too long."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Sequence
 from datetime import timedelta
 
 import pytest
 from msgspec.structs import replace
 
-from streams.core.job import Status
+from streams.core.job import OrderResult, Status
 from streams.engine.ledger import (
     DUE_AT_ONCE,
     KEEP_ALIVE,
-    SLICE_ROWS,
     STEP_MAX_ITEMS,
     STEP_READ_SECONDS,
     LostTableError,
@@ -107,15 +107,13 @@ class StoredLog:
         return
 
 
-def rows(start: int, stop: int) -> ChangelogBatch:
-    jobs = [replace(COMPLETED, job_id=f"job-{number}") for number in range(start, stop)]
-    return [(row_key(job.key), encode_row(job)) for job in jobs]
-
-
-async def test_the_event_loop_turns_while_a_table_is_loaded() -> None:
+async def test_the_event_loop_turns_while_large_rows_are_loaded() -> None:
+    """However many come at once: heartbeats are sent by the same loop, and each of 64 partitions may load."""
+    orders = tuple(OrderResult(f"item-{number}") for number in range(1_000))
+    ended, at_robot = replace(COMPLETED, orders=orders), replace(ACCEPTED, orders=orders)
+    jobs = [replace(job, job_id=f"job-{number}-{job.status}") for number in range(50) for job in (ended, at_robot)]
     partition = Partition()
-    batches = [rows(start, start + SLICE_ROWS) for start in range(0, 5 * SLICE_ROWS, SLICE_ROWS)]
-    partition.ledger = partition.over(StoredLog(batches))
+    partition.ledger = partition.over(StoredLog([[(row_key(job.key), encode_row(job)) for job in jobs]]))
     turns: list[int] = []
 
     async def turn() -> None:
@@ -126,10 +124,31 @@ async def test_the_event_loop_turns_while_a_table_is_loaded() -> None:
     turning = asyncio.create_task(turn())
     await partition.ledger.open(partition.now)
     turning.cancel()
-    assert partition.ledger.jobs_by_status[Status.COMPLETED] == 5 * SLICE_ROWS
-    # Between any two batches, and as often again while the rows are put in order.
-    assert {SLICE_ROWS * number for number in range(1, 6)} <= set(turns)
-    assert turns.count(5 * SLICE_ROWS) >= 5
+    assert partition.ledger.jobs_by_status == {Status.COMPLETED: 50, Status.PROCESSING: 50}
+    # Within the one batch, and while the rows are put in order.
+    assert len(set(turns)) > 5
+    assert turns.count(len(jobs)) > 5
+
+
+@in_virtual_time
+async def test_an_opening_that_is_cancelled_ends_although_its_log_has_swallowed_that() -> None:
+    """As aiokafka may, where a consumer is closed. What comes next waits for brokers, however long they are away."""
+
+    class Swallowing(StoredLog):
+        async def _read(self) -> AsyncGenerator[ChangelogBatch, None]:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(10)
+            yield []
+
+    partition = Partition()
+    partition.readable = False
+    partition.ledger = partition.over(Swallowing([]))
+    opening = asyncio.create_task(partition.ledger.open(partition.now))
+    await asyncio.sleep(1)
+    opening.cancel()
+    done, _ = await asyncio.wait({opening}, timeout=60)
+    assert done
+    assert opening.cancelled()
 
 
 async def test_a_table_has_a_mark_from_its_first_opening_on() -> None:
