@@ -553,7 +553,8 @@ def ignored_reports(world: World) -> list[str]:
 def burnt_jobs(world: World) -> list[str]:
     """Return the jobs that failed as refused before their patience was over, or right after another of the workspace.
 
-    Without patience a robot that is not there costs one job of each worker, which is not counted here.
+    Without patience a robot that is not there costs one job of each worker, which is not counted here. One that
+    somebody has given up ends at a refusal, whatever patience there is.
     """
     patience = timedelta(seconds=world.plan.patience_seconds)
     burnt, last_failed = [], dict[str, datetime]()
@@ -561,7 +562,7 @@ def burnt_jobs(world: World) -> list[str]:
         assert job.ended_at is not None
         if patience:
             refused = job.robot_status == BUSY or job.reason is FailureReason.ROBOT_UNREACHABLE
-            if refused and (job.put_off is None or job.ended_at < job.put_off.since + patience):
+            if refused and job.stop is None and (job.put_off is None or job.ended_at < job.put_off.since + patience):
                 burnt.append(f"{job.job_id}: {job.error}, with patience")
         elif job.robot_status == BUSY:
             before = last_failed.get(job.workspace_id)
