@@ -18,8 +18,8 @@ async def unread_records(settings: KafkaSettings, topics: Sequence[Topic], parti
     Raises UnreadableError and a KafkaError.
     """
     reader = KafkaReader(settings.kafka_client_options(), settings.app_id, partitions)
-    await reader.start()
     try:
+        await reader.start()
         return sum(
             [
                 sum((await reader.end_offsets(topic)).values()) - sum((await reader.committed_offsets(topic)).values())
