@@ -108,7 +108,10 @@ def kept() -> list[Manifest]:
 
 def files(manifests: list[Manifest]) -> dict[str, str]:
     """Return what is kept of manifests, by the name of the file."""
-    head = f"# Rendered by `make manifests`: do not edit. The chart's sources: sha256:{sources_hash()}\n"
+    head = (
+        "# Rendered by `make manifests` of the chart's ci/example-values.yaml: copy it before you change it. "
+        f"The chart's sources: sha256:{sources_hash()}\n"
+    )
     texts: dict[str, str] = {}
     for manifest in manifests:
         texts.setdefault(manifest.file, head)

@@ -21,7 +21,7 @@ SECRETS = [variable_of(name) for name, field in FIELDS.items() if "SecretStr" in
 # What helm itself adds.
 OF_HELM = {"global"}
 # Left to Kubernetes or to whoever gives them.
-FREE = {"env", "resources", "annotations", "labels", "pod"}
+FREE = {"env", "resources", "annotations", "labels", "pod", "podAnnotations", "podLabels"}
 
 
 def merged(values: Any, over: Any) -> Any:
@@ -99,8 +99,9 @@ def test_what_all_programs_must_have_alike_is_not_taken_for_one_of_them(program:
     alike = {variable_of(field) for field in (*rules, "app_id", "topic_prefix", "retention_seconds")}
     assert set(SCHEMA["definitions"]["ownSettings"]["propertyNames"]["not"]["enum"]) == alike
     for name in alike:
-        assert is_valid(given_to(None, name, "1"))
-        assert not is_valid(given_to(program, name, "1"))
+        value = "staging." if name == variable_of("topic_prefix") else "1"
+        assert is_valid(given_to(None, name, value))
+        assert not is_valid(given_to(program, name, value))
 
 
 @pytest.mark.parametrize(
@@ -108,17 +109,33 @@ def test_what_all_programs_must_have_alike_is_not_taken_for_one_of_them(program:
     [
         (None, "KAFKA_BOOTSTRAP_SERVERS", ("kafka-1", "kafka-1:", "kafka-1:9092;kafka-2:9092", "")),
         (None, "KAFKA_SASL_OAUTH_TOKEN_URL", ("id.example/token", "http://id.example/token")),
+        (None, "KAFKA_SECURITY_PROTOCOL", ("SASL_TLS", "ssl")),
+        (None, "KAFKA_SASL_MECHANISM", ("SCRAM",)),
+        (None, "ROBOT_ORCHESTRATOR_TOPIC_PREFIX", ("staging", "two words.")),
         ("worker", "ROBOT_COORDINADORA_URL", ("robot.internal:8000", "ftp://robot.internal")),
+        ("worker", "ROBOT_ORCHESTRATOR_CALLBACK_URL", ("https://bridge.example", "https://bridge.example/{jobId}")),
         ("worker", "ROBOT_ORCHESTRATOR_DRAIN_SECONDS", ("a minute", "60s", "")),
         ("bridge", "ROBOT_ORCHESTRATOR_BRIDGE_HOLD_SECONDS", ("-1",)),
     ],
 )
-def test_what_the_chart_reckons_with_must_be_well_formed(
+def test_what_programs_would_refuse_and_what_the_chart_reckons_with_must_be_well_formed(
     program: str | None, name: str, values: tuple[str, ...]
 ) -> None:
-    """Else a pod would be cut off from what it needs, or killed too soon."""
+    """Else a pod would not start, be cut off from what it needs, or be killed too soon."""
     for value in values:
         assert not is_valid(given_to(program, name, value))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"topics": {"replicationFactor": 2}},
+        {"bridge": {"ingress": {"host": "https://bridge.example"}}},
+        {"bridge": {"ingress": {"enabled": True, "host": ""}}},
+    ],
+)
+def test_what_cannot_work_is_refused(values: Any) -> None:
+    assert not is_valid(merged(merged(VALUES, GIVEN), values))
 
 
 @pytest.fixture
@@ -151,6 +168,8 @@ OTHERWISE = (
     "--set=console.secretName=of-the-console,pod.serviceAccountName=somebody,topics.create=false",
     "--set=networkPolicy.morePorts={4318},networkPolicy.from.worker[0].podSelector.matchLabels.app=prometheus",
     f"--set=image.digest=sha256:{'0' * 64}",
+    "--set-string=podAnnotations.mesh\\.example/inject=false,podLabels.team=logistics",
+    "--set=worker.envFrom[0].secretRef.name=of-the-traces",
 )
 
 
@@ -180,7 +199,14 @@ def test_values_are_followed(program: str) -> None:
     )
     for pod in pods.values():
         assert pod["serviceAccountName"] == "somebody"
+        assert ("envFrom" in pod["containers"][0]) is (pod is pods["worker"])
         assert pod["containers"][0]["image"] == f"registry.example/robot-orchestrator@sha256:{'0' * 64}"
+    for component in pods:
+        metadata = only(manifests, "Deployment", component)["template"]["metadata"]
+        assert metadata["annotations"] == {"mesh.example/inject": "false"}
+        assert metadata["labels"]["team"] == "logistics"
+        assert metadata["labels"]["app.kubernetes.io/component"] == component
+    assert pods["worker"]["containers"][0]["envFrom"] == [{"secretRef": {"name": "of-the-traces"}}]
     policy = only(manifests, "NetworkPolicy", "worker")
     assert {port["port"] for port in policy["egress"][0]["ports"]} == {53, 8443, 9092, 4318}
     assert policy["ingress"][0]["from"] == [{"podSelector": {"matchLabels": {"app": "prometheus"}}}]
@@ -208,6 +234,22 @@ def test_whoever_logs_in_with_a_token_reaches_who_gives_it(
         component: {port["port"] for port in policy["egress"][0]["ports"]} for component, policy in policies.items()
     }
     assert reached == {name: {53, 9092, *more, *([443] if name == "worker" else [])} for name in PROGRAMS}
+
+
+@pytest.mark.parametrize(
+    ("options", "seconds"), [((), "90"), (("bridge.env.ROBOT_ORCHESTRATOR_BRIDGE_HOLD_SECONDS=120",), "150")]
+)
+def test_an_ingress_waits_longer_than_a_bridge_holds_a_report(
+    options: tuple[str, ...], seconds: str, program: str
+) -> None:
+    (ingress,) = (
+        m.content for m in render(program, *(f"--set-string={option}" for option in options)) if m.kind == "Ingress"
+    )
+    timeout = "nginx.ingress.kubernetes.io/proxy-read-timeout"
+    assert ingress["metadata"]["annotations"] == {timeout: seconds}
+    given = f"--set-string=bridge.ingress.annotations.{timeout.replace('.', chr(92) + '.')}=200"
+    (ingress,) = (m.content for m in render(program, given) if m.kind == "Ingress")
+    assert ingress["metadata"]["annotations"] == {timeout: "200"}
 
 
 @pytest.mark.parametrize("part", ["bridge", "console"])

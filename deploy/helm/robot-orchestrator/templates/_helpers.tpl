@@ -24,6 +24,15 @@ labels:
   {{- include "robot-orchestrator.labels" . | nindent 2 }}
 {{- end }}
 
+{{- define "robot-orchestrator.podMetadata" -}}
+labels:
+  {{- toYaml (merge (include "robot-orchestrator.labels" . | fromYaml) .root.Values.podLabels) | nindent 2 }}
+{{- with .root.Values.podAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
 {{/* Settings, as YAML: what the chart itself depends on, then the program's, then those of all programs. */}}
 {{- define "robot-orchestrator.settings" -}}
 {{- $own := dict "ROBOT_ORCHESTRATOR_LOG_FORMAT" "json" }}
@@ -104,6 +113,10 @@ securityContext:
   capabilities: {drop: [ALL]}
 resources:
   {{- toYaml (index .root.Values .program).resources | nindent 2 }}
+{{- with (index .root.Values .program).envFrom }}
+envFrom:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 env:
   {{- range $name, $value := include "robot-orchestrator.settings" . | fromYaml }}
   - name: {{ $name }}
