@@ -63,8 +63,8 @@ image: setup  ## builds deploy/Dockerfile without an engine of containers, and r
 manifests: setup  ## renders deploy/manifests from the chart
 	$(BIN)/python -m tests.deploy
 
-sbom: setup  ## writes what the production lock has as build/sbom.json, a CycloneDX bill of materials
-	$(BIN)/python -m tests.install.sbom build/sbom.json
+sbom: setup  ## writes what the production locks have into build, as CycloneDX bills of materials
+	$(BIN)/python -m tests.install.sbom build
 
 LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
 	--no-annotate --quiet
