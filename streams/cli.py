@@ -18,6 +18,7 @@ from streams.commands.check import check
 from streams.commands.dlq import dlq_cli
 from streams.commands.holds import holds_cli
 from streams.commands.jobs import jobs_cli
+from streams.names import TOPIC_PREFIX, TOPIC_PREFIX_VARIABLE
 from streams.operate.console import printable
 from streams.settings import (
     BridgeSettings,
@@ -28,7 +29,15 @@ from streams.settings import (
     WorkerSettings,
     effective,
 )
-from streams.terminal import ToDev, fail, kafka_settings, run_on_kafka, settings_of, tell, warn_of_unknown_variables
+from streams.terminal import (
+    ToDev,
+    fail,
+    kafka_settings,
+    run_on_kafka,
+    service_settings,
+    tell,
+    warn_of_unknown_variables,
+)
 from streams.version import DISTRIBUTION, version
 
 if TYPE_CHECKING:
@@ -76,6 +85,8 @@ def _services() -> Iterator[None]:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     warn_of_unknown_variables()
+    if TOPIC_PREFIX:
+        fail(f"{TOPIC_PREFIX_VARIABLE} is {TOPIC_PREFIX}, and what runs here has no prefix: unset it", 2)
     try:
         yield
     except (EmbeddedKafkaError, SettingsError, StackError, AccessError, TopicsError) as error:
@@ -87,7 +98,7 @@ def _services() -> Iterator[None]:
 @cli.command()
 def worker() -> None:
     """Run a worker until SIGTERM."""
-    settings = settings_of(WorkerSettings)
+    settings = service_settings(WorkerSettings)
     # Nothing that is imported becomes garbage. Looking for some takes a tenth of the imports' time, and later 60 ms
     # whenever all of it is looked at.
     gc.disable()
@@ -107,7 +118,7 @@ def bridge() -> None:
     """Take the robot's reports and publish them, until SIGTERM."""
     from streams.kafka.topics import CONFIG_EXIT_CODE
 
-    settings = settings_of(BridgeSettings)
+    settings = service_settings(BridgeSettings)
     try:
         from streams.bridge.run import run_bridge
     except ModuleNotFoundError as error:
@@ -126,7 +137,7 @@ def console(
     """Show jobs, workers, holds and dead letters as pages and as an API, until SIGTERM."""
     from streams.kafka.topics import CONFIG_EXIT_CODE
 
-    settings = settings_of(ConsoleSettings)
+    settings = service_settings(ConsoleSettings)
     try:
         from streams.console.run import run_console
     except ModuleNotFoundError as error:
@@ -285,11 +296,18 @@ def create(
     beside_others: Annotated[
         bool, typer.Option("--beside-others", help="Make a job table although another application has one.")
     ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Print the commands of Kafka's own tool that make all of them; ask no broker."),
+    ] = False,
 ) -> None:
     """Create the topics that are missing; those that are there stay as they are."""
-    from streams.kafka.topics import create_topics
+    from streams.kafka.topics import create_topics, creation_commands
 
     current = kafka_settings()
+    if dry_run:
+        typer.echo("\n".join(creation_commands(current, partitions or 8, replication_factor)))
+        return
     creation = create_topics(current, partitions or 8, replication_factor, beside_others=beside_others)
     created = run_on_kafka(current, creation)
     typer.echo("\n".join(f"created {name}" for name in created.names) or "all topics are there")

@@ -17,6 +17,7 @@ from pydantic import (
     AfterValidator,
     AliasChoices,
     AnyHttpUrl,
+    BeforeValidator,
     Field,
     SecretStr,
     TypeAdapter,
@@ -175,6 +176,13 @@ def _callback_template(template: str) -> str:
     return template
 
 
+def _path(given: object) -> object:
+    # As where a secret file that has the variable's name has the key: it would be shown wherever the settings are.
+    if isinstance(given, str) and ("\n" in given or given.startswith("-----BEGIN")):
+        raise ValueError("must be the path of a file, and not what is in it")
+    return given
+
+
 def _header_value(secret: SecretStr) -> SecretStr:
     if not re.fullmatch(r"[!-~]([ -~]*[!-~])?", secret.get_secret_value()):
         raise ValueError("must be printable ASCII, without spaces around it: it travels in an HTTP header")
@@ -200,6 +208,7 @@ def _token(secret: SecretStr) -> SecretStr:
     return secret
 
 
+FilePath = Annotated[Path, BeforeValidator(_path)]
 BaseUrl = Annotated[AnyHttpUrl, AfterValidator(_plain_url)]
 HeaderSecret = Annotated[SecretStr, AfterValidator(_header_value)]
 
@@ -252,13 +261,13 @@ class KafkaSettings(BaseSettings):
     oauth_client_id: str | None = Field(None, validation_alias=_variable("KAFKA_SASL_OAUTH_CLIENT_ID"))
     oauth_client_secret: SecretStr | None = Field(None, validation_alias=_variable("KAFKA_SASL_OAUTH_CLIENT_SECRET"))
     oauth_scope: str | None = Field(None, validation_alias=_variable("KAFKA_SASL_OAUTH_SCOPE"))
-    oauth_ca_file: Path | None = Field(None, validation_alias=_variable("KAFKA_SASL_OAUTH_CA_FILE"))
+    oauth_ca_file: FilePath | None = Field(None, validation_alias=_variable("KAFKA_SASL_OAUTH_CA_FILE"))
     aws_region: str | None = Field(
         None, validation_alias=_variable("KAFKA_SASL_AWS_REGION"), pattern=r"^[a-z0-9-]{1,40}$"
     )
-    ssl_ca_file: Path | None = Field(None, validation_alias=_variable("KAFKA_SSL_CA_FILE"))
-    ssl_cert_file: Path | None = Field(None, validation_alias=_variable("KAFKA_SSL_CERT_FILE"))
-    ssl_key_file: Path | None = Field(None, validation_alias=_variable("KAFKA_SSL_KEY_FILE"))
+    ssl_ca_file: FilePath | None = Field(None, validation_alias=_variable("KAFKA_SSL_CA_FILE"))
+    ssl_cert_file: FilePath | None = Field(None, validation_alias=_variable("KAFKA_SSL_CERT_FILE"))
+    ssl_key_file: FilePath | None = Field(None, validation_alias=_variable("KAFKA_SSL_KEY_FILE"))
 
     topic_prefix: Annotated[str | None, AfterValidator(_topic_prefix)] = Field(
         None, validation_alias=_own("TOPIC_PREFIX"), validate_default=True
@@ -554,8 +563,8 @@ def _from_files(kind: type[KafkaSettings]) -> dict[str, str]:
 
     Not by pydantic, which passes over what it cannot read, or says neither which file that is nor why.
     """
-    variables = [variable_of(field) for field in kind.model_fields]
-    files = {name: path for name, path in _secret_files().items() if name in variables and not os.environ.get(name)}
+    required = {variable_of(field): info.is_required() for field, info in kind.model_fields.items()}
+    files = {name: path for name, path in _secret_files().items() if name in required and not os.environ.get(name)}
     found = {}
     for name, path in files.items():
         try:
@@ -563,9 +572,10 @@ def _from_files(kind: type[KafkaSettings]) -> dict[str, str]:
         except UnicodeDecodeError:
             # The error would quote the file.
             raise SettingsError(f"{name}: {path} is not text in UTF-8") from None
-        if not found[name]:
+        if not found[name] and required[name]:
             raise SettingsError(f"{name}: {path} is empty")
-    return found
+    # As an empty variable, one that can be left out is as none.
+    return {name: value for name, value in found.items() if value}
 
 
 def _secret_files() -> dict[str, Path]:

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from streams.names import TOPIC_PREFIX, TOPIC_PREFIX_VARIABLE
 from streams.operate.person import os_user
 from streams.settings import KafkaSettings, Kind, SettingsError, load_settings, unknown_variables, variable_of
 
@@ -101,6 +102,16 @@ def settings_of(kind: type[Kind]) -> Kind:
         fail(error)
 
 
+def service_settings(kind: type[Kind]) -> Kind:
+    """Return the settings of a program that logs what is unknown among them once it runs, or end."""
+    try:
+        return load_settings(kind)
+    except SettingsError as error:
+        # What is missing may be there under another name.
+        warn_of_unknown_variables()
+        fail(error)
+
+
 def warn_of_unknown_variables() -> None:
     """Name the variables that look like settings and are none."""
     if unknown := unknown_variables():
@@ -124,6 +135,8 @@ def _settings_of_dev(kind: type[Kind]) -> Kind:
     from streams.dev.running import ELSEWHERE, dev_folder, variables_of_dev
     from streams.dev.stack import StackError, environment
 
+    if TOPIC_PREFIX:
+        fail(f"{TOPIC_PREFIX_VARIABLE} is {TOPIC_PREFIX}, and dev has no prefix: unset it", 2)
     try:
         variables = variables_of_dev(dev_folder())
     except StackError as error:

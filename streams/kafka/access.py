@@ -11,7 +11,9 @@ from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
     GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
     KafkaError,
+    NotCoordinatorForGroupError,
     SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
@@ -30,6 +32,11 @@ ATTEMPT_TIMEOUT_MS = 5_000
 # Long enough for a coordinator that is being elected.
 COORDINATOR_SECONDS = 10.0
 COORDINATOR_POLL_SECONDS = 0.2
+_NO_COORDINATOR_YET = (
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    NotCoordinatorForGroupError,
+)
 # In the place of the allowed operations: the broker was not asked for them, or it has no ACLs.
 UNKNOWN_OPERATIONS = -(2**31)
 _TEXT = String("utf-8")
@@ -103,30 +110,33 @@ async def visible_cluster(admin: AIOKafkaAdminClient) -> VisibleCluster:
     return VisibleCluster(len(response.brokers), frozenset(name for _, name, *_ in response.topics))
 
 
-async def _coordinator(admin: AIOKafkaAdminClient, group: str) -> int:
-    """Return the broker that coordinates a group. A new cluster has none until it was asked for one."""
-    deadline = asyncio.get_running_loop().time() + COORDINATOR_SECONDS
+async def _group_as_its_coordinator_has_it(admin: AIOKafkaAdminClient, group: str, patience: float) -> Any:
+    """Return what a group's coordinator answers. A new cluster has none until it was asked for one, for so long.
+
+    Raises GroupAuthorizationFailedError if this user may not ask, another KafkaError if there is none in time.
+    """
+    deadline = asyncio.get_running_loop().time() + patience
     while True:
         try:
-            coordinator: int = await admin.find_coordinator(group)
-        except GroupCoordinatorNotAvailableError:
-            if asyncio.get_running_loop().time() > deadline:
+            coordinator = await admin.find_coordinator(group)
+            ((code, *found),) = (await admin._send_request(_DescribeGroup(group), coordinator)).groups
+            if code:
+                raise for_code(code)(group)
+        except _NO_COORDINATOR_YET:
+            if asyncio.get_running_loop().time() >= deadline:
                 raise
             await asyncio.sleep(COORDINATOR_POLL_SECONDS)
         else:
-            return coordinator
+            return found
 
 
 async def check_group(admin: AIOKafkaAdminClient, group: str) -> None:
     """Raise AccessError unless we may be a member of the group."""
     try:
-        coordinator = await _coordinator(admin, group)
-        ((code, *_, operations),) = (await admin._send_request(_DescribeGroup(group), coordinator)).groups
+        *_, operations = await _group_as_its_coordinator_has_it(admin, group, COORDINATOR_SECONDS)
     except GroupAuthorizationFailedError:
-        code, operations = 0, 0
-    if code and for_code(code) is not GroupAuthorizationFailedError:
-        raise for_code(code)(group)
-    if code or not _allows(operations, Operation.READ):
+        operations = 0
+    if not _allows(operations, Operation.READ):
         raise AccessError((Operation.READ, f"group {group}"))
 
 
@@ -138,17 +148,17 @@ class DescribedGroup:
     members: frozenset[str]
 
 
-async def describe_group(admin: AIOKafkaAdminClient, group: str) -> DescribedGroup | None:
-    """Return a group as it is now, None if this user may not ask."""
+async def describe_group(
+    admin: AIOKafkaAdminClient, group: str, patience: float = COORDINATOR_SECONDS
+) -> DescribedGroup | None:
+    """Return a group as it is now, None if this user may not ask.
+
+    `patience`: how many seconds a coordinator may take to be there.
+    """
     try:
-        coordinator = await _coordinator(admin, group)
-        ((code, _, state, _, _, members, _),) = (await admin._send_request(_DescribeGroup(group), coordinator)).groups
+        _, state, _, _, members, _ = await _group_as_its_coordinator_has_it(admin, group, patience)
     except GroupAuthorizationFailedError:
         return None
-    if for_code(code) is GroupAuthorizationFailedError:
-        return None
-    if code:
-        raise for_code(code)(group)
     return DescribedGroup(state, frozenset(client_id for _, client_id, *_ in members))
 
 

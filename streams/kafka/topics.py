@@ -180,7 +180,9 @@ async def create_topics(
         existing = await describe_topics(admin, names)
         _check_access(dict.fromkeys(names, (Operation.DESCRIBE,)), existing)
         counts = {topic.partitions for topic in existing.values()}
-        if len(counts) == 1:
+        if len(counts) > 1:
+            raise _different({name: topic.partitions for name, topic in existing.items()})
+        if counts:
             # What is there decides: all topics need one partition count.
             partitions = counts.pop()
         if not beside_others and names[-1] not in existing:
@@ -200,14 +202,28 @@ async def create_topics(
         return CreatedTopics(created, partitions)
 
 
+def creation_commands(settings: KafkaSettings, partitions: int, replication_factor: int) -> list[str]:
+    """Return the commands of Kafka's own tool that make all topics, for who makes them in another way."""
+    return [
+        f"kafka-topics.sh --bootstrap-server {settings.bootstrap_servers} --create --topic {spec.name} "
+        f"--partitions {partitions} --replication-factor {replication_factor} "
+        + " ".join(f"--config {name}={value}" for name, value in _config(spec, replication_factor).items())
+        for spec in topic_specs(settings)
+    ]
+
+
+def _config(spec: TopicSpec, replication_factor: int) -> dict[str, str]:
+    # One broker may be down.
+    return {**spec.config, MIN_IN_SYNC: str(max(1, replication_factor - 1))}
+
+
 def _useful_factor(brokers: int) -> int:
     return ENOUGH_REPLICAS if brokers >= ENOUGH_REPLICAS else 1
 
 
 async def _create(admin: AIOKafkaAdminClient, spec: TopicSpec, partitions: int, replication_factor: int) -> None:
     """Create a topic. Raises AccessError, TopicsError or a KafkaError if the broker does not."""
-    # One broker may be down.
-    config = {**spec.config, MIN_IN_SYNC: str(max(1, replication_factor - 1))}
+    config = _config(spec, replication_factor)
     error, message = await _ask_for(admin, NewTopic(spec.name, partitions, replication_factor, topic_configs=config))
     if error is TopicAuthorizationFailedError:
         raise AccessError((Operation.CREATE, _resource(spec.name)))
@@ -261,8 +277,7 @@ async def check_topics(settings: KafkaSettings, *, worker: bool = False) -> Topi
         if missing:
             raise await missing_topics(admin, missing, settings.app_id)
         if len(set(counts.values())) > 1:
-            different = ", ".join(f"{name} has {count}" for name, count in counts.items())
-            raise TopicsError(f"all topics need one partition count: {different}")
+            raise _different(counts)
         _check_access(dict.fromkeys(names, (Operation.DESCRIBE_CONFIGS,)), found)
         if worker:
             await check_group(admin, settings.app_id)
@@ -281,6 +296,11 @@ async def check_topics(settings: KafkaSettings, *, worker: bool = False) -> Topi
         raise TopicsError(*fatal, *warnings)
     sizes = {name: int(configs[name][MAX_BYTES]) for name in names}
     return TopicsReport(partitions=counts[names[-1]], max_bytes=sizes, warnings=tuple(warnings))
+
+
+def _different(counts: Mapping[str, int]) -> TopicsError:
+    different = ", ".join(f"{name} has {count}" for name, count in counts.items())
+    return TopicsError(f"all topics need one partition count: {different}")
 
 
 async def missing_topics(admin: AIOKafkaAdminClient, missing: list[str], app_id: str) -> MissingTopicsError:

@@ -61,12 +61,10 @@ async def findings(settings: KafkaSettings, worker: WorkerSettings | None) -> As
             yield Finding(what, str(error), _acl_commands(settings, error))
         except TopicsError as error:
             for problem in error.problems:
-                if problem not in told:
+                # Another look may find the same; and of missing topics the first one has named all.
+                if problem not in told and not (told and isinstance(error, MissingTopicsError)):
                     yield Finding(what, problem, "as it says there")
             told.update(error.problems)
-            if isinstance(error, MissingTopicsError):
-                # Without them there is nothing more to be looked at there.
-                break
         except (KafkaError, NotReadError, UnreadableError) as error:
             yield Finding(what, str(error) or type(error).__name__, "see to the brokers, then check again")
     if worker is not None:
@@ -103,8 +101,11 @@ async def _group(settings: KafkaSettings, what: str) -> AsyncIterator[Finding]:
     if group is None:
         yield Finding(what, f"this user may not ask about it (DESCRIBE on group {settings.app_id})", "an ACL for it")
         return
-    unread = await unread_records(settings, SOURCE_TOPICS, (await check_topics(settings)).partitions)
-    words = f"{group.state}, workers: {len(group.members)}, records unread: up to {unread}"
+    try:
+        unread = f"up to {await unread_records(settings, SOURCE_TOPICS, (await check_topics(settings)).partitions)}"
+    except TopicsError:
+        unread = "not known with such topics"
+    words = f"{group.state}, workers: {len(group.members)}, records unread: {unread}"
     yield Finding(what, words, None if group.members else "robot-orchestrator worker")
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mappi
 from datetime import UTC, datetime
 from typing import Any
 
+from aiokafka import TopicPartition
 from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -129,6 +130,7 @@ class JobBoard:
         await self._consumer.start()
         try:
             ends = await self._consumer.end_offsets(self._consumer.assignment())
+            behind = True
             while True:
                 batches = await self._consumer.getmany(timeout_ms=REFRESH_MS)
                 for source, messages in batches.items():
@@ -137,10 +139,19 @@ class JobBoard:
                         if job is not None and message.offset >= ends[source]:
                             changed(job)
                 refreshed()
-                async with self._changed:
-                    self._changed.notify_all()
+                # Until then a row may be an old one.
+                if not behind or not (behind := await self._behind(ends)):
+                    async with self._changed:
+                        self._changed.notify_all()
         finally:
             await self._consumer.stop()
+
+    async def _behind(self, ends: Mapping[TopicPartition, int]) -> bool:
+        """Whether anything that was there at the start has not been read yet."""
+        for place, end in ends.items():
+            if await self._consumer.position(place) < end:
+                return True
+        return False
 
     async def wait_for(self, condition: Callable[[], bool], within_seconds: float | None) -> bool:
         """Return whether the condition on `jobs` came true in time, however long that is with None."""

@@ -6,6 +6,7 @@ import re
 import signal
 from collections.abc import Iterator
 from functools import partial
+from itertools import pairwise
 
 import pytest
 from aiokafka.admin import NewTopic
@@ -148,6 +149,22 @@ def test_who_asks_for_another_count_of_partitions_is_told_which_there_is(
     warned = run(["topics", "create", "--partitions", "12"])
     assert (warned.exit_code, warned.stdout) == (0, "all topics are there\n")
     assert warned.stderr.endswith("warning: all topics have 2 partitions, as those had that were there\n")
+
+
+def test_a_dry_run_prints_what_makes_the_topics_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "nowhere:9092")
+    printed = CliRunner().invoke(cli, ["topics", "create", "--dry-run", "--partitions", "12"])
+    assert printed.exit_code == 0
+    lines = printed.stdout.splitlines()
+    specs = topic_specs(settings_of("nowhere:9092"))
+    for spec, line in zip(specs, lines, strict=True):
+        tool, *options = line.split()
+        assert tool == "kafka-topics.sh"
+        configs = dict(value.split("=") for name, value in pairwise(options) if name == "--config")
+        assert configs == {**spec.config, "min.insync.replicas": "2"}
+        pairs = list(pairwise(options))
+        for pair in (("--topic", spec.name), ("--partitions", "12"), ("--replication-factor", "3")):
+            assert pair in pairs
 
 
 async def test_what_a_worker_insists_on_is_not_left_to_the_brokers_defaults(broker: EmbeddedKafka) -> None:

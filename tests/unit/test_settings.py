@@ -223,6 +223,23 @@ def test_secrets_may_lie_in_files_named_as_their_variables(environment: pytest.M
     assert settings.sasl_password.get_secret_value() == SASL_PASSWORD
 
 
+@pytest.mark.parametrize("field", [name for name in FIELDS if name.endswith(("ca_file", "cert_file", "key_file"))])
+@pytest.mark.parametrize("in_a_file", [True, False])
+def test_a_key_in_the_place_of_its_file_s_name_is_refused_and_shown_nowhere(
+    environment: pytest.MonkeyPatch, tmp_path: Path, field: str, in_a_file: bool
+) -> None:
+    """A secret's key that is named as the variable is an obvious mistake."""
+    name, key = variable_of(field), "-----BEGIN PRIVATE KEY-----\nMIIEuwIBADAN\n-----END PRIVATE KEY-----\n"
+    set_all(environment, OAUTH)
+    if in_a_file:
+        environment.setenv(SECRETS_DIR_VARIABLE, str(tmp_path))
+        (tmp_path / name).write_text(key, encoding="utf-8")
+    else:
+        environment.setenv(name, key)
+    assert complaint() == f"{name}: must be the path of a file, and not what is in it"
+    assert "MIIEuwIBADAN" not in str(effective())
+
+
 @pytest.fixture
 def secret_file(environment: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Return where the callback secret is read from: nothing is there yet."""
@@ -241,6 +258,10 @@ def test_of_a_secret_file_that_cannot_be_used_it_is_said_which_and_why(secret_fi
     secret_file.unlink()
     secret_file.write_text(" \n", encoding="utf-8")
     assert complaint() == f"ROBOT_CALLBACK_SECRET: {secret_file} is empty"
+    # What can be left out is left out.
+    (secret_file.parent / "ROBOT_CALLBACK_SECRET_PREVIOUS").touch()
+    secret_file.write_text(CALLBACK_SECRET, encoding="utf-8")
+    assert load_settings(BridgeSettings).callback_secrets == (CALLBACK_SECRET,)
     secret_file.write_bytes(b"\xff" + CALLBACK_SECRET.encode())
     assert complaint() == f"ROBOT_CALLBACK_SECRET: {secret_file} is not text in UTF-8"
 
