@@ -10,8 +10,8 @@ from xdist.scheduler import LoadScopeScheduling
 from tests.support.kafka import Kafka, Source, running_kafka, source
 
 TESTS = Path(__file__).parent
-# Most tests wait. Three of them keep two cores busy, with the processes that they start.
-PROCESSES = 3
+# Most tests wait. Four of them keep two cores busy, with the processes that they start.
+PROCESSES = 4
 # These wait longest. They come first, so that no process has one left when the other is done.
 LONGEST = (
     *("chaos", "upgrade", "faults", "kafka", "simulation", "hardening", "security"),
