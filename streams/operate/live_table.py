@@ -127,8 +127,8 @@ class JobBoard:
 
     async def follow(self, changed: Callable[[Job], None], refreshed: Callable[[], None]) -> None:
         """Read until cancelled. `changed` hears of each row that is written from now on, `refreshed` of the time."""
-        await self._consumer.start()
         try:
+            await self._consumer.start()
             ends = await self._consumer.end_offsets(self._consumer.assignment())
             behind = True
             while True:

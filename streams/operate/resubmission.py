@@ -7,11 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from schemas import Order
 from streams.core.job import FailureReason, Job, JobKey, OrderResult, OrderStatus, Status
 from streams.wire.rows import row_key, utc_text
+
+if TYPE_CHECKING:
+    # Every command would take a third longer to start.
+    from schemas import Order
 
 # Any fixed namespace will do; it only has to stay the same for ever, so that the new ids do.
 _NEW_IDS = uuid.UUID("0c1d6c0e-6a0f-4f43-9b7e-3f0f5f5d2c68")
@@ -65,7 +68,7 @@ class KnownOrder(NamedTuple):
     """An order of a submission by its place in it, and what is known of it."""
 
     place: int
-    order: Order
+    order: "Order"
     standing: Standing
     error_type: str | None
 
@@ -102,7 +105,7 @@ def resubmit_command(key: JobKey, choice: Choice) -> str:
     return shlex.join([*words, *(["--new-item-ids"] if choice.new_item_ids else [])])
 
 
-def plan_resubmission(job: Job, orders: Sequence[Order] | None, choice: Choice, now: datetime) -> Plan | Refusal:
+def plan_resubmission(job: Job, orders: "Sequence[Order] | None", choice: Choice, now: datetime) -> Plan | Refusal:
     """Return what is sent again of a job; `orders` are those that it was submitted with, None if they are gone."""
     if (reason := _unfit(job)) is not None:
         return Refusal(reason)
@@ -146,7 +149,7 @@ def _unfit(job: Job) -> str | None:
     return None
 
 
-def known_orders(job: Job, orders: Sequence[Order]) -> list[KnownOrder]:
+def known_orders(job: Job, orders: "Sequence[Order]") -> list[KnownOrder]:
     """Return what is known of each order of a job's submission."""
     reports = {report.item_id: report for report in job.orders if report.status is not OrderStatus.UNREPORTED}
     times = Counter(order.itemId for order in orders)

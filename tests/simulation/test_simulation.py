@@ -12,7 +12,7 @@ from tests.simulation.mutations import MUTATIONS, Mutation
 from tests.simulation.world import kinds_of, problems_of
 
 # Raise it for a longer search: SIMULATION_SEEDS=20000 pytest tests/simulation
-SEEDS = int(os.environ.get("SIMULATION_SEEDS", "200"))
+SEEDS = int(os.environ.get("SIMULATION_SEEDS", "100"))
 # So many are one test, so that several processes can share them.
 SHARE = 25
 # By then each mutation had shown itself, with room to spare.
