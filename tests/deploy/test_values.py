@@ -114,7 +114,7 @@ def test_what_all_programs_must_have_alike_is_not_taken_for_one_of_them(program:
         (None, "ROBOT_ORCHESTRATOR_TOPIC_PREFIX", ("staging", "two words.")),
         ("worker", "ROBOT_COORDINADORA_URL", ("robot.internal:8000", "ftp://robot.internal")),
         ("worker", "ROBOT_ORCHESTRATOR_CALLBACK_URL", ("https://bridge.example", "https://bridge.example/{jobId}")),
-        ("worker", "ROBOT_ORCHESTRATOR_DRAIN_SECONDS", ("a minute", "60s", "")),
+        ("worker", "ROBOT_ORCHESTRATOR_DRAIN_SECONDS", ("a minute", "60s")),
         ("bridge", "ROBOT_ORCHESTRATOR_BRIDGE_HOLD_SECONDS", ("-1",)),
     ],
 )
@@ -131,11 +131,27 @@ def test_what_programs_would_refuse_and_what_the_chart_reckons_with_must_be_well
     [
         {"topics": {"replicationFactor": 2}},
         {"bridge": {"ingress": {"host": "https://bridge.example"}}},
+        {"bridge": {"ingress": {"host": "*bridge.example"}}},
         {"bridge": {"ingress": {"enabled": True, "host": ""}}},
     ],
 )
 def test_what_cannot_work_is_refused(values: Any) -> None:
     assert not is_valid(merged(merged(VALUES, GIVEN), values))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "KAFKA_SASL_MECHANISM",
+        "KAFKA_SECURITY_PROTOCOL",
+        "ROBOT_ORCHESTRATOR_TOPIC_PREFIX",
+        "ROBOT_ORCHESTRATOR_CALLBACK_URL",
+        "ROBOT_ORCHESTRATOR_DRAIN_SECONDS",
+    ],
+)
+def test_what_is_empty_is_as_not_given(name: str) -> None:
+    """As to the programs: who shares values between environments may take back what the others have."""
+    assert is_valid(given_to(None, name, ""))
 
 
 @pytest.fixture
@@ -250,6 +266,15 @@ def test_an_ingress_waits_longer_than_a_bridge_holds_a_report(
     given = f"--set-string=bridge.ingress.annotations.{timeout.replace('.', chr(92) + '.')}=200"
     (ingress,) = (m.content for m in render(program, given) if m.kind == "Ingress")
     assert ingress["metadata"]["annotations"] == {timeout: "200"}
+
+
+def test_a_host_may_be_any_below_another_and_what_is_null_is_nothing(program: str) -> None:
+    options = (
+        "--set-string=bridge.ingress.host=*.bridge.example",
+        "--set=podLabels=null,bridge.ingress.annotations=null",
+    )
+    (ingress,) = (m.content for m in render(program, *options) if m.kind == "Ingress")
+    assert ingress["spec"]["rules"][0]["host"] == "*.bridge.example"
 
 
 @pytest.mark.parametrize("part", ["bridge", "console"])

@@ -26,7 +26,7 @@ labels:
 
 {{- define "robot-orchestrator.podMetadata" -}}
 labels:
-  {{- toYaml (merge (include "robot-orchestrator.labels" . | fromYaml) .root.Values.podLabels) | nindent 2 }}
+  {{- toYaml (merge (include "robot-orchestrator.labels" . | fromYaml) (.root.Values.podLabels | default dict)) | nindent 2 }}
 {{- with .root.Values.podAnnotations }}
 annotations:
   {{- toYaml . | nindent 2 }}
