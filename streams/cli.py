@@ -302,11 +302,14 @@ def create(
     ] = False,
 ) -> None:
     """Create the topics that are missing; those that are there stay as they are."""
-    from streams.kafka.topics import create_topics, creation_commands
+    from streams.kafka.topics import CONFIG_EXIT_CODE, TopicsError, create_topics, creation_commands
 
     current = kafka_settings()
     if dry_run:
-        typer.echo("\n".join(creation_commands(current, partitions or 8, replication_factor)))
+        try:
+            typer.echo("\n".join(creation_commands(current, partitions or 8, replication_factor)))
+        except TopicsError as error:
+            fail(error, CONFIG_EXIT_CODE)
         return
     creation = create_topics(current, partitions or 8, replication_factor, beside_others=beside_others)
     created = run_on_kafka(current, creation)

@@ -176,9 +176,13 @@ def _callback_template(template: str) -> str:
     return template
 
 
+# Keys are longer; no path is that anybody gives.
+_PATH_MAX_LENGTH = 1_000
+
+
 def _path(given: object) -> object:
     # As where a secret file that has the variable's name has the key: it would be shown wherever the settings are.
-    if isinstance(given, str) and ("\n" in given or given.startswith("-----BEGIN")):
+    if isinstance(given, str) and ("-----BEGIN" in given or "\n" in given or len(given) > _PATH_MAX_LENGTH):
         raise ValueError("must be the path of a file, and not what is in it")
     return given
 
@@ -563,8 +567,10 @@ def _from_files(kind: type[KafkaSettings]) -> dict[str, str]:
 
     Not by pydantic, which passes over what it cannot read, or says neither which file that is nor why.
     """
-    required = {variable_of(field): info.is_required() for field, info in kind.model_fields.items()}
-    files = {name: path for name, path in _secret_files().items() if name in required and not os.environ.get(name)}
+    variables = {variable_of(field) for field in kind.model_fields}
+    # Without any other one something would be open that is not meant to be.
+    may_be_empty = (variable_of("callback_secret_previous"),)
+    files = {name: path for name, path in _secret_files().items() if name in variables and not os.environ.get(name)}
     found = {}
     for name, path in files.items():
         try:
@@ -572,9 +578,8 @@ def _from_files(kind: type[KafkaSettings]) -> dict[str, str]:
         except UnicodeDecodeError:
             # The error would quote the file.
             raise SettingsError(f"{name}: {path} is not text in UTF-8") from None
-        if not found[name] and required[name]:
+        if not found[name] and name not in may_be_empty:
             raise SettingsError(f"{name}: {path} is empty")
-    # As an empty variable, one that can be left out is as none.
     return {name: value for name, value in found.items() if value}
 
 

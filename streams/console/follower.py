@@ -223,7 +223,7 @@ class Follower:
             await asyncio.sleep(LOOK_SECONDS if problem is None else RETRY_SECONDS)
 
     async def _ask(self, admin: AIOKafkaAdminClient, reader: KafkaReader) -> Cluster:
-        group = await describe_group(admin, self._settings.app_id, patience=0)
+        group = await describe_group(admin, self._settings.app_id, patience=1)
         lag = {}
         for topic in SOURCE_TOPICS:
             committed = await reader.committed_offsets(topic)

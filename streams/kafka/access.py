@@ -12,7 +12,9 @@ from aiokafka.errors import (
     GroupAuthorizationFailedError,
     GroupCoordinatorNotAvailableError,
     GroupLoadInProgressError,
+    KafkaConnectionError,
     KafkaError,
+    NodeNotReadyError,
     NotCoordinatorForGroupError,
     SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
@@ -36,6 +38,9 @@ _NO_COORDINATOR_YET = (
     GroupCoordinatorNotAvailableError,
     GroupLoadInProgressError,
     NotCoordinatorForGroupError,
+    # Its broker has just gone.
+    KafkaConnectionError,
+    NodeNotReadyError,
 )
 # In the place of the allowed operations: the broker was not asked for them, or it has no ACLs.
 UNKNOWN_OPERATIONS = -(2**31)

@@ -25,11 +25,15 @@ class Consumer(AIOKafkaConsumer):  # type: ignore[misc] # aiokafka has no types
         """Disconnect. Who is cancelled meanwhile hears of it when that is done."""
         if self._closing is None:
             self._closing = asyncio.create_task(self._close())
-        try:
-            await asyncio.shield(self._closing)
-        except asyncio.CancelledError:
-            await asyncio.wait({self._closing})
-            raise
+        cancelled = False
+        while not self._closing.done():
+            try:
+                await asyncio.wait({self._closing})
+            except asyncio.CancelledError:
+                cancelled = True
+        self._closing.result()
+        if cancelled:
+            raise asyncio.CancelledError
 
     async def _close(self) -> None:
         if (fetcher := self._fetcher) is not None:
@@ -38,10 +42,12 @@ class Consumer(AIOKafkaConsumer):  # type: ignore[misc] # aiokafka has no types
             for fetch in list(fetcher._pending_tasks):
                 await _end(fetch)
             fetcher._pending_tasks.clear()
-        # What has ended it before is of no interest any more; it would keep the connections open.
-        with contextlib.suppress(KafkaError):
-            await super().stop()
-        await self._client.close()
+        try:
+            # What has ended the fetcher before is of no interest any more.
+            with contextlib.suppress(KafkaError):
+                await super().stop()
+        finally:
+            await self._client.close()
 
 
 async def _end(task: asyncio.Task[Any]) -> None:

@@ -53,7 +53,7 @@ from streams.names import (
     other_changelogs,
     other_prefixes,
 )
-from streams.settings import KafkaSettings, variable_of
+from streams.settings import KafkaSettings, SecurityProtocol, variable_of
 from streams.wire.intake import COMPLETION_MAX_BYTES, SUBMISSION_MAX_BYTES
 
 _HOUR_MS = 3_600_000
@@ -169,11 +169,7 @@ async def create_topics(
     much as is of use on this cluster. Raises AccessError if this user may not, TopicsError if the factor is 2, there
     are too few brokers or another application is there, and a KafkaError if the broker refuses for another reason.
     """
-    if replication_factor == 2:
-        raise TopicsError(
-            "a replication factor of 2 is no use: with one broker down no deadline would be decided "
-            f"(topics create --replication-factor {ENOUGH_REPLICAS}, or 1 where nothing need outlive a broker)"
-        )
+    _check_factor(replication_factor)
     async with admin_client(**settings.kafka_client_options()) as admin:
         specs = topic_specs(settings)
         names = [spec.name for spec in specs]
@@ -202,10 +198,24 @@ async def create_topics(
         return CreatedTopics(created, partitions)
 
 
+def _check_factor(replication_factor: int) -> None:
+    if replication_factor == 2:
+        raise TopicsError(
+            "a replication factor of 2 is no use: with one broker down no deadline would be decided "
+            f"(topics create --replication-factor {ENOUGH_REPLICAS}, or 1 where nothing need outlive a broker)"
+        )
+
+
 def creation_commands(settings: KafkaSettings, partitions: int, replication_factor: int) -> list[str]:
-    """Return the commands of Kafka's own tool that make all topics, for who makes them in another way."""
+    """Return the commands of Kafka's own tool that make all topics, for who makes them in another way.
+
+    Raises TopicsError if the factor is 2.
+    """
+    _check_factor(replication_factor)
+    servers = settings.bootstrap_servers.replace(" ", "")
+    login = "" if settings.security_protocol is SecurityProtocol.PLAINTEXT else "--command-config client.properties "
     return [
-        f"kafka-topics.sh --bootstrap-server {settings.bootstrap_servers} --create --topic {spec.name} "
+        f"kafka-topics.sh --bootstrap-server {servers} {login}--create --topic {spec.name} "
         f"--partitions {partitions} --replication-factor {replication_factor} "
         + " ".join(f"--config {name}={value}" for name, value in _config(spec, replication_factor).items())
         for spec in topic_specs(settings)

@@ -53,6 +53,7 @@ async def findings(settings: KafkaSettings, worker: WorkerSettings | None) -> As
         yield Finding("connection", await connection_problem(settings), "start the brokers, or set what is named there")
         return
     told: set[str] = set()
+    missing = False
     for what, look in _LOOKS.items():
         try:
             async for finding in look(settings, what):
@@ -62,9 +63,10 @@ async def findings(settings: KafkaSettings, worker: WorkerSettings | None) -> As
         except TopicsError as error:
             for problem in error.problems:
                 # Another look may find the same; and of missing topics the first one has named all.
-                if problem not in told and not (told and isinstance(error, MissingTopicsError)):
+                if problem not in told and not (missing and isinstance(error, MissingTopicsError)):
                     yield Finding(what, problem, "as it says there")
             told.update(error.problems)
+            missing |= isinstance(error, MissingTopicsError)
         except (KafkaError, NotReadError, UnreadableError) as error:
             yield Finding(what, str(error) or type(error).__name__, "see to the brokers, then check again")
     if worker is not None:

@@ -147,11 +147,12 @@ class JobBoard:
             await self._consumer.stop()
 
     async def _behind(self, ends: Mapping[TopicPartition, int]) -> bool:
-        """Whether anything that was there at the start has not been read yet."""
-        for place, end in ends.items():
-            if await self._consumer.position(place) < end:
-                return True
-        return False
+        """Whether anything that was there at the start has not been read yet, or a broker does not say."""
+        try:
+            async with asyncio.timeout(REFRESH_MS / 1000):
+                return any([await self._consumer.position(place) < end for place, end in ends.items()])
+        except TimeoutError:
+            return True
 
     async def wait_for(self, condition: Callable[[], bool], within_seconds: float | None) -> bool:
         """Return whether the condition on `jobs` came true in time, however long that is with None."""

@@ -156,7 +156,7 @@ async def workers_of(settings: KafkaSettings) -> frozenset[str] | None:
     """Return the ids of the workers in the group, None where that is not known."""
     try:
         async with admin_client(**settings.kafka_client_options()) as admin:
-            group = await describe_group(admin, settings.app_id, patience=0)
+            group = await describe_group(admin, settings.app_id, patience=1)
     except KafkaError:
         # As while its coordinator moves: what the table says is worth showing all the same.
         return None

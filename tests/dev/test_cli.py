@@ -135,6 +135,30 @@ def test_secrets_that_cannot_be_read_are_one_line(environment: pytest.MonkeyPatc
     assert result.stderr == f"robot-orchestrator: ROBOT_CALLBACK_SECRET: {file} is not text in UTF-8\n"
 
 
+def test_a_program_that_lacks_a_secret_names_the_file_that_may_be_meant(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    set_all(environment, worker_variables())
+    environment.delenv("ROBOT_CALLBACK_SECRET")
+    environment.setenv(SECRETS_DIR_VARIABLE, str(tmp_path))
+    (tmp_path / "ROBOT_CALLBAK_SECRET").write_text("hunter2")
+    result = run(["worker"])
+    hint, problem = result.stderr.splitlines()
+    assert hint.endswith("is unknown and ignored (nearest: ROBOT_CALLBACK_SECRET)")
+    assert (result.exit_code, problem) == (1, "robot-orchestrator: ROBOT_CALLBACK_SECRET is not set")
+    assert "hunter2" not in result.output
+
+
+@pytest.mark.parametrize("command", ["submit --dev -", "check --dev", "dev", "demo"])
+def test_dev_has_no_prefix(command: str) -> None:
+    """With one, a job would be where dev's workers never look."""
+    given = os.environ | {"ROBOT_ORCHESTRATOR_TOPIC_PREFIX": "staging."}
+    program = [sys.executable, "-m", "streams.cli", *command.split()]
+    ended = subprocess.run(program, env=given, input="", capture_output=True, text=True, check=False, timeout=60)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("robot-orchestrator: ROBOT_ORCHESTRATOR_TOPIC_PREFIX is staging., and ")
+
+
 def test_of_a_folder_of_secrets_that_is_not_there_a_command_says_one_line(
     environment: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

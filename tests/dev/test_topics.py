@@ -167,6 +167,31 @@ def test_a_dry_run_prints_what_makes_the_topics_elsewhere(monkeypatch: pytest.Mo
             assert pair in pairs
 
 
+def test_a_dry_run_prints_commands_that_can_be_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "kafka-1:9092, kafka-2:9092")
+    monkeypatch.setenv("KAFKA_SECURITY_PROTOCOL", "SSL")
+    run = partial(CliRunner().invoke, cli)
+    for line in run(["topics", "create", "--dry-run"]).stdout.splitlines():
+        assert line.split()[1:6] == [
+            *("--bootstrap-server", "kafka-1:9092,kafka-2:9092", "--command-config", "client.properties", "--create")
+        ]
+    refused = run(["topics", "create", "--dry-run", "--replication-factor", "2"])
+    assert (refused.exit_code, refused.stdout) == (78, "")
+    assert "a replication factor of 2 is no use" in refused.stderr
+
+
+async def test_topics_with_different_counts_are_not_added_to(broker: EmbeddedKafka) -> None:
+    settings = settings_of(broker.bootstrap_servers)
+    await create_topics(settings, 2, 1)
+    await delete(broker.bootstrap_servers, Topic.FAILED)
+    async with admin_client(bootstrap_servers=broker.bootstrap_servers) as admin:
+        await admin.create_topics([NewTopic(Topic.FAILED, 3, 1)])
+    with pytest.raises(TopicsError, match=f"^all topics need one partition count: .*{Topic.FAILED} has 3"):
+        await create_topics(settings, 2, 1)
+    await delete(broker.bootstrap_servers, Topic.FAILED)
+    await create_topics(settings, 2, 1)
+
+
 async def test_what_a_worker_insists_on_is_not_left_to_the_brokers_defaults(broker: EmbeddedKafka) -> None:
     settings = settings_of(broker.bootstrap_servers)
     await create_topics(settings, 2, 1)

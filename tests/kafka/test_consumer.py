@@ -58,8 +58,13 @@ async def test_a_stop_that_is_cancelled_is_gone_through_with(consumer: Consumer,
     for _ in range(turns):
         await asyncio.sleep(0)
     done = stopping.done()
-    stopping.cancel()
+    # Twice, for it may be waited for by then.
+    for _ in range(2):
+        stopping.cancel()
+        await asyncio.sleep(0)
     assert (await ended(stopping)).cancelled() is not done
+    assert consumer._closing is not None
+    assert consumer._closing.done()
 
 
 async def test_a_consumer_whose_fetcher_has_failed_stops(consumer: Consumer, monkeypatch: pytest.MonkeyPatch) -> None:

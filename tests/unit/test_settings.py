@@ -225,11 +225,20 @@ def test_secrets_may_lie_in_files_named_as_their_variables(environment: pytest.M
 
 @pytest.mark.parametrize("field", [name for name in FIELDS if name.endswith(("ca_file", "cert_file", "key_file"))])
 @pytest.mark.parametrize("in_a_file", [True, False])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "-----BEGIN PRIVATE KEY-----\nMIIEuwIBADAN\n-----END PRIVATE KEY-----\n",
+        " -----BEGIN PRIVATE KEY-----MIIEuwIBADAN",
+        "MIIEuwIBADAN" * 100,
+    ],
+    ids=("PEM", "one line", "no PEM"),
+)
 def test_a_key_in_the_place_of_its_file_s_name_is_refused_and_shown_nowhere(
-    environment: pytest.MonkeyPatch, tmp_path: Path, field: str, in_a_file: bool
+    environment: pytest.MonkeyPatch, tmp_path: Path, field: str, in_a_file: bool, key: str
 ) -> None:
     """A secret's key that is named as the variable is an obvious mistake."""
-    name, key = variable_of(field), "-----BEGIN PRIVATE KEY-----\nMIIEuwIBADAN\n-----END PRIVATE KEY-----\n"
+    name = variable_of(field)
     set_all(environment, OAUTH)
     if in_a_file:
         environment.setenv(SECRETS_DIR_VARIABLE, str(tmp_path))
@@ -258,7 +267,7 @@ def test_of_a_secret_file_that_cannot_be_used_it_is_said_which_and_why(secret_fi
     secret_file.unlink()
     secret_file.write_text(" \n", encoding="utf-8")
     assert complaint() == f"ROBOT_CALLBACK_SECRET: {secret_file} is empty"
-    # What can be left out is left out.
+    # Of the former one it says that there is none any more.
     (secret_file.parent / "ROBOT_CALLBACK_SECRET_PREVIOUS").touch()
     secret_file.write_text(CALLBACK_SECRET, encoding="utf-8")
     assert load_settings(BridgeSettings).callback_secrets == (CALLBACK_SECRET,)
@@ -287,6 +296,13 @@ def test_who_may_not_read_a_secret_is_told_whom_it_has_to_be_readable_for(
     environment.setattr(Path, "read_bytes", refuse)
     reason = f"Permission denied, as the user with id {os.geteuid()}"
     assert complaint() == f"ROBOT_CALLBACK_SECRET: {secret_file} cannot be read: {reason}"
+
+
+def test_an_empty_token_opens_nothing(secret_file: Path) -> None:
+    token = secret_file.parent / "ROBOT_ORCHESTRATOR_CONSOLE_TOKEN"
+    token.touch()
+    with pytest.raises(SettingsError, match=r"^ROBOT_ORCHESTRATOR_CONSOLE_TOKEN: .* is empty$"):
+        load_settings(ConsoleSettings)
 
 
 @pytest.mark.parametrize(
