@@ -139,7 +139,9 @@ class WorkerProcess:
 
     def log_lines(self) -> list[dict[str, Any]]:
         """Return the log lines that it has written."""
-        return [json.loads(line) for line in self.log_path.read_bytes().splitlines() if line.startswith(b"{")]
+        # The last one may be half written.
+        *lines, _ = self.log_path.read_bytes().split(b"\n")
+        return [json.loads(line) for line in lines if line.startswith(b"{")]
 
     def told(self, event: str) -> list[dict[str, Any]]:
         """Return the log lines of an event."""
