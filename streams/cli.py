@@ -18,7 +18,6 @@ from streams.commands.check import check
 from streams.commands.dlq import dlq_cli
 from streams.commands.holds import holds_cli
 from streams.commands.jobs import jobs_cli
-from streams.names import TOPIC_PREFIX, TOPIC_PREFIX_VARIABLE
 from streams.operate.console import printable
 from streams.settings import (
     BridgeSettings,
@@ -31,6 +30,7 @@ from streams.settings import (
 )
 from streams.terminal import (
     ToDev,
+    end_if_prefixed,
     fail,
     kafka_settings,
     run_on_kafka,
@@ -85,8 +85,7 @@ def _services() -> Iterator[None]:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     warn_of_unknown_variables()
-    if TOPIC_PREFIX:
-        fail(f"{TOPIC_PREFIX_VARIABLE} is {TOPIC_PREFIX}, and what runs here has no prefix: unset it", 2)
+    end_if_prefixed("what runs here")
     try:
         yield
     except (EmbeddedKafkaError, SettingsError, StackError, AccessError, TopicsError) as error:
@@ -304,14 +303,14 @@ def create(
     """Create the topics that are missing; those that are there stay as they are."""
     from streams.kafka.topics import CONFIG_EXIT_CODE, TopicsError, create_topics, creation_commands
 
-    current = kafka_settings()
+    current, count = kafka_settings(), partitions or 8
     if dry_run:
         try:
-            typer.echo("\n".join(creation_commands(current, partitions or 8, replication_factor)))
+            typer.echo("\n".join(creation_commands(current, count, replication_factor)))
         except TopicsError as error:
             fail(error, CONFIG_EXIT_CODE)
         return
-    creation = create_topics(current, partitions or 8, replication_factor, beside_others=beside_others)
+    creation = create_topics(current, count, replication_factor, beside_others=beside_others)
     created = run_on_kafka(current, creation)
     typer.echo("\n".join(f"created {name}" for name in created.names) or "all topics are there")
     if partitions not in (None, created.partitions):

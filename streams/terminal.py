@@ -94,6 +94,12 @@ def fail_unknown_job(settings: KafkaSettings, job: str) -> NoReturn:
     fail(f"no such {job}: it is unknown, or was forgotten {days:g} days after its end{waits}", NOT_FOUND_EXIT_CODE)
 
 
+def end_if_prefixed(what: str) -> None:
+    """End if a prefix is exported, which what is named does not have."""
+    if TOPIC_PREFIX:
+        fail(f"{TOPIC_PREFIX_VARIABLE} is {TOPIC_PREFIX}, and {what} has no prefix: unset it", 2)
+
+
 def settings_of(kind: type[Kind]) -> Kind:
     """Return the settings of this process, or end."""
     try:
@@ -135,8 +141,7 @@ def _settings_of_dev(kind: type[Kind]) -> Kind:
     from streams.dev.running import ELSEWHERE, dev_folder, variables_of_dev
     from streams.dev.stack import StackError, environment
 
-    if TOPIC_PREFIX:
-        fail(f"{TOPIC_PREFIX_VARIABLE} is {TOPIC_PREFIX}, and dev has no prefix: unset it", 2)
+    end_if_prefixed("dev")
     try:
         variables = variables_of_dev(dev_folder())
     except StackError as error:

@@ -2,14 +2,14 @@
 
 import sys
 
-from tests.deploy.chart import MANIFESTS, files, helm_program, render
+from tests.deploy.chart import MANIFESTS, NO_HELM, files, helm_program, render
 
 
 def main() -> None:
     """Write the files."""
     program = helm_program()
     if program is None:
-        sys.exit("helm is not here, and there is no package of it for this machine")
+        sys.exit(NO_HELM)
     MANIFESTS.mkdir(exist_ok=True)
     for name, text in files(render(program)).items():
         (MANIFESTS / name).write_text(text, encoding="utf-8")

@@ -29,6 +29,7 @@ FILE_OF = {
     "dashboard": "monitoring.yaml",
 }
 COMMON = "robot-orchestrator.yaml"
+NO_HELM = "helm is not here, and there is no package of it for this machine"
 OPERATOR = "monitoring.coreos.com/v1"
 
 

@@ -1,7 +1,6 @@
 """What the chart can be given: its schema says so, and helm, where it is here, does what the values say."""
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,7 +10,20 @@ import pytest
 import yaml
 
 from streams.settings import FIELDS, SECRETS_DIR_VARIABLE, KafkaSettings, RuleSettings, variable_of
-from tests.deploy.chart import CHART, EXAMPLE, NEWEST, OPERATOR, Manifest, files, helm, helm_program, kept, render
+from tests.deploy.chart import (
+    CHART,
+    EXAMPLE,
+    NEWEST,
+    NO_HELM,
+    OPERATOR,
+    Manifest,
+    files,
+    helm,
+    helm_program,
+    kept,
+    render,
+)
+from tests.support.tools import found
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text("utf-8"))
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))
@@ -157,13 +169,7 @@ def test_what_is_empty_is_as_not_given(name: str) -> None:
 @pytest.fixture
 def program() -> str:
     """Return helm; where it is not, the kept manifests are all that is looked at, and in CI that fails."""
-    path = helm_program()
-    if path is None:
-        missing = "helm is not here, and there is no package of it for this machine"
-        if os.environ.get("CI"):
-            pytest.fail(missing)
-        pytest.skip(missing)
-    return path
+    return found(helm_program(), NO_HELM)
 
 
 def test_helm_renders_what_is_kept(program: str) -> None:

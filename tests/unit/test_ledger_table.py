@@ -111,8 +111,7 @@ async def test_the_event_loop_turns_while_rows_are_loaded(monkeypatch: pytest.Mo
     """However many come at once: heartbeats are sent by the same loop, and each of 64 partitions may load."""
     # Then every row has taken long enough.
     monkeypatch.setattr("streams.engine.ledger.SLICE_SECONDS", 0)
-    ended, at_robot = COMPLETED, ACCEPTED
-    jobs = [replace(job, job_id=f"job-{number}-{job.status}") for number in range(50) for job in (ended, at_robot)]
+    jobs = [replace(job, job_id=f"job-{number}-{job.status}") for number in range(50) for job in (COMPLETED, ACCEPTED)]
     partition = Partition()
     partition.ledger = partition.over(StoredLog([[(row_key(job.key), encode_row(job)) for job in jobs]]))
     turns: list[int] = []

@@ -68,6 +68,12 @@ annotations:
 {{ (index .root.Values .program).secretName | default .root.Values.secretName }}
 {{- end }}
 
+{{/* How long a bridge holds a report. */}}
+{{- define "robot-orchestrator.holdSeconds" -}}
+{{- $settings := include "robot-orchestrator.settings" . | fromYaml }}
+{{- get $settings "ROBOT_ORCHESTRATOR_BRIDGE_HOLD_SECONDS" | default "60" }}
+{{- end }}
+
 {{/* How long a pod may take to stop: what docs/operating.md says, from the settings that the program has. */}}
 {{- define "robot-orchestrator.grace" -}}
 {{- $settings := include "robot-orchestrator.settings" . | fromYaml }}
@@ -76,8 +82,7 @@ annotations:
 {{- $drain := get $settings "ROBOT_ORCHESTRATOR_DRAIN_SECONDS" | default (addf $call 5) | float64 }}
 {{- addf $drain 35 | ceil }}
 {{- else if eq .program "bridge" }}
-{{- $hold := get $settings "ROBOT_ORCHESTRATOR_BRIDGE_HOLD_SECONDS" | default "60" | float64 }}
-{{- addf $hold 30 .root.Values.bridge.leaveSeconds | ceil }}
+{{- addf (include "robot-orchestrator.holdSeconds" . | float64) 30 .root.Values.bridge.leaveSeconds | ceil }}
 {{- else }}
 {{- 30 }}
 {{- end }}
