@@ -73,15 +73,19 @@ class DeadlineScan:
 
         A robot that may have the batch may have reported it too: the job then fails only behind the barrier. So does
         any that is followed order by order: the robot reports orders before it refuses a batch, and what was reported
-        belies a refusal before any effect.
+        belies a refusal before any effect. Of a partition that is not loaded nobody can say which jobs are followed:
+        a failure that is told then is lost, as one that comes when the partition has moved away.
         """
-        ledger = next((one for one in self._partitions.open_ledgers() if one.partition == partition), None)
-        if isinstance(event, RobotAccepted) or not (
-            event.robot_may_have_received or (ledger is not None and ledger.follows(event.key))
-        ):
+        if isinstance(event, RobotAccepted):
             self._partitions.report(partition, event)
-        elif ledger is not None:
+            return
+        ledger = next((one for one in self._partitions.open_ledgers() if one.partition == partition), None)
+        if ledger is None:
+            return
+        if event.robot_may_have_received or ledger.follows(event.key):
             self._due.setdefault(ledger, []).append(_Due(event, self._now()))
+        else:
+            self._partitions.report(partition, event)
 
     def collect(self, now: datetime) -> bool:
         """Take the jobs that have become due; return whether any waits for a decision."""

@@ -54,6 +54,7 @@ class Scene:
     now: datetime = NOW
     deadline: datetime = NOW + timedelta(minutes=1)
     followed: bool = False
+    opened: bool = True
     reported: list[Any] = field(default_factory=list)
     decided: list[Any] = field(default_factory=list)
 
@@ -63,7 +64,7 @@ class Scene:
         self.scan = DeadlineScan(self, ReadBarrier(Reader(self.broker, self._happen)), runtime)
 
     def open_ledgers(self) -> list[Ledger]:
-        return [cast(Ledger, self)]
+        return [cast(Ledger, self)] if self.opened else []
 
     def report(self, _number: int, event: Any) -> None:
         self.reported.append(event)
@@ -189,3 +190,15 @@ async def test_a_refusal_of_a_batch_that_is_followed_waits_for_what_was_reported
         scene.applied += 1
         await waits
         assert scene.decided.pop() == refused
+
+
+async def test_a_partition_that_is_being_loaded_is_told_of_no_failure() -> None:
+    """Reports may lie in front of it, and whether they count nobody can say; an acceptance changes no outcome."""
+    scene = Scene(followed=True, opened=False)
+    for failed in (BROKE, CallFailed(KEY, FailureReason.ROBOT_REJECTED, "no", False, 409, may_be_repeated=True)):
+        scene.scan.take_answer(HOME, failed)
+    scene.scan.take_answer(HOME, RobotAccepted(KEY, NOW))
+    scene.opened = True
+    assert not scene.scan.collect(NOW)
+    await scene.scan.decide()
+    assert (scene.reported, scene.decided) == ([RobotAccepted(KEY, NOW)], [])
