@@ -35,8 +35,11 @@ ANSWER_MAX_BYTES = 16_384
 # A connection that was idle longer may be closed by the robot just as we write: no answer, and nobody
 # could say whether the batch was received.
 IDLE_SECONDS = 1.0
-# A robot that has not taken the connection by then is not there, which is a safer thing to know than nothing.
+# A robot that has not taken the connection by then is not there, which is a safer thing to know than nothing. Its name
+# has to be found in that time too.
 CONNECT_SECONDS = 10.0
+# Connections beyond those of the calls: who asks for its health must not have to wait until a call has ended.
+HEALTH_CONNECTIONS = 3
 
 # aiohttp raises these only while it has no connection: the request never left. Its httpx transport maps a
 # connection that was cut after the request was written to the same httpx error as one that timed out
@@ -54,8 +57,12 @@ _uptimes = msgspec.json.Decoder(_Uptime)
 @contextlib.asynccontextmanager
 async def connected_robot(settings: WorkerSettings) -> AsyncIterator["HttpRobot"]:
     """Yield the robot of the settings, and hold its connection pool open. Connects with the first call."""
-    limits = httpx.Limits(max_connections=settings.robot_concurrency, keepalive_expiry=IDLE_SECONDS)
-    async with AiohttpTransport(limits=limits, trust_env=False) as transport:
+    tls = httpx.create_ssl_context(trust_env=False)
+    limit = settings.robot_concurrency + HEALTH_CONNECTIONS
+    connector = aiohttp.TCPConnector(limit=limit, keepalive_timeout=IDLE_SECONDS, ssl=tls)
+    # The transport's own session would send the robot's cookies back.
+    session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+    async with AiohttpTransport(verify=tls, client=session) as transport:
         yield HttpRobot(transport, settings)
 
 
@@ -71,7 +78,8 @@ class HttpRobot:
         self._endpoint = httpx.URL(settings.robot_endpoint)
         self._health = httpx.URL(settings.robot_health)
         self._timeout_seconds = settings.robot_timeout_seconds
-        self._extensions = {"timeout": {"connect": min(CONNECT_SECONDS, settings.robot_timeout_seconds / 2)}}
+        # The transport takes "connect" for the socket alone, "pool" for all that comes before the request is written.
+        self._extensions = {"timeout": {"pool": min(CONNECT_SECONDS, settings.robot_timeout_seconds / 2)}}
         # What is read of an answer is bounded as it comes, so it must not grow when it is unpacked.
         self._headers = {"User-Agent": f"{DISTRIBUTION}/{version()}", "Accept-Encoding": "identity"}
         secret = settings.callback_secret.get_secret_value()

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import socket
+import threading
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -9,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from streams.engine.ports import Accepted, Answer, Health, Rejected, Unknown
+from streams.engine.ports import Accepted, Answer, Health, Rejected, Unknown, Unreachable
 from streams.robot.client import ANSWER_MAX_BYTES, HttpRobot, connected_robot
 from streams.settings import WorkerSettings
 from streams.version import DISTRIBUTION, version
@@ -18,7 +20,7 @@ from tests.support.builders import TRACE_OF_PRODUCER, worker_variables
 
 
 @contextlib.asynccontextmanager
-async def robot_that_answers(raw: bytes) -> AsyncIterator[tuple[HttpRobot, list[bytes]]]:
+async def robot_that_answers(raw: bytes, *, host: str = "127.0.0.1") -> AsyncIterator[tuple[HttpRobot, list[bytes]]]:
     """Yield a client of a server that says these bytes after each request, and the heads of the requests."""
     heads: list[bytes] = []
 
@@ -27,15 +29,15 @@ async def robot_that_answers(raw: bytes) -> AsyncIterator[tuple[HttpRobot, list[
         writer.write(raw)
         writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server = await asyncio.start_server(serve, host, 0)
+    url = f"http://{host}:{server.sockets[0].getsockname()[1]}"
     async with server, connected_robot(settings_with(url)) as robot:
         yield robot, heads
 
 
-def settings_with(url: str) -> WorkerSettings:
+def settings_with(url: str, **variables: str) -> WorkerSettings:
     """Return settings with a robot at a URL."""
-    return WorkerSettings(**cast(Any, worker_variables(robot_url=url)))
+    return WorkerSettings(**cast(Any, worker_variables(robot_url=url) | variables))
 
 
 async def answer_to(raw: bytes, *secrets: str) -> Answer:
@@ -152,3 +154,53 @@ async def test_of_a_health_answer_no_more_is_read_than_of_any_other() -> None:
 
 async def test_who_breaks_off_in_the_middle_of_its_health_is_there() -> None:
     assert await health_of(b'{"uptime":12}', announced=100) == Health()
+
+
+async def test_a_robot_whose_name_is_not_found_in_time_was_sent_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, over = threading.Event(), threading.Event()
+
+    def silent(*_: object, **__: object) -> None:
+        asked.set()
+        over.wait(60)
+        raise socket.gaierror
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+    settings = settings_with("http://robot.example", ROBOT_ORCHESTRATOR_ROBOT_TIMEOUT_SECONDS="0.2")
+    async with connected_robot(settings) as robot:
+        answer = await robot.create_batch(RobotRequest("job-1", "workspace-1", b"{}", ()))
+        over.set()
+    assert asked.is_set()
+    assert isinstance(answer, Unreachable)
+
+
+async def test_a_robot_that_hangs_on_every_call_is_asked_for_its_health_all_the_same() -> None:
+    called = asyncio.Semaphore(0)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if (await reader.readuntil(b"\r\n\r\n")).startswith(b"GET"):
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        else:
+            called.release()
+            await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    settings = settings_with(url, ROBOT_ORCHESTRATOR_ROBOT_CONCURRENCY="2")
+    async with server, connected_robot(settings) as robot, asyncio.TaskGroup() as calls:
+        request = RobotRequest("job-1", "workspace-1", b"{}", ())
+        hanging = [calls.create_task(robot.create_batch(request)) for _ in range(settings.robot_concurrency)]
+        for _ in hanging:
+            await called.acquire()
+        assert await robot.health() == Health()
+        for call in hanging:
+            call.cancel()
+
+
+async def test_a_cookie_of_the_robot_is_not_sent_back() -> None:
+    raw = b"HTTP/1.1 200 OK\r\nSet-Cookie: session=1; Path=/\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    async with robot_that_answers(raw, host="localhost") as (robot, heads):
+        for _ in range(2):
+            await robot.create_batch(RobotRequest("job-1", "workspace-1", b"{}", ()))
+    assert [line for head in heads for line in head.lower().splitlines() if b"cookie" in line] == []
+    assert len(heads) == 2
