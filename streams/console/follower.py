@@ -80,6 +80,11 @@ async def _first_to_fail(*works: Coroutine[Any, Any, None]) -> None:
     await done.pop()
 
 
+async def _missing(consumer: Consumer, ends: Mapping[KafkaTopicPartition, int]) -> int:
+    """Return how many offsets before the ends were not read; markers and aborted records move on without a message."""
+    return sum([max(0, end - await consumer.position(place)) for place, end in ends.items()])
+
+
 class Follower:
     """Keeps the file up to date while `run` runs.
 
@@ -132,12 +137,13 @@ class Follower:
             if missing := [name for name in needed if name not in found]:
                 raise await missing_topics(admin, missing, self._settings.app_id)
             identity = await identity_of(admin, names)
-        caught_up_at = self._store.caught_up_at()
-        stale = caught_up_at is not None and datetime.now(UTC) - caught_up_at > STALE
-        if stale or not self._store.belongs_to(identity):
-            why = "it was not followed for too long" if stale else "it is not of these topics"
+        followed_at, now = self._store.followed_at(), datetime.now(UTC)
+        belongs = followed_at is not None and self._store.belongs_to(identity)
+        if followed_at is None or not belongs or now - followed_at > STALE:
+            why = "it was not followed for too long" if belongs else "it is not of these topics"
             self._log.info(LogEvent.CONSOLE_BEGINS_ANEW, reason=why)
-            await asyncio.to_thread(self._store.begin_anew, identity)
+            self.behind = None
+            await asyncio.to_thread(self._store.begin_anew, identity, now)
         return found[self._changelog].partitions
 
     async def _session(self, admin: AIOKafkaAdminClient, partitions: int) -> None:
@@ -154,9 +160,11 @@ class Follower:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await consumer.start()
                 await reader.start()
-                places = await self._assign(consumer, partitions)
+                ends = await self._assign(consumer, partitions)
+                # Also of a file that had caught up there may be much to read again: it has not been followed meanwhile.
+                self.behind = await _missing(consumer, ends)
             await _first_to_fail(
-                self._follow(consumer, places, partitions),
+                self._follow(consumer, ends, partitions),
                 self._look(admin, reader),
                 self._forget_expired(consumer),
             )
@@ -164,7 +172,8 @@ class Follower:
             await consumer.stop()
             await reader.stop()
 
-    async def _assign(self, consumer: Consumer, partitions: int) -> list[KafkaTopicPartition]:
+    async def _assign(self, consumer: Consumer, partitions: int) -> Mapping[KafkaTopicPartition, int]:
+        """Let it read on where the file ends; return the ends of now, which are what there is to catch up with."""
         names = [*map(str, FOLLOWED_TOPICS), self._changelog]
         places = [KafkaTopicPartition(name, number) for name in names for number in range(partitions)]
         consumer.assign(places)
@@ -172,29 +181,30 @@ class Follower:
         starts = await consumer.beginning_offsets(places)
         for place in places:
             consumer.seek(place, known.get(TopicPartition(*place), starts[place]))
-        return places
-
-    async def _follow(self, consumer: Consumer, places: Sequence[KafkaTopicPartition], partitions: int) -> None:
-        """Take what comes. The ends of now are what there is to catch up with."""
         ends: Mapping[KafkaTopicPartition, int] = await consumer.end_offsets(places)
+        return ends
+
+    async def _follow(self, consumer: Consumer, ends: Mapping[KafkaTopicPartition, int], partitions: int) -> None:
+        """Take what comes."""
         self._tell(problem=None)
+        caught_up = False
         while True:
             batches = await consumer.getmany(timeout_ms=POLL_MS, max_records=BATCH_RECORDS)
             before = self.behind
-            if before != 0:
-                # Markers and aborted records move a position without a message.
-                self.behind = sum([max(0, ends[place] - await consumer.position(place)) for place in places])
+            if not caught_up:
+                self.behind = await _missing(consumer, ends)
             if batches:
                 await asyncio.to_thread(self._take, batches, partitions)
             if batches or self.behind != before:
                 self._tell(problem=self.problem)
-            if self.behind == 0 != before:
+            if self.behind == 0 and not caught_up:
+                caught_up = True
                 self._log.info(LogEvent.CONSOLE_CAUGHT_UP)
 
     def _take(self, batches: Mapping[KafkaTopicPartition, Sequence[Any]], partitions: int) -> None:
         """Write a batch; in a thread of its own, so that pages are answered meanwhile."""
         positions = {TopicPartition(*place): messages[-1].offset + 1 for place, messages in batches.items()}
-        self._store.apply(self._entries(batches, partitions), positions, self._caught_up_at())
+        self._store.apply(self._entries(batches, partitions), positions, self._followed_at())
 
     def _entries(self, batches: Mapping[KafkaTopicPartition, Sequence[Any]], partitions: int) -> Iterator[Entry]:
         for messages in batches.values():
@@ -204,7 +214,7 @@ class Follower:
                 if entry is not None:
                     yield entry
 
-    def _caught_up_at(self) -> datetime | None:
+    def _followed_at(self) -> datetime | None:
         return datetime.now(UTC) if self.behind == 0 else None
 
     async def _look(self, admin: AIOKafkaAdminClient, reader: KafkaReader) -> None:
@@ -237,7 +247,7 @@ class Follower:
             places = [place for place in consumer.assignment() if place.topic != self._changelog]
             starts = await consumer.beginning_offsets(places)
             gone = {TopicPartition(*place): start for place, start in starts.items()}
-            await asyncio.to_thread(self._store.forget_before, gone, self._caught_up_at())
+            await asyncio.to_thread(self._store.forget_before, gone, self._followed_at())
             await asyncio.sleep(EXPIRED_EVERY_SECONDS)
 
     def _tell(self, *, problem: str | None) -> None:

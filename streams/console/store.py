@@ -129,15 +129,19 @@ class Store:
         """Whether what is here is of these topics of this cluster."""
         return self._about("identity") == identity
 
-    def begin_anew(self, identity: str) -> None:
+    def begin_anew(self, identity: str, now: datetime) -> None:
         """Forget everything, for these topics of this cluster."""
         with self._writing:
             self._make(self._writer)
             self._writer.execute("INSERT INTO about VALUES ('identity', ?)", (identity,))
+            self._note(now)
 
-    def caught_up_at(self) -> datetime | None:
-        """Return when all that there was in Kafka was here, None if never."""
-        at = self._about("caught_up_at")
+    def followed_at(self) -> datetime | None:
+        """Return when it had last caught up with Kafka, or was begun if it never had; None where nobody has begun it.
+
+        What was in Kafka then, and is not here, is still to be read.
+        """
+        at = self._about("followed_at")
         return None if at is None else instant_of(int(at))
 
     def _about(self, name: str) -> str | None:
@@ -153,7 +157,7 @@ class Store:
         self,
         entries: Iterable[Entry],
         positions: Mapping[TopicPartition, int],
-        caught_up_at: datetime | None = None,
+        followed_at: datetime | None = None,
     ) -> None:
         """Take what records say, and where reading goes on, in one transaction."""
         with self._transaction():
@@ -163,9 +167,9 @@ class Store:
                 "INSERT INTO positions VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET next = excluded.next",
                 [(*place, offset) for place, offset in positions.items()],
             )
-            self._note(caught_up_at)
+            self._note(followed_at)
 
-    def forget_before(self, starts: Mapping[TopicPartition, int], caught_up_at: datetime | None = None) -> None:
+    def forget_before(self, starts: Mapping[TopicPartition, int], followed_at: datetime | None = None) -> None:
         """Forget outcomes and letters that Kafka has no more: those before where each partition begins."""
         places = [(*place, start) for place, start in starts.items()]
         with self._transaction():
@@ -174,13 +178,13 @@ class Store:
                     f"DELETE FROM {table} WHERE topic = ? AND partition = ? AND place < ?",  # noqa: S608 # a closed list
                     places,
                 )
-            self._note(caught_up_at)
+            self._note(followed_at)
 
-    def _note(self, caught_up_at: datetime | None) -> None:
-        if caught_up_at is not None:
+    def _note(self, followed_at: datetime | None) -> None:
+        if followed_at is not None:
             self._writer.execute(
-                "INSERT INTO about VALUES ('caught_up_at', ?) ON CONFLICT DO UPDATE SET value = excluded.value",
-                (str(milliseconds(caught_up_at)),),
+                "INSERT INTO about VALUES ('followed_at', ?) ON CONFLICT DO UPDATE SET value = excluded.value",
+                (str(milliseconds(followed_at)),),
             )
 
     @contextlib.contextmanager

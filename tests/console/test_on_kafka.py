@@ -68,6 +68,24 @@ async def test_a_restart_goes_on_where_it_was(kafka_bootstrap: str, tmp_path: Pa
             assert len(console.told("console_begins_anew")) == 1
 
 
+async def test_a_file_that_was_not_followed_for_half_a_day_is_begun_anew(kafka_bootstrap: str, tmp_path: Path) -> None:
+    """Kafka may have thrown away by then that a row has gone. Whether the file had ever caught up does not matter."""
+    async with Scene(kafka_bootstrap, tmp_path) as scene:
+        async with console_of(scene) as console:
+            assert await console.stop() == 0
+        with sqlite3.connect(tmp_path / "console.sqlite3") as file:
+            file.execute("INSERT INTO owners VALUES (0, 'a-worker-that-is-gone', 0, NULL)")
+            for hours, rows in ((11, 1), (13, 0)):
+                file.execute(f"UPDATE about SET value = value - {hours} * 3600000 WHERE name = 'followed_at'")
+                file.commit()
+                async with console_of(scene) as console:
+                    assert await console.stop() == 0
+                assert file.execute("SELECT count(*) FROM owners").fetchone() == (rows,)
+        file.close()
+        told = console.told("console_begins_anew")
+        assert [line["reason"] for line in told] == ["it is not of these topics", "it was not followed for too long"]
+
+
 async def test_a_table_that_was_made_anew_is_another_one(kafka_bootstrap: str, tmp_path: Path) -> None:
     """Its topic has the name that it had, and offsets that go on where those of the file end."""
     async with Scene(kafka_bootstrap, tmp_path) as scene:
@@ -106,7 +124,9 @@ async def test_pages_and_api_survive_the_brokers_restart(tmp_path: Path) -> None
                 await scene.submit(second)
                 await said(console, "/jobs", has(second["jobId"]))
                 await said(console, "/summary", lambda answer: answer["kafka"]["problem"] is None)
+                # What there is to catch up with is measured again, however far it was before.
                 assert await console.stop() == 0
+                assert len(console.told("console_caught_up")) == 2
 
 
 async def test_no_credential_is_in_the_file_on_a_page_or_in_the_log(kafka_bootstrap: str, tmp_path: Path) -> None:

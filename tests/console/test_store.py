@@ -80,12 +80,14 @@ def test_rows_and_positions_are_one_transaction(store: Store) -> None:
 
 def test_another_opening_finds_what_there_was(path: Path) -> None:
     with Store(path) as store:
-        store.begin_anew("these topics")
-        store.apply([changed(job(1))], {PLACE: 6}, NOW)
+        store.begin_anew("these topics", NOW)
+        store.apply([changed(job(1))], {PLACE: 6})
+        assert store.followed_at() == NOW
+        store.apply([], {}, NOW + timedelta(hours=1))
     with Store(path) as store, store.reading() as reader:
         assert store.belongs_to("these topics")
         assert store.positions() == {PLACE: 6}
-        assert store.caught_up_at() == NOW
+        assert store.followed_at() == NOW + timedelta(hours=1)
         assert reader.job(JobKey("shop-5", "job-1")) == (job(1), 0)
 
 
@@ -99,7 +101,7 @@ def test_a_file_of_another_version_or_a_broken_one_is_thrown_away(
     path: Path, break_it: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Store(path) as store:
-        store.begin_anew("these topics")
+        store.begin_anew("these topics", NOW)
         store.apply([changed(job(1))], {PLACE: 6})
     head = path.read_bytes()[:100]
     if break_it == "version":
@@ -127,11 +129,11 @@ def test_a_file_that_is_somebody_elses_is_left_alone(path: Path) -> None:
 
 
 def test_a_file_of_other_topics_is_begun_anew_in_place(store: Store) -> None:
-    store.begin_anew("these topics")
+    store.begin_anew("these topics", NOW)
     store.apply([changed(job(1))], {PLACE: 6})
     with store.reading() as reader:
         before = reader.counts()
-        store.begin_anew("others")
+        store.begin_anew("others", NOW)
         # Who reads meanwhile is not disturbed.
         assert reader.counts() == before == [(Status.PENDING, "", 1)]
     assert store.belongs_to("others")
