@@ -21,7 +21,8 @@ from streams.core.rows import Rows
 from streams.core.transition import transition
 from streams.core.waiting import Waiting
 
-# How often a job is looked at that was put off for too long, and that somebody holds.
+# How often a job is looked at that was put off for too long, and that somebody holds; and for how long it may be called
+# when nobody holds it any more.
 HELD_LOOK = timedelta(seconds=60)
 
 
@@ -65,8 +66,8 @@ class JobTable:
         self._admission = Admission(jobs_per_workspace, round_after)
         # The jobs whose call is out: nobody else of their workspace may be called before it is back.
         self._calls: set[str] = set()
-        # How often in a row the robot has refused a workspace's calls before any effect.
-        self._refusals: Counter[str] = Counter()
+        # How often in a row the robot has refused a workspace's calls before any effect, and when it last did.
+        self._refusals: dict[str, tuple[int, datetime]] = {}
         # Until when the robot may be at a batch of a workspace that has failed all the same.
         self._doubtful_until: dict[str, datetime] = {}
         self._doubts: list[tuple[datetime, str]] = []
@@ -78,6 +79,8 @@ class JobTable:
         self._decisions: dict[str, Decision] = {}
         # The holds in force, each by its workspace; None for everything.
         self._holds: dict[str | None, Decision] = {}
+        # When a workspace, or everything, was released last.
+        self._released: dict[str | None, datetime] = {}
         self._decided: list[tuple[datetime, str]] = []
         self.jobs_by_status: Counter[Status] = Counter()
         self._waiting = Waiting()
@@ -283,6 +286,8 @@ class JobTable:
             self._admission.block(control.workspace_id)
             return
         heapq.heappush(self._decided, (decision.decided_at, control.control_id))
+        if control.action is Action.RELEASE and decision.refused is None:
+            self._released[control.workspace_id] = decision.decided_at
         held = self._holds.get(control.workspace_id)
         if held is not None and held.control.control_id == control.control_id:
             del self._holds[control.workspace_id]
@@ -301,15 +306,19 @@ class JobTable:
             job = self._rows.read(key)
             if job.decide_at is None or job.decide_at > deadline:
                 continue
-            if job.status is Status.PENDING and self._is_held(job.workspace_id):
-                # Its patience is with the robot, which nobody lets try.
-                heapq.heappush(self._deadlines, (now + HELD_LOOK, key))
+            spared_until = self._spared_until(job.workspace_id, now) if job.status is Status.PENDING else now
+            if spared_until > now:
+                heapq.heappush(self._deadlines, (spared_until, key))
             else:
                 due[job.key] = None
         return list(due)
 
-    def _is_held(self, workspace_id: str) -> bool:
-        return None in self._holds or workspace_id in self._holds
+    def _spared_until(self, workspace_id: str, now: datetime) -> datetime:
+        """Return until when no patience ends: it is with the robot, and while there is a hold nobody lets that try."""
+        concerning = (None, workspace_id)
+        if any(one in self._holds for one in concerning):
+            return now + HELD_LOOK
+        return max((self._released[one] + HELD_LOOK for one in concerning if one in self._released), default=now)
 
     def forgettable(self, now: datetime) -> bool:
         """Whether a job has ended, or a control been decided, so long ago that its row can go."""
@@ -328,8 +337,11 @@ class JobTable:
             key = key_of(text)
             self.jobs_by_status[self._rows.glance(text).status] -= 1
             self._rows.pop(text)
-            # What its workspace was refused is long past, and of one that never comes again nothing stays.
-            self._refusals.pop(key.workspace_id, None)
+            # The last job that was refused ends at its refusal or later: of a workspace that never comes again
+            # nothing stays.
+            _, refused_at = self._refusals.get(key.workspace_id, (0, now))
+            if now - refused_at > self._durations.retention:
+                del self._refusals[key.workspace_id]
             forgotten.append(key)
         return forgotten
 
@@ -337,8 +349,10 @@ class JobTable:
         """Take decisions of a retention ago out of the table, but for holds in force; return the controls' ids."""
         forgotten: list[str] = []
         while len(forgotten) < most and self._decided and now - self._decided[0][0] > self._durations.retention:
-            _, control_id = heapq.heappop(self._decided)
-            del self._decisions[control_id]
+            decided_at, control_id = heapq.heappop(self._decided)
+            workspace_id = self._decisions.pop(control_id).control.workspace_id
+            if self._released.get(workspace_id) == decided_at:
+                del self._released[workspace_id]
             forgotten.append(control_id)
         return forgotten
 
@@ -395,14 +409,13 @@ class JobTable:
         if not isinstance(event, CallFailed) or event.robot_status not in BUSY_STATUSES:
             self._refusals.pop(workspace_id, None)
             return event
-        self._refusals[workspace_id] += 1
-        wait = self._durations.back_off(self._refusals[workspace_id], event.wait)
+        refusals = self._refusals.get(workspace_id, (0, now))[0] + 1
+        self._refusals[workspace_id] = (refusals, now)
+        wait = self._durations.back_off(refusals, event.wait)
         self._admission.pause(workspace_id, now + wait)
         busy = now < self._doubtful_until.get(workspace_id, now)
         patient = self._durations.patience > timedelta(0)
-        return msgspec.structs.replace(
-            event, refusals=self._refusals[workspace_id], spared=event.spared or (busy and patient)
-        )
+        return msgspec.structs.replace(event, refusals=refusals, spared=event.spared or (busy and patient))
 
     def _doubt(self, job: Job, now: datetime) -> None:
         """Note until when the robot may be at the batch of a job that has failed."""

@@ -175,18 +175,25 @@ def test_a_job_that_is_given_up_is_due_at_once_and_keeps_its_place_at_the_robot_
     assert table.servable() == [B1]
 
 
-def test_a_job_that_was_put_off_for_too_long_is_not_given_up_while_somebody_holds_it() -> None:
+@pytest.mark.parametrize("held", ["a", None])
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_job_that_was_put_off_for_too_long_is_not_given_up_while_somebody_holds_it(
+    held: str | None, *, restarted: bool
+) -> None:
     table = Table(replace(DEADLINES, patience=60 * SECOND))
     table.table.apply(Admitted(A1, "worker-1"), NOW)
     busy = CallFailed(A1, FailureReason.ROBOT_REJECTED, "busy", False, 409, may_be_repeated=True)
     table.table.apply(busy, NOW)
     table.decide(asked(Action.HOLD))
     assert table.table.due(NOW + 3600 * SECOND, 10) == []
-    table.decide(asked(Action.RELEASE), NOW + 3600 * SECOND)
-    # It has the time for another call.
-    assert A1 in table.servable(NOW + 3600 * SECOND)
-    assert table.table.due(NOW + 3600 * SECOND, 10) == []
-    assert table.table.due(NOW + 3600 * SECOND + HELD_LOOK, 10) == [A1]
+    released_at = NOW + 3600 * SECOND + HELD_LOOK - SECOND
+    table.decide(asked(Action.RELEASE), released_at)
+    # It has the time for another call, whenever it was looked at while it was held, and whoever owns it by now.
+    assert A1 in table.servable(released_at)
+    if restarted:
+        table.restart()
+    assert table.table.due(released_at + HELD_LOOK - SECOND, 10) == []
+    assert table.table.due(released_at + HELD_LOOK, 10) == [A1]
 
 
 def test_what_is_about_no_job_or_an_unknown_one_is_refused() -> None:

@@ -92,6 +92,21 @@ def test_an_acceptance_ends_the_row_of_refusals() -> None:
     assert table.waits() == 5
 
 
+def test_a_job_of_long_ago_that_is_forgotten_ends_no_row_of_refusals() -> None:
+    table = Table(1, patient=True)
+    first = table.call()
+    table.table.apply(RobotAccepted(first, table.now), table.now)
+    table.table.apply(BatchCompleted(first, 1, 0), table.now)
+    table.now += DEADLINES.retention
+    second = JobSubmitted(JobKey("a", "job-2"), table.now, Source("robot.job.submitted", 0, 2), 1, "f")
+    table.table.apply(second, table.now)
+    table.refuse(table.call())
+    table.waits()
+    assert table.table.forget(table.now, 10) == [first]
+    table.refuse(table.call())
+    assert table.waits() == 10
+
+
 def test_the_robot_may_ask_for_a_longer_wait_than_the_workspace_would_have() -> None:
     table = Table(2)
     table.refuse(table.call(), 30 * SECOND)
