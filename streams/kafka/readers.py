@@ -71,6 +71,10 @@ class Readers:
 
     async def _connect(self) -> Consumer:
         consumer = Consumer(**self._options, enable_auto_commit=False, auto_offset_reset="none")
+        try:
+            await consumer.start()
+        except BaseException:
+            await consumer.stop()
+            raise
         self._all.append(consumer)
-        await consumer.start()
         return consumer
