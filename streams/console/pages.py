@@ -16,7 +16,7 @@ from streams.console.api import DUE_SHOWN, list_jobs
 from streams.console.guard import LOGIN
 from streams.console.page import Console
 from streams.console.payloads import UnreadableError, shown_value
-from streams.console.reader import Filter
+from streams.console.reader import INTEGER_MAX, Filter
 from streams.console.views import control_views, job_detail, letter_counts, letter_view, step_by, summary
 from streams.core.job import FailureReason, JobKey, Source, Status
 from streams.operate.console import printable
@@ -28,6 +28,8 @@ PAGE_LETTERS = 100
 PAGE_CONTROLS = 200
 # A form's fields; more is nobody's.
 FORM_MAX_BYTES = 16_000
+# Of a letter: its partition, its offset.
+Place = Annotated[int, Query(ge=0, le=INTEGER_MAX)]
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
@@ -164,7 +166,7 @@ def page_routes(console: Console, pages: Pages) -> APIRouter:
         return pages.page(request, "letters.html", counts=counts, letters=shown, topic=topic, reason=reason)
 
     @router.get("/letter")
-    async def show_letter(request: Request, topic: str, partition: int, offset: int) -> Response:
+    async def show_letter(request: Request, topic: str, partition: Place, offset: Place) -> Response:
         with console.store.reading() as reader:
             letter = reader.letter(topic, partition, offset)
             redrives = [] if letter is None else reader.redrives_of(letter.letter_id)

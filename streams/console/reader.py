@@ -12,6 +12,8 @@ from streams.core.effects import IgnoreReason
 from streams.core.job import Job, JobKey, Status
 from streams.wire.rows import Owner, decode_row
 
+# The largest number that SQLite has.
+INTEGER_MAX = 2**63 - 1
 LAST_CHARACTER = "\U0010ffff"
 _LETTER = "topic, partition, place, letter_id, reason, message, redrives, workspace_id, job_id, written_at"
 _CONTROL = (
@@ -94,7 +96,10 @@ class Reader:
         if after is not None:
             at, _, number = after.partition("-")
             conditions.append(f"(submitted_at, number) {'>' if wanted.oldest else '<'} (?, ?)")
-            values += [int(at), int(number)]
+            place = int(at), int(number)
+            if max(map(abs, place)) > INTEGER_MAX:
+                raise ValueError(after)
+            values += place
         direction = "" if wanted.oldest else " DESC"
         order = f"submitted_at{direction}, number{direction}"
         return self._listed(" AND ".join(conditions) or "1", values, limit, order)

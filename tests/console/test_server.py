@@ -170,6 +170,7 @@ async def test_filters_choose_jobs_and_a_page_goes_on_where_the_last_one_ended(c
         ("/api/job?workspace=shop-5", 400, "cannot be understood: job"),
         ("/api/jobs?status=hunter2", 400, "cannot be understood: status"),
         ("/api/jobs?after=hunter2", 400, "after is not what a list has given as next"),
+        (f"/api/jobs?after={2**63}-1", 400, "after is not what a list has given as next"),
         ("/api/letters/robot.job.submitted/invalid", 404, "no such topic has dead letters"),
     ],
 )
@@ -179,6 +180,11 @@ async def test_an_error_of_the_api_is_a_problem_that_quotes_nothing(
     answer = await console.client.get(path)
     assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
     assert answer.json() == {"title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+
+
+@pytest.mark.parametrize("path", ["/jobs?after={}-1", "/letter?topic=t&partition={}&offset=0"])
+async def test_a_number_that_no_file_can_have_is_an_error_of_the_address(console: Served, path: str) -> None:
+    assert (await console.client.get(path.format(2**63))).status_code == 400
 
 
 async def test_every_answer_lets_a_browser_do_nothing_but_what_the_page_needs(console: Served) -> None:
