@@ -61,7 +61,8 @@ def show(
     if isinstance(found, Shown):
         if to_dev and found.again.command is not None:
             # Else it would go to whatever Kafka is exported.
-            found = replace(found, again=replace(found.again, command=f"{found.again.command} --dev"))
+            command = found.again.command.replace(" resubmit ", " resubmit --dev ", 1)
+            found = replace(found, again=replace(found.again, command=command))
         if as_json:
             typer.echo(json_line(_fields(found)))
         else:

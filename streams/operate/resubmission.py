@@ -97,12 +97,15 @@ class Refusal:
 
 def resubmit_command(key: JobKey, choice: Choice) -> str:
     """Return the command line that tries a choice of a job's orders again."""
-    words = ["robot-orchestrator", "jobs", "resubmit", key.job_id, "--workspace", key.workspace_id]
+    options = ["--workspace", key.workspace_id]
     if choice.group not in (None, Group.FAILED):
-        words += ["--orders", choice.group]
+        options += ["--orders", choice.group]
     for item_id in sorted(choice.named):
-        words += ["--order", item_id]
-    return shlex.join([*words, *(["--new-item-ids"] if choice.new_item_ids else [])])
+        options += ["--order", item_id]
+    options += ["--new-item-ids"] if choice.new_item_ids else []
+    # An id may look like an option.
+    words = [*options, "--", key.job_id] if key.job_id.startswith("-") else [key.job_id, *options]
+    return shlex.join(["robot-orchestrator", "jobs", "resubmit", *words])
 
 
 def plan_resubmission(job: Job, orders: "Sequence[Order] | None", choice: Choice, now: datetime) -> Plan | Refusal:

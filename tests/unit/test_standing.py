@@ -353,6 +353,8 @@ def test_the_verdict_by_the_row_alone(job: Job, expected: SendAgain) -> None:
 def test_what_may_be_sent_again_is_said_as_a_command_line(choice: Choice, words: str) -> None:
     command = resubmit_command(JobKey("shop 5", "job-1"), choice)
     assert command == f"robot-orchestrator jobs resubmit job-1 --workspace 'shop 5'{words}"
+    command = resubmit_command(JobKey("shop 5", "-1"), choice)
+    assert command == f"robot-orchestrator jobs resubmit --workspace 'shop 5'{words} -- -1"
 
 
 def test_a_job_whose_submission_is_gone_cannot_be_sent_again_by_us() -> None:
