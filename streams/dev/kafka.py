@@ -39,7 +39,9 @@ SERVER_CONFIG = {
     "transaction.state.log.num.partitions": "4",
     # A killed broker cannot register again until its old session has ended: 4 s in all, 11 s by the default.
     "broker.session.timeout.ms": "3000",
-    "broker.heartbeat.interval.ms": "500",
+    "broker.heartbeat.interval.ms": "1000",
+    # While nothing happens the quorum writes a record every half a second, which is half of what an idle broker does.
+    "metadata.max.idle.interval.ms": "5000",
     # The default of 128 MB is taken from the heap at start, whether anything is compacted or not.
     "log.cleaner.dedupe.buffer.size": str(16 * 1024 * 1024),
 }
