@@ -82,7 +82,10 @@ def _services() -> Iterator[None]:
     from streams.kafka.access import AccessError
     from streams.kafka.topics import TopicsError
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A shell that starts it in the background has it ignore the signal by which it is ended.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Raised anywhere in an event loop KeyboardInterrupt may end a task alone; of Ctrl-C asyncio makes an end in order.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     warn_of_unknown_variables()
     end_if_prefixed("what runs here")
@@ -173,10 +176,17 @@ def submit(
 ) -> None:
     """Publish jobs and print their ids, one a line.
 
-    Nothing is published that the contract forbids. Of several lines the others are, and the exit code is 1. Nor is a
-    file whose ids are taken, as far as this user may read the job table.
+    Nothing is published that the contract forbids, or in which two orders have one item id. Of several lines the
+    others are, and the exit code is 1. Nor is a file whose ids are taken, as far as this user may read the job table.
     """
-    from streams.operate.submit import InvalidSubmissionError, SubmitError, parse_submission, publish, read_lines
+    from streams.operate.submit import (
+        InvalidSubmissionError,
+        SubmitError,
+        check_topic,
+        parse_submission,
+        publish,
+        read_lines,
+    )
 
     invalid, published = 0, 0
     current = kafka_settings(to_dev)
@@ -189,8 +199,10 @@ def submit(
     try:
         if source == "-":
             submissions = read_lines(sys.stdin.buffer, complain)
+            run_on_kafka(current, check_topic(current))
         else:
             submission = parse_submission(Path(source).read_bytes())
+            run_on_kafka(current, check_topic(current))
             _end_if_taken(current, submission)
             submissions = iter([submission])
         for job_id in publish(current, submissions):
@@ -198,6 +210,9 @@ def submit(
             typer.echo(job_id)
     except InvalidSubmissionError as error:
         fail(f"{source}: {error}")
+    except BrokenPipeError:
+        tell(f"nobody reads what is printed any more, so the last job that was published is {printable(job_id)}")
+        raise
     except OSError as error:
         fail(f"{source}: {error.strerror}")
     except (SettingsError, SubmitError) as error:

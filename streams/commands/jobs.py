@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -25,8 +25,13 @@ from streams.terminal import (
 )
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from streams.operate.job_rows import Progress
     from streams.operate.table_view import TableView
+
+# Of a table of jobs: what is beside the ids and the time, with some words a line of what a job waits for.
+WIDTH_OF_THE_REST = 54
 
 jobs_cli = typer.Typer(no_args_is_help=True, help="See where jobs are, stop them, and try them again.")
 jobs_cli.command("show")(show)
@@ -108,17 +113,10 @@ async def _read(
 
 
 def _print_jobs(jobs: list[Job], view: "TableView", settings: RuleSettings, *, as_json: bool) -> None:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
     from streams.operate.job_fields import job_fields, standing_fields
     from streams.operate.standing import clock, orders_of_row, send_again, state_in_words, waiting_for
 
-    now = datetime.now(UTC)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("job", "workspace", "submitted", "state, and what it waits for", "again?"):
-        table.add_column(name, overflow="fold")
+    now, lines = datetime.now(UTC), []
     arounds = {
         workspace_id: view.around(workspace_id, settings.deadlines, settings.jobs_per_workspace)
         for workspace_id in {job.workspace_id for job in jobs}
@@ -131,9 +129,47 @@ def _print_jobs(jobs: list[Job], view: "TableView", settings: RuleSettings, *, a
             continue
         what = "; waits for ".join([state_in_words(job, now), *(wait.words for wait in waits[:1])])
         cells = (job.job_id, job.workspace_id, clock(job.submitted_at, now), what, again.verdict)
-        table.add_row(*(Text(printable(cell)) for cell in cells))
+        lines.append(Line(*map(printable, cells)))
     if not as_json:
-        make_console().print(table if jobs else "no such jobs")
+        console = make_console()
+        console.print(as_table(lines, console.width) if jobs else "no such jobs")
+
+
+class Line(NamedTuple):
+    """A job of a list, in words that may be printed."""
+
+    job_id: str
+    workspace_id: str
+    submitted: str
+    what: str
+    again: str
+
+
+def as_table(lines: list[Line], width: int) -> "RenderableType":
+    """Return a table, or two lines a job where that would break the ids, which people copy."""
+    from rich import box
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    longest = [max(map(len, column)) for column in list(zip(*lines, strict=True))[:3]]
+    if sum(longest) + WIDTH_OF_THE_REST > width:
+        return Group(
+            *(
+                Group(
+                    Text(f"{line.job_id} of {line.workspace_id}", overflow="fold"),
+                    Padding(Text(f"{line.submitted}  {line.what}; again? {line.again}"), (0, 0, 0, 2)),
+                )
+                for line in lines
+            )
+        )
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("job", "workspace", "submitted", "state, and what it waits for", "again?"):
+        table.add_column(name, overflow="fold")
+    for line in lines:
+        table.add_row(*map(Text, line))
+    return table
 
 
 @jobs_cli.command("watch")
@@ -145,8 +181,8 @@ def watch(
 ) -> None:
     """Show jobs as they change, until Ctrl-C: a live table on a terminal, else a line for each change.
 
-    With --json one object for each change. With JOB it ends when that job has ended. Exit codes: 0 it is completed, 1
-    it has failed, or several workspaces have such a job, 3 no such job.
+    With --json one object for each change. With JOB the first is how it is, and it ends when that job has ended. Exit
+    codes: 0 it is completed, 1 it has failed, or several workspaces have such a job, 3 no such job.
     """
     settings = command_settings(RuleSettings, to_dev)
     try:
@@ -202,9 +238,13 @@ async def _watch(settings: RuleSettings, job_id: str | None, workspace_id: str |
         settings.kafka_client_options(), settings.app_id, console, shown, None if in_place else tell_change
     ) as board:
         watched = board.jobs.values()
-        await board.wait_for(lambda: job_id is not None and any(row.ended for row in watched), None)
+        await board.wait_for(lambda: board.caught_up, None)
         if not in_place and not told:
-            # It had ended before, so nothing has changed.
-            for row in watched:
-                show(row)
+            # Else whoever reads could not tell that anything is watched.
+            if job_id is None:
+                tell(f"watching, {sum(not row.ended for row in watched)} jobs have not ended")
+            else:
+                for row in watched:
+                    show(row)
+        await board.wait_for(lambda: job_id is not None and any(row.ended for row in watched), None)
         return list(watched)

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import math
 import shlex
-import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -47,8 +46,6 @@ def run_sandbox(
     Raises StackError, EmbeddedKafkaError or SettingsError.
     """
     folder = dev_folder()
-    # A shell that starts it in the background has it ignore the signal by which it is ended.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as running:
         running.enter_context(environment({}, without=ELSEWHERE))
         announce = running.enter_context(only_dev(folder))

@@ -319,7 +319,10 @@ async def missing_topics(admin: AIOKafkaAdminClient, missing: list[str], app_id:
     others = list(_other_applications(topics, app_id)) if changelog_topic(app_id) in missing else []
     makes = "robot-orchestrator topics create makes them"
     if others:
-        makes = f"is {variable_of('app_id')} right? robot-orchestrator topics create --beside-others makes them"
+        makes = (
+            f"set {variable_of('app_id')} to the application that works on these topics; if there is to be one more, "
+            "which calls all that they hold again, robot-orchestrator topics create --beside-others makes them"
+        )
     lines = [f"missing topics: {', '.join(missing)} ({makes})", *others]
     if Topic.SUBMITTED not in topics and (prefixes := other_prefixes(topics)):
         there = " and ".join(f"with {prefix} before them" if prefix else "without a prefix" for prefix in prefixes)

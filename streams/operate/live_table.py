@@ -109,10 +109,14 @@ def _duration(seconds: float) -> str:
 
 
 class JobBoard:
-    """The rows of the jobs that are shown, kept up to date from the changelog by `follow`."""
+    """The rows of the jobs that are shown, kept up to date from the changelog by `follow`.
+
+    `caught_up`: whether all that was there at the start has been read.
+    """
 
     def __init__(self, client_options: Mapping[str, Any], app_id: str, shown: Callable[[Job], bool]) -> None:
         self.jobs: dict[JobKey, Job] = {}
+        self.caught_up = False
         self._shown = shown
         self._changed = asyncio.Condition()
         # Without a group it is given every partition.
@@ -130,7 +134,6 @@ class JobBoard:
         try:
             await self._consumer.start()
             ends = await self._consumer.end_offsets(self._consumer.assignment())
-            behind = True
             while True:
                 batches = await self._consumer.getmany(timeout_ms=REFRESH_MS)
                 for source, messages in batches.items():
@@ -140,7 +143,8 @@ class JobBoard:
                             changed(job)
                 refreshed()
                 # Until then a row may be an old one.
-                if not behind or not (behind := await self._behind(ends)):
+                self.caught_up = self.caught_up or not await self._behind(ends)
+                if self.caught_up:
                     async with self._changed:
                         self._changed.notify_all()
         finally:

@@ -166,13 +166,13 @@ def known_orders(job: Job, orders: "Sequence[Order]") -> list[KnownOrder]:
 
 
 def _reported(job: Job, report: OrderResult, *, shared: bool) -> Standing:
+    if shared and job.robot_may_have_received and job.success_count != job.order_count:
+        # Nobody knows which of the orders with this id it was.
+        return Standing.UNCLEAR
     if report.status is OrderStatus.SUCCESS:
         return Standing.SHIPPED
     if not job.robot_may_have_received:
         return Standing.FAILED
-    if shared:
-        # Nobody knows which of the orders with this id it was.
-        return Standing.UNCLEAR
     return Standing.FAILED if report.error_type in _NOT_SENT and not job.counts_mismatch else Standing.DOUBTFUL
 
 

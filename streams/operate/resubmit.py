@@ -45,7 +45,7 @@ async def prepare(settings: KafkaSettings, key: JobKey, choice: Choice, now: dat
     try:
         submission = parse_submission(resubmission(value, plan.new_job_id, job.job_id, plan.items))
     except InvalidSubmissionError as error:
-        raise RefusedError(f"as another job it would break the contract: {error}") from None
+        raise RefusedError(f"as another job it cannot be submitted: {error}") from None
     return Prepared(job, plan, submission)
 
 

@@ -208,7 +208,8 @@ def _reported(job: Job) -> str:
     if not job.orders:
         return ""
     unreported = job.reported(OrderStatus.UNREPORTED)
-    return f", {len(job.orders) - unreported} of {len(job.orders)} orders reported"
+    kind = "orders" if len(job.orders) == job.order_count else "item ids"
+    return f", {len(job.orders) - unreported} of {len(job.orders)} {kind} reported"
 
 
 def _refusal(job: Job) -> str:
@@ -309,7 +310,12 @@ def _robot(job: Job, now: datetime) -> Wait:
         words = f"the robot's answer to its call{late}"
         return Wait(kind=WaitKind.ANSWER, words=words, since=job.claimed_at, until=until)
     unreported = job.reported(OrderStatus.UNREPORTED)
-    what = f"the robot's report of {unreported} of {len(job.orders)} orders" if job.orders else "its completion"
+    if not job.orders:
+        what = "its completion"
+    elif len(job.orders) == job.order_count:
+        what = f"the robot's report of {unreported} of {len(job.orders)} orders"
+    else:
+        what = "its batch_completed, as some of its orders share an item id, by which reports do not tell them apart"
     return Wait(kind=WaitKind.REPORTS, words=what + late, since=job.accepted_at, until=until)
 
 

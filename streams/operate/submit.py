@@ -18,7 +18,9 @@ from aiokafka.errors import (
 from pydantic import ValidationError
 
 from schemas import JobSubmitted, explain
-from streams.kafka.access import AccessError, Operation, connection_problem
+from streams.kafka.access import AccessError, Operation, connection_problem, describe_topics
+from streams.kafka.admin import admin_client
+from streams.kafka.topics import missing_topics
 from streams.names import Topic
 from streams.settings import KafkaSettings
 from streams.wire.intake import SUBMISSION_MAX_BYTES
@@ -56,6 +58,13 @@ def parse_submission(value: bytes) -> Submission:
         job = JobSubmitted.model_validate_json(value)
     except ValidationError as error:
         raise InvalidSubmissionError(_form_problem(value) or explain(error)) from None
+    items: set[str] = set()
+    for number, order in enumerate(job.orders):
+        if order.itemId in items:
+            raise InvalidSubmissionError(
+                f"orders.{number}.itemId: another order has it too, and the robot's reports would not tell them apart"
+            )
+        items.add(order.itemId)
     return Submission(job.jobId, job.workspaceId, value)
 
 
@@ -67,7 +76,9 @@ def _form_problem(value: bytes) -> str | None:
         return "it begins with a byte order mark: save it as UTF-8 without one"
     try:
         document, end = json.JSONDecoder().raw_decode(value.decode().strip())
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, json.JSONDecodeError) and error.pos == len(error.doc):
+            return "its JSON is not whole; a job over several lines goes as a file, robot-orchestrator submit FILE"
         return "it is no JSON; a job is one JSON object (robot-orchestrator example prints one)"
     if value.decode().strip()[end:]:
         return f"it holds more than one JSON value; {_SEVERAL}"
@@ -85,6 +96,13 @@ def read_lines(lines: Iterable[bytes], invalid: Callable[[str], None]) -> Iterat
             yield parse_submission(line.rstrip(b"\r\n"))
         except InvalidSubmissionError as error:
             invalid(f"line {number}: {error}")
+
+
+async def check_topic(settings: KafkaSettings) -> None:
+    """Raise MissingTopicsError if submissions have no topic, for which a producer would wait."""
+    async with admin_client(**settings.kafka_client_options(), request_timeout_ms=REQUEST_TIMEOUT_MS) as admin:
+        if Topic.SUBMITTED not in await describe_topics(admin, [Topic.SUBMITTED]):
+            raise await missing_topics(admin, [Topic.SUBMITTED], settings.app_id)
 
 
 class Submitter:

@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +35,7 @@ def broken(**changes: Any) -> bytes:
         (b" \n", "it is empty"),
         (b"password: hunter2\norders:\n  - x\n", "it is no JSON; a job is one JSON object"),
         (b"{'password': 'hunter2'}", "it is no JSON"),
-        (b"{", "it is no JSON"),
+        (b"{", "its JSON is not whole; a job over several lines goes as a file, robot-orchestrator submit FILE"),
         (b'{"password": "\xff"}', "it is no JSON"),
         (b"[" * 100_000, "it is no JSON"),
         (b"\xef\xbb\xbf" + VALID, "it begins with a byte order mark: save it as UTF-8 without one"),
@@ -47,6 +50,10 @@ def broken(**changes: Any) -> bytes:
         (b"null", "it is JSON, but no object"),
         (b"{}", "jobId: Field required"),
         (broken(orders=[]), "orders: "),
+        (
+            broken(orders=json.loads(VALID)["orders"] * 2),
+            "orders.1.itemId: another order has it too",
+        ),
         (broken(credentials={"username": "u", "passwort": "hunter2"}), "credentials.password: Field required"),
         (b" " * (SUBMISSION_MAX_BYTES + 1), "it has 4980001 bytes"),
     ],
@@ -117,6 +124,36 @@ def test_lines_go_on_after_an_invalid_one(run: CliRunner) -> None:
     result = run.invoke(cli, ["submit", "-"], input=text)
     assert (result.exit_code, result.stdout) == (1, "j\nk\n")
     assert result.stderr.startswith("robot-orchestrator: line 2: ")
+
+
+def submit_lines(kafka: Kafka, value: bytes, stdout: int, **variables: str) -> "subprocess.CompletedProcess[bytes]":
+    """Run `submit -` as a process, whose standard output is a file's."""
+    own = {"KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers, **variables}
+    command = [sys.executable, "-m", "streams.cli", "submit", "-"]
+    return subprocess.run(
+        command, env=os.environ | own, input=value, stdout=stdout, stderr=subprocess.PIPE, check=False, timeout=60
+    )
+
+
+def test_when_nobody_reads_the_ids_nothing_more_is_published_and_the_last_one_is_said(
+    run: CliRunner, kafka: Kafka
+) -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    lines = [example_submission(JobKey("submit-pipe", f"p-{number}"), 1) for number in range(3)]
+    ended = submit_lines(kafka, b"\n".join(lines), write_end)
+    os.close(write_end)
+    said = "nobody reads what is printed any more, so the last job that was published is p-0"
+    assert (ended.returncode, ended.stderr.decode()) == (1, f"robot-orchestrator: {said}\n")
+    assert [value for *_, value in asyncio.run(records_of(kafka, "submit-pipe"))] == lines[:1]
+
+
+def test_a_producer_with_a_prefix_that_nobody_else_has_is_told_so_at_once(run: CliRunner, kafka: Kafka) -> None:
+    ended = submit_lines(kafka, VALID, subprocess.DEVNULL, ROBOT_ORCHESTRATOR_TOPIC_PREFIX="elsewhere.")
+    missing, hint = ended.stderr.decode().splitlines()
+    assert ended.returncode == 78
+    assert missing.startswith("robot-orchestrator: missing topics: elsewhere.robot.job.submitted (")
+    assert "such topics are there without a prefix" in hint
 
 
 def test_nothing_to_submit_is_said(run: CliRunner) -> None:

@@ -1,9 +1,10 @@
 """What people on call ask and do, on a real Kafka with a real worker: jobs, holds, dead letters."""
 
 import asyncio
+import contextlib
 import json
 import os
-import threading
+import sys
 from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from typing import Any, cast
@@ -16,12 +17,11 @@ from typer.testing import CliRunner
 
 from schemas import JobCompleted, JobFailed
 from streams.cli import cli
-from streams.core.job import Job, Source, Status
+from streams.core.job import Source, Status
 from streams.dev.robot import Fate
 from streams.names import Header, Topic, changelog_topic
 from streams.operate import giving, redrive
 from streams.operate.job_rows import NotReadError, RecordReader, no_progress, record_reader
-from streams.operate.live_table import JobBoard
 from streams.settings import KafkaSettings
 from streams.wire.placement import partition_of
 from streams.wire.rows import TableError, decision_key, encode_row, row_key
@@ -420,25 +420,22 @@ async def test_a_job_is_watched_until_it_has_ended(scene: Scene) -> None:
         assert (await give(f"jobs watch {new_id()}{options}"))[:2] == (3, "")
 
 
-async def test_with_json_each_change_of_what_is_watched_is_one_object(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_with_json_what_is_watched_is_one_object_as_it_is_and_then_one_for_each_change(scene: Scene) -> None:
     (job,) = await line_of(scene, 1)
-    follows, apply = threading.Event(), JobBoard._apply
-
-    def noted(board: JobBoard, key: bytes, value: bytes | None) -> Job | None:
-        changed = apply(board, key, value)
-        if changed is not None:
-            follows.set()
-        return changed
-
-    monkeypatch.setattr(JobBoard, "_apply", noted)
-    watched = asyncio.create_task(give(f"jobs watch {of(job)} --json"))
-    assert await asyncio.to_thread(follows.wait, WAIT_SECONDS)
-    await scene.complete(job, 2, 0)
-    code, out, _ = await watched
-    (change,) = map(json.loads, out.splitlines())
-    assert (code, change["jobId"], change["status"], change["successCount"]) == (0, job["jobId"], "completed", 2)
+    command = ("-m", "streams.cli", "jobs", "watch", *of(job).split(), "--json")
+    watch = await asyncio.create_subprocess_exec(sys.executable, *command, stdout=asyncio.subprocess.PIPE)
+    assert watch.stdout is not None
+    try:
+        async with asyncio.timeout(WAIT_SECONDS):
+            before = json.loads(await watch.stdout.readline())
+            await scene.complete(job, 2, 0)
+            (change,) = map(json.loads, (await watch.stdout.read()).splitlines())
+            assert await watch.wait() == 0
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            watch.kill()
+    assert (before["jobId"], before["status"]) == (job["jobId"], "processing")
+    assert (change["jobId"], change["status"], change["successCount"]) == (job["jobId"], "completed", 2)
 
 
 async def test_all_is_checked_and_what_is_not_ok_says_what_mends_it(
@@ -462,7 +459,8 @@ async def test_all_is_checked_and_what_is_not_ok_says_what_mends_it(
     assert "!!  robot: nobody answers at http://127.0.0.1:9/api/health" in lines
     (missing,) = [line for line in lines if "missing topics: another-jobs-changelog" in line]
     # Other applications are on the same Kafka.
-    assert "is ROBOT_ORCHESTRATOR_APP_ID right? robot-orchestrator topics create --beside-others makes them" in missing
+    assert "(set ROBOT_ORCHESTRATOR_APP_ID to the application that works on these topics; " in missing
+    assert "robot-orchestrator topics create --beside-others makes them" in missing
 
 
 async def test_a_check_before_any_worker_has_run_ends(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -193,6 +193,12 @@ def test_a_report_of_an_item_id_that_two_orders_share_tells_of_neither() -> None
     assert "not known, name those to send with --order: a" in refused(job, Choice(), items)
     assert refused(job, choose("a"), items).startswith("of the 2 orders named, 1 can have failed")
     assert sent(job, choose("a", may_have_shipped=True), items) == ["a", "a"]
+    # Nor is one shipped because the other one was.
+    nothing = {"status": Status.FAILED, "reason": FailureReason.TIMEOUT, "success_count": None, "error_count": None}
+    timed_out = followed(success("a"), success("b"), order_count=3, **nothing)
+    assert "not known, name those to send with --order: a" in refused(timed_out, Choice(), items)
+    all_done = followed(success("a"), success("b"), order_count=3, success_count=3)
+    assert refused(all_done, Choice(), items) == "nothing is left to send: every order was reported as success"
     plan = decide(job, choose("a", may_have_shipped=True, new_item_ids=True), items)
     assert isinstance(plan, Plan)
     assert len(set(plan.items.values())) == 2
