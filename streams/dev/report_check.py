@@ -7,7 +7,7 @@ from datetime import datetime
 from pydantic import ValidationError
 
 from schemas import OrderReported
-from streams.core.job import JobKey
+from streams.core.job import FailureReason, JobKey
 from streams.dev.history import History, copies_of, copy_in, job_key, missed_deadline, position
 from streams.dev.violations import Violation, ViolationKind, name_of
 from streams.names import OUTCOME_TOPICS, Topic
@@ -19,7 +19,7 @@ _Shown = tuple[str, str, str | None]
 
 
 def check_reports(history: History) -> Iterator[Violation]:
-    """Yield every report of which nothing came, and every job that timed out with all its orders reported in time."""
+    """Yield every report of which nothing came, and every job that failed with all its orders reported in time."""
     records = history.of(Topic.ORDER_REPORTED)
     copies, letters, shown = copies_of(records), history.letters(), _shown(history)
     told_at: dict[JobKey, dict[str, datetime]] = defaultdict(dict)
@@ -35,17 +35,21 @@ def check_reports(history: History) -> Iterator[Violation]:
             yield Violation(ViolationKind.UNACCOUNTED, position(record), "no report, and not dead-lettered")
         elif (report.itemId, report.status, report.trackingNumber) not in shown.get(key, ()):
             yield Violation(ViolationKind.UNACCOUNTED, position(record), "told nowhere, and not dead-lettered")
-    yield from _timed_out(history, told_at)
+    yield from _failed(history, told_at)
 
 
-def _timed_out(history: History, told_at: dict[JobKey, dict[str, datetime]]) -> Iterator[Violation]:
+def _failed(history: History, told_at: dict[JobKey, dict[str, datetime]]) -> Iterator[Violation]:
     for key, row in history.rows().items():
-        if (deadline := missed_deadline(row)) is None:
+        end, what = missed_deadline(row), "its deadline"
+        if row.reason is FailureReason.ROBOT_REJECTED:
+            end, what = row.answered_at, "its refusal"
+        if end is None:
             continue
-        reported = [told_at[key].get(order.item_id, deadline) for order in row.orders]
-        if reported and len(reported) == row.order_count and max(reported) < deadline:
-            detail = f"the last one {deadline - max(reported)} before its deadline"
-            yield Violation(ViolationKind.REPORTS_IGNORED, name_of(key), detail)
+        reported = [told_at[key].get(order.item_id, end) for order in row.orders]
+        if reported and len(reported) == row.order_count and max(reported) < end:
+            yield Violation(
+                ViolationKind.REPORTS_IGNORED, name_of(key), f"the last one {end - max(reported)} before {what}"
+            )
 
 
 def _read(record: SourceRecord) -> OrderReported | None:

@@ -16,7 +16,7 @@ class ViolationKind(StrEnum):
     SEVERAL_OUTCOMES = "more than one outcome"
     UNKNOWN_OUTCOME = "an outcome of a job that was never submitted"
     COMPLETION_IGNORED = "completed in time, but timed out"
-    REPORTS_IGNORED = "each of its orders was reported in time, but it timed out"
+    REPORTS_IGNORED = "each of its orders was reported in time, but it failed"
     CLAIMED_IN_A_HOLD = "claimed while somebody held it"
     DECIDED_AGAIN = "decided once, and then in another way"
     CONTROL_IGNORED = "somebody stopped it, or nobody did, and its outcome says otherwise"

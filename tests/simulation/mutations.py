@@ -20,6 +20,7 @@ from streams.engine import calls
 from streams.engine.barrier import ReadBarrier
 from streams.engine.deadline_scan import DeadlineScan
 from streams.engine.holes import HoleCheck
+from streams.engine.ledger import Ledger
 from streams.engine.ports import Answer, Rejected, Unknown
 from streams.engine.submissions import Submissions
 from streams.engine.watchdog import Watchdog
@@ -109,6 +110,11 @@ def broken_calls_skip_the_barrier(patch: pytest.MonkeyPatch) -> None:
         self._partitions.report(partition, event)
 
     patch.setattr(DeadlineScan, "take_answer", take_answer)
+
+
+def refusals_skip_the_barrier(patch: pytest.MonkeyPatch) -> None:
+    """A refused batch that is followed order by order fails at once, although the robot may have reported all of it."""
+    patch.setattr(Ledger, "follows", lambda _self, _key: False)
 
 
 def ends_read_as_committed(patch: pytest.MonkeyPatch) -> None:
@@ -300,16 +306,17 @@ MUTATIONS: tuple[tuple[Mutation, set[str], tuple[int, ...]], ...] = (
     (no_read_barrier, {Kind.COMPLETION_IGNORED}, (6,)),
     (no_wait_for_forwarding, {Kind.COMPLETION_IGNORED}, (11,)),
     (own_partition_not_waited_for, {Kind.COMPLETION_IGNORED}, (5,)),
-    (names_not_looked_at, {Kind.COMPLETION_IGNORED}, (12,)),
+    (names_not_looked_at, {Kind.COMPLETION_IGNORED}, (14,)),
     (broken_calls_skip_the_barrier, {REPORT_IGNORED}, (16,)),
+    (refusals_skip_the_barrier, {Kind.REPORTS_IGNORED}, (19,)),
     (ends_read_as_committed, {Kind.COMPLETION_IGNORED}, (2,)),
     (no_duplicate_check, {Kind.POSTED_TWICE, Kind.SEVERAL_OUTCOMES}, (2,)),
-    (no_age_limit, {Kind.POSTED_TWICE, Kind.SEVERAL_OUTCOMES}, (31, 57)),
+    (no_age_limit, {Kind.POSTED_TWICE, Kind.SEVERAL_OUTCOMES}, (31, 43)),
     (no_pause_of_the_workspace, {INTRUSION}, (8,)),
     (no_forwarding, {Kind.POSTED_TWICE, Kind.SEVERAL_OUTCOMES, Kind.COMPLETION_IGNORED}, (5,)),
     (no_hole_check, {Kind.NO_OUTCOME, Kind.UNACCOUNTED}, (12, 79)),
     (no_watchdog, {Kind.NO_OUTCOME, Kind.UNACCOUNTED}, (62, 141)),
-    (put_off_after_any_refusal, {Kind.POSTED_TWICE}, (0,)),
+    (put_off_after_any_refusal, {Kind.POSTED_TWICE}, (3,)),
     (put_off_after_a_broken_call, {Kind.POSTED_TWICE}, (5,)),
     (put_off_by_whoever_opens_the_partition, {Kind.POSTED_TWICE}, (29,)),
     (no_back_off, {BURNT}, (11,)),

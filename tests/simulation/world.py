@@ -31,6 +31,7 @@ from tests.simulation.worker import Host, SimulatedWorker
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SESSION_SECONDS = 6.0
 BUSY = 409
+REFUSAL_SECONDS = 0.05
 # By then every deadline has passed twice over, whatever went wrong.
 SETTLE_SECONDS = 1_500.0
 POLL_SECONDS = 0.5
@@ -144,8 +145,9 @@ class SimulatedRobot:
         items = [order["itemId"] for order in json.loads(request.body)["orders"]]
         orders = len(items)
         if fate < 0.06:
-            # It has reported every order as failed.
+            # It has reported every order as failed, and says so afterwards.
             world.tell(key, dict.fromkeys(items, "error"))
+            await asyncio.sleep(REFUSAL_SECONDS)
             return Rejected(400, "Robot service error 400: no")
         self.busy[request.workspace_id] = request.job_id
         self.taken.add(key)
