@@ -155,6 +155,8 @@ def settings(
     of_console: Annotated[bool, typer.Option("--console", help="Those of a console.")] = False,
 ) -> None:
     """Print the effective settings, secrets masked, each with where it came from, and what the program lacks."""
+    if of_bridge and of_console:
+        fail("say one of --bridge and --console", 2)
     warn_of_unknown_variables()
     kind: type[ServiceSettings] = BridgeSettings if of_bridge else ConsoleSettings if of_console else WorkerSettings
     try:

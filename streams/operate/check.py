@@ -107,8 +107,11 @@ async def _group(settings: KafkaSettings, what: str) -> AsyncIterator[Finding]:
         unread = f"up to {await unread_records(settings, SOURCE_TOPICS, (await check_topics(settings)).partitions)}"
     except TopicsError:
         unread = "not known with such topics"
-    words = f"{group.state}, workers: {len(group.members)}, records unread: {unread}"
-    yield Finding(what, words, None if group.members else "robot-orchestrator worker")
+    if not group.members:
+        # Which a broker calls dead, also where there has never been one.
+        yield Finding(what, f"no worker runs, records unread: {unread}", "robot-orchestrator worker")
+        return
+    yield Finding(what, f"{group.state}, workers: {len(group.members)}, records unread: {unread}")
 
 
 async def _table(settings: KafkaSettings, what: str) -> AsyncIterator[Finding]:
@@ -155,8 +158,12 @@ async def _robot(worker: WorkerSettings) -> Finding:
         return Finding(
             "robot", f"nobody answers at {worker.robot_health}", f"start it, or set {variable_of('robot_url')} right"
         )
-    uptime = "" if health.uptime is None else f", and has run for {health.uptime}"
+    uptime = "" if health.uptime is None else f", and has run for {_in_whole_seconds(health.uptime)}"
     return Finding("robot", f"it answers at {worker.robot_health}{uptime}")
+
+
+def _in_whole_seconds(time: timedelta) -> timedelta:
+    return timedelta(seconds=int(time.total_seconds()))
 
 
 _LOOKS: dict[str, Callable[[KafkaSettings, str], AsyncIterator[Finding]]] = {
