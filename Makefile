@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Else every worker that a test starts would compile the project anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup demo dev test quick hardening lint bench bench-core bench-kept chaos mutants image manifests sbom lock dist clean
+.PHONY: setup demo dev test quick hardening lint bench bench-core bench-kept chaos mutants image manifests sbom lock dist clean help
 
 setup: $(VENV)/installed  ## builds .venv; the command is then .venv/bin/robot-orchestrator
 
@@ -77,6 +77,9 @@ lock:  ## renews the locks (needs uv): what production installs, of worker, brid
 
 dist: setup  ## the wheel and the archive of sources of this version, in dist/
 	$(BIN)/python -m hatchling build -d dist
+
+help:  ## says what each target does
+	@sed -n 's/^\([a-z-]*\):.*## /\1@/p' $(MAKEFILE_LIST) | while IFS=@ read -r target text; do printf '%-12s %s\n' "$$target" "$$text"; done
 
 clean:  ## removes what setup, dist and sbom built
 	rm -rf $(VENV) build dist
