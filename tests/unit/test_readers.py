@@ -21,5 +21,5 @@ async def test_a_consumer_that_could_not_connect_is_not_kept() -> None:
     for _ in range(3):
         with pytest.raises(KafkaError):
             await readers.start()
-    assert consumers() == before
+    assert consumers() <= before
     await readers.stop()

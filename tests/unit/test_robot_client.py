@@ -165,7 +165,7 @@ async def test_a_robot_whose_name_is_not_found_in_time_was_sent_nothing(monkeypa
         raise socket.gaierror
 
     monkeypatch.setattr(socket, "getaddrinfo", silent)
-    settings = settings_with("http://robot.example", ROBOT_ORCHESTRATOR_ROBOT_TIMEOUT_SECONDS="0.2")
+    settings = settings_with("http://robot.example", ROBOT_ORCHESTRATOR_ROBOT_TIMEOUT_SECONDS="3")
     async with connected_robot(settings) as robot:
         answer = await robot.create_batch(RobotRequest("job-1", "workspace-1", b"{}", ()))
         over.set()
