@@ -85,13 +85,25 @@ def fail(problem: object, code: int = 1) -> NoReturn:
     raise typer.Exit(code)
 
 
-def fail_unknown_job(settings: KafkaSettings, job: str) -> NoReturn:
-    """Say that the job table does not have a job, and end."""
+def unread_before(settings: KafkaSettings) -> int | None:
+    """Return how many submissions no worker has read, None if that is not known; for a command that reads the table."""
     from streams.operate.unread import unread_submissions
 
-    days, unread = settings.retention_seconds / 86_400, run_on_kafka(settings, unread_submissions(settings))
-    waits = f"; up to {unread} submissions are not read yet, and it may be one: do not send it again" if unread else ""
+    return run_on_kafka(settings, unread_submissions(settings))
+
+
+def fail_unknown_job(settings: KafkaSettings, job: str, unread: int | None) -> NoReturn:
+    """Say that the job table does not have a job, of which so many were unread before it was read, and end."""
+    days = settings.retention_seconds / 86_400
+    waits = "" if unread == 0 else f"; {unread_in_words(unread)}, and it may be one: do not send it again"
     fail(f"no such {job}: it is unknown, or was forgotten {days:g} days after its end{waits}", NOT_FOUND_EXIT_CODE)
+
+
+def unread_in_words(unread: int | None) -> str:
+    """Return how many submissions no worker has read; None is not known."""
+    if unread is None:
+        return "how many submissions are not read yet could not be asked"
+    return f"up to {unread} submissions are not read yet"
 
 
 def end_if_prefixed(what: str) -> None:

@@ -22,6 +22,8 @@ from streams.terminal import (
     run_on_kafka,
     shown_progress,
     tell,
+    unread_before,
+    unread_in_words,
 )
 
 if TYPE_CHECKING:
@@ -68,12 +70,20 @@ def list_jobs(
         job_id=job, item_id=item, status=status, reason=reason, since=_instant(since), until=_instant(until)
     )
     settings = command_settings(RuleSettings, to_dev)
+    unread = unread_before(settings)
     with shown_progress("reading the job table") as progress:
         view, with_order = run_on_kafka(settings, _read(settings, workspace, order, progress))
     own = [row for row in view.jobs if workspace in (None, row.workspace_id)]
     found = [row for row in own if search.finds(row) and (with_order is None or _has(row, order, with_order))]
     newest = sorted(found, key=lambda row: row.submitted_at, reverse=True)[:limit]
     _print_jobs(newest, view, settings, as_json=as_json)
+    for key in sorted((with_order or set()) - {row.key for row in view.jobs}):
+        if workspace not in (None, key.workspace_id):
+            continue
+        name = f"{order} is in job {key.job_id} of {key.workspace_id}"
+        tell(f"{printable(name)}, which no worker has taken yet, or which is forgotten: do not send it again unseen")
+    if unread or (unread is None and not found):
+        tell(f"{unread_in_words(unread)}: what is not listed may be one of them, do not send it again")
     if len(found) > limit:
         tell(f"{len(found) - limit} older jobs are not shown (--limit)")
     if item is not None and (unnamed := sum(not row.orders for row in own)):
@@ -187,9 +197,10 @@ def watch(
     settings = command_settings(RuleSettings, to_dev)
     try:
         if job is not None:
+            unread = unread_before(settings)
             named = run_on_kafka(settings, _workspaces_with(settings, job, workspace))
             if len(named) != 1:
-                fail_without_one(settings, job, workspace, named)
+                fail_without_one(settings, job, workspace, named, unread)
             (workspace,) = named
         ended = run_on_kafka(settings, _watch(settings, job, workspace, as_json=as_json))
     except KeyboardInterrupt:

@@ -11,6 +11,7 @@ from streams.operate.console import printable
 from streams.operate.resubmission import Choice, Group, KnownOrder, Standing
 from streams.settings import KafkaSettings
 from streams.terminal import (
+    UNDECIDED_EXIT_CODE,
     Actor,
     AsJson,
     DryRun,
@@ -23,6 +24,7 @@ from streams.terminal import (
     kafka_settings,
     run_on_kafka,
     tell,
+    unread_before,
 )
 
 if TYPE_CHECKING:
@@ -61,7 +63,7 @@ def resubmit(
 ) -> None:
     """Try orders of a job that has ended again, as a new job that is linked to it.
 
-    Exit codes: 0 done, 1 refused or not sent, 2 wrong usage, 3 no such job.
+    Exit codes: 0 done, 1 refused or not sent, 2 wrong usage, 3 no such job, 4 sent, and not taken by a worker yet.
     """
     from streams.operate.giving import NotGivenError
     from streams.operate.resubmit import note, send
@@ -74,7 +76,7 @@ def resubmit(
         new_item_ids=new_item_ids,
         may_have_shipped=may_have_shipped,
     )
-    settings = kafka_settings(to_dev)
+    settings, taken = kafka_settings(to_dev), None
     prepared = _prepared(settings, JobKey(workspace, job), choice)
     if not as_json:
         typer.echo("\n".join(map(printable, _lines(prepared))))
@@ -90,10 +92,24 @@ def resubmit(
         try:
             # Nothing is sent of which nobody could say who has done it.
             run_on_kafka(settings, note(settings, prepared, actor, reason))
-            send(settings, prepared)
+            taken = run_on_kafka(settings, send(settings, prepared))
         except (NotGivenError, SubmitError) as error:
             fail(error)
-    typer.echo(json_line(_as_object(prepared, sent=not dry_run)) if as_json else _ending(prepared, sent=not dry_run))
+    if as_json:
+        typer.echo(json_line(_as_object(prepared, sent=not dry_run, taken=taken)))
+    elif dry_run:
+        typer.echo("nothing was sent")
+    if dry_run:
+        return
+    new_job_id = prepared.plan.new_job_id
+    if taken is False:
+        fail(f"another choice of its orders was sent before, as {new_job_id} too: this one is a conflict, and not done")
+    outcome = f"its outcome comes in {' or '.join(OUTCOME_TOPICS)}, under the key {new_job_id}"
+    if taken is None:
+        tell(f"sent, and no worker has taken it yet, as far as could be read; {outcome}")
+        raise typer.Exit(UNDECIDED_EXIT_CODE)
+    if not as_json:
+        typer.echo(f"sent: {outcome}")
 
 
 def _prepared(settings: KafkaSettings, key: JobKey, choice: Choice) -> "Prepared":
@@ -101,10 +117,11 @@ def _prepared(settings: KafkaSettings, key: JobKey, choice: Choice) -> "Prepared
     from streams.operate.resubmit import RefusedError, UnknownJobError, prepare
 
     name = printable(f"job {key.job_id} of {key.workspace_id}")
+    unread = unread_before(settings)
     try:
         return run_on_kafka(settings, prepare(settings, key, choice, datetime.now(UTC)))
     except UnknownJobError:
-        fail_unknown_job(settings, name)
+        fail_unknown_job(settings, name, unread)
     except RefusedError as error:
         fail(f"{name} is not resubmitted: {printable(str(error))}")
 
@@ -124,13 +141,7 @@ def _line(order: KnownOrder, item_id: str) -> str:
     return f"  {order.item_id}{renamed}, order {order.order.orderId}: {_IN_WORDS[order.standing]}{code}"
 
 
-def _ending(prepared: "Prepared", *, sent: bool) -> str:
-    if not sent:
-        return "nothing was sent"
-    return f"sent: its outcome comes in {' or '.join(OUTCOME_TOPICS)}, under the key {prepared.plan.new_job_id}"
-
-
-def _as_object(prepared: "Prepared", *, sent: bool) -> dict[str, Any]:
+def _as_object(prepared: "Prepared", *, sent: bool, taken: bool | None) -> dict[str, Any]:
     former, plan = prepared.former, prepared.plan
     return {
         "workspaceId": former.workspace_id,
@@ -148,4 +159,5 @@ def _as_object(prepared: "Prepared", *, sent: bool) -> dict[str, Any]:
         ],
         "warnings": list(plan.warnings),
         "sent": sent,
+        "taken": taken,
     }

@@ -21,6 +21,7 @@ from streams.terminal import (
     json_line,
     run_on_kafka,
     shown_progress,
+    unread_before,
 )
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def show(
     Exit codes: 0 done, 1 several workspaces have such a job, 3 no such job.
     """
     settings = command_settings(RuleSettings, to_dev)
+    unread = unread_before(settings)
     with shown_progress("reading the job table") as progress:
         found = run_on_kafka(settings, _find(settings, job, workspace, progress))
     if isinstance(found, Shown):
@@ -68,15 +70,17 @@ def show(
         else:
             make_console().print(_screen(found, datetime.now(UTC)))
         return
-    fail_without_one(settings, job, workspace, found)
+    fail_without_one(settings, job, workspace, found, unread)
 
 
-def fail_without_one(settings: RuleSettings, job_id: str, workspace_id: str | None, named: Sequence[str]) -> NoReturn:
+def fail_without_one(
+    settings: RuleSettings, job_id: str, workspace_id: str | None, named: Sequence[str], unread: int | None
+) -> NoReturn:
     """Say that no workspace has a job, or that several have one of this id, and end."""
     if named:
         fail(f"several workspaces have a job {printable(job_id)}: say --workspace {', '.join(map(printable, named))}")
     of = "" if workspace_id is None else f" of {printable(workspace_id)}"
-    fail_unknown_job(settings, f"job {printable(job_id)}{of}")
+    fail_unknown_job(settings, f"job {printable(job_id)}{of}", unread)
 
 
 async def _find(

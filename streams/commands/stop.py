@@ -22,6 +22,7 @@ from streams.terminal import (
     confirm,
     fail_unknown_job,
     run_on_kafka,
+    unread_before,
 )
 
 if TYPE_CHECKING:
@@ -83,9 +84,10 @@ def _stop(settings: RuleSettings, control: Control, question: str, *, dry_run: b
     key = control.job
     assert key is not None  # noqa: S101 # narrows the type; it is made with one
     name = printable(f"job {key.job_id} of {key.workspace_id}")
+    unread = unread_before(settings)
     job, partitions = run_on_kafka(settings, _row(settings, key))
     if job is None:
-        fail_unknown_job(settings, name)
+        fail_unknown_job(settings, name, unread)
     refused = _refusal(job, control, settings)
     if refused is not None:
         end_as_decided(name, [Decision(control, datetime.now(UTC), refused)], as_json=as_json)

@@ -137,7 +137,7 @@ class _Demo:
         except RefusedError as error:
             self._say(str(error), style="red")
             return
-        await asyncio.to_thread(send, settings, prepared)
+        await send(settings, prepared)
         self._again = replace(demo_jobs.AGAIN, job_id=prepared.plan.new_job_id)
         await self._ended(self._again)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -82,18 +82,29 @@ async def give(
     positions = await reader.ends(changelog)
     async with control_producer(settings) as producer:
         await asyncio.gather(*(publish_control(producer, control, number) for number, control in controls.items()))
-    # They are given, whatever becomes of the read: nobody may be told that they are not.
-    with suppress(TimeoutError, NotReadError, TableError, KafkaError):
-        async with asyncio.timeout(DECISION_SECONDS):
-            while left := _undecided(decided):
-                positions |= await reader.scan(changelog, left, take, starts=positions)
-                if _undecided(decided):
-                    await asyncio.sleep(LOOK_SECONDS)
+    await read_on(
+        reader, changelog, positions, take, lambda: [number for number, one in decided.items() if one is None]
+    )
     return decided
 
 
-def _undecided(decided: Mapping[int, Decision | None]) -> Collection[int]:
-    return [number for number, decision in decided.items() if decision is None]
+async def read_on(
+    reader: RecordReader,
+    topic: str,
+    positions: Mapping[int, int],
+    take: Callable[[Any], None],
+    left: Callable[[], Collection[int]],
+) -> None:
+    """Give `take` what is written behind some positions, while partitions are `left`, for DECISION_SECONDS at most.
+
+    A read that fails ends it without a word: what is published is published, and nobody may be told otherwise.
+    """
+    with suppress(TimeoutError, NotReadError, TableError, KafkaError):
+        async with asyncio.timeout(DECISION_SECONDS):
+            while numbers := left():
+                positions = {**positions, **await reader.scan(topic, numbers, take, starts=positions)}
+                if left():
+                    await asyncio.sleep(LOOK_SECONDS)
 
 
 async def leave_note(settings: KafkaSettings, control: Control) -> None:

@@ -2,15 +2,21 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from streams.core.controls import Action
 from streams.core.job import Job, JobKey
-from streams.operate.giving import leave_note, new_control
+from streams.names import changelog_topic
+from streams.operate.giving import leave_note, new_control, read_on
+from streams.operate.job_rows import record_reader
 from streams.operate.resubmission import Choice, Plan, Refusal, plan_resubmission
 from streams.operate.stored_job import find_job
-from streams.operate.submit import InvalidSubmissionError, Submission, parse_submission, publish
+from streams.operate.submit import InvalidSubmissionError, Submission, Submitter, parse_submission
 from streams.settings import KafkaSettings
+from streams.wire.intake import fingerprint, read_submission
 from streams.wire.payload import resubmission, submission_of
+from streams.wire.placement import partition_of
+from streams.wire.rows import decode_row, row_key
 
 _AGAIN = "give the same command again"
 
@@ -56,7 +62,22 @@ async def note(settings: KafkaSettings, prepared: Prepared, actor: str, reason: 
     await leave_note(settings, control)
 
 
-def send(settings: KafkaSettings, prepared: Prepared) -> None:
-    """Publish the new job; a second time is harmless. Raises SubmitError."""
-    for _ in publish(settings, [prepared.submission], _AGAIN):
-        pass
+async def send(settings: KafkaSettings, prepared: Prepared) -> bool | None:
+    """Publish the new job; a second time is harmless. Return whether a worker has taken it.
+
+    False: the job has its id that somebody has sent before, with another choice of the orders. None: no worker has
+    come to it yet, as far as could be read. Raises SubmitError, and what a reader does as long as nothing is published.
+    """
+    submission, changelog = prepared.submission, changelog_topic(settings.app_id)
+    own, rows = row_key(JobKey(submission.workspace_id, submission.job_id)), list[Job]()
+
+    def take(message: Any) -> None:
+        if message.key == own and message.value is not None:
+            rows.append(decode_row(message.value))
+
+    async with record_reader(settings, changelog) as reader:
+        home, positions = partition_of(submission.workspace_id, reader.partitions), await reader.ends(changelog)
+        async with Submitter(settings, _AGAIN) as submitter:
+            await submitter.submit(submission)
+        await read_on(reader, changelog, positions, take, lambda: [] if rows else [home])
+    return rows[0].fingerprint == fingerprint(read_submission(submission.value)) if rows else None

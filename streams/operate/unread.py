@@ -30,11 +30,17 @@ async def unread_records(settings: KafkaSettings, topics: Sequence[Topic], parti
         await reader.stop()
 
 
-async def unread_submissions(settings: KafkaSettings) -> int:
-    """Return how many submissions nobody has read yet, 0 where this user may not ask."""
+async def unread_submissions(settings: KafkaSettings) -> int | None:
+    """Return how many submissions nobody has read yet; None where that is not known, as for a user who may not ask.
+
+    Of a job that is not in the table it says something only if it was asked before the table was read.
+    """
     try:
         async with admin_client(**settings.kafka_client_options()) as admin:
             found = (await describe_topics(admin, [Topic.SUBMITTED])).get(Topic.SUBMITTED)
-        return 0 if found is None else await unread_records(settings, [Topic.SUBMITTED], found.partitions)
+        if found is None:
+            return 0
+        # Of a topic that is hidden from this user there are none.
+        return await unread_records(settings, [Topic.SUBMITTED], found.partitions) if found.partitions else None
     except (KafkaError, UnreadableError):
-        return 0
+        return None

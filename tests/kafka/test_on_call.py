@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from schemas import JobCompleted, JobFailed
 from streams.cli import cli
+from streams.commands import show
 from streams.core.job import Source, Status
 from streams.dev.robot import Fate
 from streams.names import Header, Topic, changelog_topic
@@ -472,7 +473,7 @@ async def test_a_check_before_any_worker_has_run_ends(monkeypatch: pytest.Monkey
     found = {line["what"]: line for line in map(json.loads, out.splitlines())}
     assert code == 1
     assert found.keys() == {"connection", "topics", "ACLs", "group", "clock", "robot", "settings"}
-    assert found["group"]["words"].startswith("Dead, workers: 0, records unread: ")
+    assert found["group"]["words"].startswith("no worker runs, records unread: ")
     assert found["clock"]["words"].endswith("(nothing was written yet)")
 
 
@@ -501,6 +502,37 @@ async def test_a_job_that_no_worker_has_read_yet_may_be_among_those_that_are_unr
         code, _, err = await give(f"jobs show {of(job)}")
         assert (code, "not read yet" in err) == (3, False)
         await idle.submit(job)
+        code, _, err = await give(f"jobs show {of(job)}")
+        assert code == 3
+        assert "up to 1 submissions are not read yet, and it may be one: do not send it again" in err
+        # Nor does a list say that there is no such job.
+        order_id = job["orders"][0]["orderId"]
+        code, out, err = await give(f"jobs list --order={order_id}")
+        assert (code, out) == (0, "no such jobs\n")
+        taken, unread = err.splitlines()
+        told = f"{order_id} is in job {job['jobId']} of {job['workspaceId']}, which no worker has taken yet"
+        assert taken.startswith(f"robot-orchestrator: {told}")
+        assert unread.startswith("robot-orchestrator: up to 1 submissions are not read yet")
+
+
+async def test_a_job_that_is_taken_while_somebody_looks_for_it_is_not_said_to_be_unknown(
+    kafka_bootstrap: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How much is unread is asked before the table is read: afterwards it may be in neither."""
+    async with Scene(kafka_bootstrap, tmp_path) as idle:
+        for name, value in idle.variables.items():
+            monkeypatch.setenv(name, value)
+        job, loop = submission(), asyncio.get_running_loop()
+        await idle.submit(job)
+        find = show._find
+
+        async def found_before_it_is_taken(*args: Any) -> Any:
+            found = await find(*args)
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(idle.worker(), loop))
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(idle.outcome(job["jobId"]), loop))
+            return found
+
+        monkeypatch.setattr(show, "_find", found_before_it_is_taken)
         code, _, err = await give(f"jobs show {of(job)}")
         assert code == 3
         assert "up to 1 submissions are not read yet, and it may be one: do not send it again" in err

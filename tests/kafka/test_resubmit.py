@@ -19,7 +19,7 @@ from streams.cli import cli
 from streams.core.job import Job, JobKey, OrderStatus, Source
 from streams.dev.robot import Fate
 from streams.names import Topic, changelog_topic
-from streams.operate import job_rows
+from streams.operate import giving, job_rows
 from streams.operate.job_rows import NotReadError
 from streams.operate.stored_job import find_job
 from streams.settings import KafkaSettings
@@ -27,7 +27,7 @@ from streams.wire.placement import partition_of
 from streams.wire.rows import encode_row, row_key
 from tests.core.builders import FAILED
 from tests.support.builders import PASSWORD, USERNAME, new_id, submission
-from tests.support.scene import PARTITIONS, Scene
+from tests.support.scene import PARTITIONS, WAIT_SECONDS, Scene
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -156,7 +156,8 @@ async def test_a_job_that_the_robot_refused_is_tried_again_whole_and_people_can_
 # While no worker looks, so that commands come before any of them is known
 
 
-async def test_a_dry_run_prints_the_plan_and_sends_nothing(working: Scene) -> None:
+async def test_a_dry_run_prints_the_plan_and_sends_nothing(working: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(giving, "DECISION_SECONDS", 0.5)
     payload = await half_done(working)
     await stop_workers(working)
     before = await submitted_ends(working)
@@ -166,9 +167,30 @@ async def test_a_dry_run_prints_the_plan_and_sends_nothing(working: Scene) -> No
     assert (code, text.splitlines()[-1]) == (0, "nothing was sent")
     assert json.loads(out)["jobId"] in text
     assert await submitted_ends(working) == before
-    sent = json.loads((await resubmit(working, payload, "--yes", "--json"))[1])
-    assert sent == json.loads(out) | {"sent": True}
+    code, sent, err = await resubmit(working, payload, "--yes", "--json")
+    assert (code, json.loads(sent)) == (4, json.loads(out) | {"sent": True})
+    assert "sent, and no worker has taken it yet" in err
     assert sum(await submitted_ends(working)) == sum(before) + 1
+
+
+async def test_of_two_choices_of_which_no_worker_knew_the_first_counts_and_the_second_hears_of_it(
+    working: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payload = submission()
+    await working.outcome(await working.submit(payload, Fate.REFUSE))
+    await stop_workers(working)
+    first, second = (f"--order={order['itemId']}" for order in payload["orders"])
+    monkeypatch.setattr(giving, "DECISION_SECONDS", 0.5)
+    assert (await resubmit(working, payload, first, "--yes"))[0] == 4
+    monkeypatch.setattr(giving, "DECISION_SECONDS", WAIT_SECONDS)
+    before = sum(await submitted_ends(working))
+    second_command = asyncio.create_task(resubmit(working, payload, second, "--yes"))
+    while sum(await submitted_ends(working)) == before:
+        await asyncio.sleep(0.05)
+    await working.worker()
+    code, _, err = await second_command
+    assert code == 1
+    assert "another choice of its orders was sent before" in err
 
 
 # What is asked

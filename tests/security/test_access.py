@@ -315,6 +315,14 @@ async def test_a_job_is_resubmitted_with_the_least_acls_and_with_no_less(secured
     assert await worker.stop() == 0
 
 
+async def test_who_may_not_ask_what_is_unread_is_not_told_that_a_job_is_unknown_and_no_more(secured: Secured) -> None:
+    await secured.allow("jobs show")
+    ended = secured.run("jobs show", options="J --workspace=W")
+    assert ended.returncode == 3
+    told = "how many submissions are not read yet could not be asked, and it may be one: do not send it again"
+    assert told in ended.stderr
+
+
 async def test_people_on_call_need_the_least_acls_and_no_less(secured: Secured) -> None:
     scene, job = secured.scene, submission()
     # Who may do everything: here it is the commands that may not.
