@@ -92,6 +92,9 @@ class Reports(BaseRoute):
         if not self._is_robot(request):
             if not _is_callback(request.scope):
                 return PlainTextResponse("Not Found", 404, _CLOSE)
+            if SECRET_HEADER not in dict(request.headers.raw) and not self._is_report(key, body):
+                # Nobody of ours: whoever likes could wake somebody by it.
+                return JSONResponse({"error": ReportRefusal.UNAUTHORIZED.value}, 401, _CLOSE)
             body = RefusedError(ReportRefusal.UNAUTHORIZED, "the secret is not ours")
         try:
             await self._take(key, body, _traceparent(request))
@@ -104,6 +107,15 @@ class Reports(BaseRoute):
         given = next((value for name, value in request.headers.raw if name == SECRET_HEADER), b"")
         # With all of them, so that the time does not tell which one it was.
         return any([hmac.compare_digest(given, secret) for secret in self._secrets])  # noqa: C419 # as above
+
+    def _is_report(self, key: JobKey | None, body: bytes | RefusedError) -> bool:
+        if key is None or isinstance(body, RefusedError):
+            return False
+        try:
+            self._read(key, body, datetime.now(UTC))
+        except MalformedReportError:
+            return False
+        return True
 
     async def _take(self, key: JobKey | None, body: bytes | RefusedError, traceparent: str | None) -> None:
         """Return when the report is in the log. Raises RefusedError."""

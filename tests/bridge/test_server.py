@@ -133,6 +133,17 @@ async def test_another_secret_is_refused_counted_and_logged(
     ]
 
 
+@pytest.mark.parametrize("job", ["shop-5/job-17", "shop-5"])
+async def test_who_has_no_secret_and_no_report_is_a_stranger_and_wakes_nobody(bridge: Served, job: str) -> None:
+    """A report without a secret may be the robot's, of which something on its way has taken the header."""
+    with capture_logs() as lines:
+        for body in (b"", b"{}", b"x" * 100_000):
+            answer = await bridge.client.post(f"{bridge.url}{CALLBACK_PATH}/{job}", content=body)
+            assert answer.status_code == 401
+    assert lines == []
+    assert bridge.count("unauthorized") == 0
+
+
 async def test_after_a_rotation_the_former_secret_is_no_good(publisher: FakePublisher) -> None:
     async with served(publisher) as bridge:
         assert (await bridge.post(report(), headers={"X-Callback-Secret": FORMER_SECRET})).status_code == 401
