@@ -5,9 +5,6 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Iterator
-
-import uvicorn
 
 from streams.bridge.journal import BridgeJournal
 from streams.bridge.publisher import KafkaPublisher
@@ -15,6 +12,7 @@ from streams.bridge.server import BODY_SECONDS, Publisher, build_app
 from streams.kafka.access import AccessError
 from streams.kafka.topics import CONFIG_EXIT_CODE, TopicsError
 from streams.names import LogEvent
+from streams.serving import Server, listen, server_config
 from streams.settings import BridgeSettings, SettingsError, in_force, unknown_variables, variable_of
 from streams.telemetry.logging import configure_logging
 from streams.telemetry.metrics import BridgeMetrics
@@ -25,13 +23,8 @@ LATE_SECONDS = 2.0
 BACKLOG = 2048
 
 
-class BridgeServer(uvicorn.Server):
-    """Serves until `should_exit`; leaves signals alone, and loses nobody who has connected before the stop."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals to whoever runs the server: uvicorn's own handling ends the process by the signal."""
-        yield
+class BridgeServer(Server):
+    """Loses nobody who has connected before the stop."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no connection any more, then answer what is asked on those that there are."""
@@ -43,32 +36,16 @@ class BridgeServer(uvicorn.Server):
 
 def bridge_server(settings: BridgeSettings, publisher: Publisher, journal: BridgeJournal) -> BridgeServer:
     """Return a server over a publisher."""
-    config = uvicorn.Config(
-        build_app(settings.callback_secrets, publisher, journal),
-        loop="asyncio",
-        http="h11",
-        ws="none",
-        lifespan="off",
-        interface="asgi3",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        # Longer than any request takes: one that is cancelled is one that is lost.
-        timeout_graceful_shutdown=int(BODY_SECONDS + settings.bridge_hold_seconds) + 5,
-    )
-    return BridgeServer(config)
+    app = build_app(settings.callback_secrets, publisher, journal)
+    # Longer than any request takes: one that is cancelled is one that is lost.
+    stop_seconds = int(BODY_SECONDS + settings.bridge_hold_seconds) + 5
+    return BridgeServer(server_config(app, stop_seconds=stop_seconds))
 
 
-def listen(settings: BridgeSettings) -> socket.socket:
+def bridge_socket(settings: BridgeSettings) -> socket.socket:
     """Return a socket that listens. Raises SettingsError if there can be none."""
-    try:
-        (family, *_, address), *_ = socket.getaddrinfo(
-            settings.bridge_host, settings.bridge_port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        return socket.create_server(address, family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise SettingsError(f"{variable_of('bridge_port')}: the bridge cannot listen: {error}") from error
+    port = variable_of("bridge_port")
+    return listen("bridge", settings.bridge_host, settings.bridge_port, variable=port, backlog=BACKLOG)
 
 
 async def serve(settings: BridgeSettings, journal: BridgeJournal) -> None:
@@ -82,7 +59,7 @@ async def serve(settings: BridgeSettings, journal: BridgeJournal) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
-    with listen(settings) as sock:
+    with bridge_socket(settings) as sock:
         publishing = asyncio.create_task(publisher.run())
         publishing.add_done_callback(stop)
         try:

@@ -5,9 +5,6 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Iterator
-
-import uvicorn
 
 from streams.console.access import Gate
 from streams.console.changes import Changes
@@ -18,6 +15,7 @@ from streams.console.store import Store, StoreError
 from streams.kafka.access import AccessError
 from streams.kafka.topics import CONFIG_EXIT_CODE, TopicsError
 from streams.names import LogEvent
+from streams.serving import Server, listen, server_config
 from streams.settings import ConsoleSettings, SettingsError, in_force, unknown_variables, variable_of
 from streams.telemetry.lines import Lines
 from streams.telemetry.logging import configure_logging
@@ -28,32 +26,12 @@ BACKLOG = 128
 STOP_SECONDS = 5
 
 
-class ConsoleServer(uvicorn.Server):
-    """Serves until `should_exit`; leaves signals alone, and ends streams of events when it stops."""
+class ConsoleServer(Server):
+    """Ends streams of events when it stops."""
 
     def __init__(self, console: Console) -> None:
-        super().__init__(
-            uvicorn.Config(
-                build_app(console),
-                loop="asyncio",
-                http="h11",
-                ws="none",
-                lifespan="off",
-                interface="asgi3",
-                log_config=None,
-                access_log=False,
-                # Else whoever sends the header could say from where it comes.
-                proxy_headers=False,
-                server_header=False,
-                timeout_graceful_shutdown=STOP_SECONDS,
-            )
-        )
+        super().__init__(server_config(build_app(console), stop_seconds=STOP_SECONDS))
         self._changes = console.changes
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals to whoever runs the server: uvicorn's own handling ends the process by the signal."""
-        yield
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let nobody wait for a change, then stop."""
@@ -61,15 +39,10 @@ class ConsoleServer(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def listen(settings: ConsoleSettings) -> socket.socket:
+def console_socket(settings: ConsoleSettings) -> socket.socket:
     """Return a socket that listens. Raises SettingsError if there can be none."""
-    try:
-        (family, *_, address), *_ = socket.getaddrinfo(
-            settings.console_host, settings.console_port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        return socket.create_server(address, family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise SettingsError(f"{variable_of('console_port')}: the console cannot listen: {error}") from error
+    port = variable_of("console_port")
+    return listen("console", settings.console_host, settings.console_port, variable=port, backlog=BACKLOG)
 
 
 async def serve(settings: ConsoleSettings, *, allow_actions: bool) -> None:
@@ -77,7 +50,7 @@ async def serve(settings: ConsoleSettings, *, allow_actions: bool) -> None:
 
     Raises SettingsError, StoreError, TopicsError or AccessError if it cannot begin, and TableError.
     """
-    with listen(settings) as sock, Store(settings.console_file) as store:
+    with console_socket(settings) as sock, Store(settings.console_file) as store:
         changes = Changes()
         follower = Follower(settings, store, changes)
         server = ConsoleServer(Console(settings, store, follower, changes, Gate(settings), allow_actions))

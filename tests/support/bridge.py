@@ -13,7 +13,7 @@ from aiokafka.admin import NewTopic
 
 from schemas.order_reported import OrderReported
 from streams.bridge.journal import BridgeJournal
-from streams.bridge.run import BridgeServer, bridge_server, listen
+from streams.bridge.run import BridgeServer, bridge_server, bridge_socket
 from streams.bridge.server import Publisher, UnavailableError
 from streams.dev.loopback import HOST
 from streams.kafka.admin import admin_client
@@ -121,7 +121,7 @@ async def served(publisher: Publisher, settings: BridgeSettings | None = None) -
     """Serve a publisher over real HTTP."""
     settings, metrics = settings or bridge_settings(), BridgeMetrics()
     server = bridge_server(settings, publisher, BridgeJournal(metrics))
-    with listen(settings) as sock:
+    with bridge_socket(settings) as sock:
         url = f"http://{HOST}:{sock.getsockname()[1]}"
         serving = asyncio.create_task(server.serve(sockets=[sock]))
         async with httpx.AsyncClient(timeout=TIMEOUT, trust_env=False) as client:

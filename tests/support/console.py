@@ -18,7 +18,7 @@ from streams.console.changes import Changes
 from streams.console.entries import Entry, JobChanged
 from streams.console.follower import Cluster
 from streams.console.page import Console
-from streams.console.run import ConsoleServer, listen
+from streams.console.run import ConsoleServer, console_socket
 from streams.console.store import Store
 from streams.core.job import Job, Source, Status
 from streams.dev.loopback import HOST
@@ -90,7 +90,7 @@ async def served(
 ) -> AsyncIterator[Served]:
     """Serve a file with entries over real HTTP."""
     followed, changes = Followed(), Changes()
-    with Store(settings.console_file) as store, listen(settings) as sock:
+    with Store(settings.console_file) as store, console_socket(settings) as sock:
         store.apply(entries, {TopicPartition("a-topic", 0): 1})
         console = Console(settings, store, followed, changes, Gate(settings), allow_actions)
         server = ConsoleServer(console)

@@ -15,7 +15,7 @@ FLOORS = (
     {"wire"},
     {"login"},
     {"settings"},
-    {"telemetry"},
+    {"telemetry", "serving"},
     {"engine", "faust_hardening"},
     {"kafka", "robot"},
     {"operate"},
