@@ -156,7 +156,8 @@ def _escapes(character: str, escape: str) -> list[str]:
         f"&#0*{code};",
         f"&#x0*{code:x};",
     ]
-    if code < 256:
+    # Of ASCII this is the form in UTF-8. Twice, the beginning of a long secret could be read in countless ways.
+    if 128 <= code < 256:
         forms.append(f"{escape}x{code:02x}")
     if name := _XML_NAMES.get(character) or codepoint2name.get(code):
         forms.append(f"&{name};")
