@@ -4,13 +4,21 @@ import time
 from datetime import UTC, datetime, timedelta
 
 
+def _boot_time() -> float:
+    """Return the seconds since the machine's start: unlike Python's, Linux' monotonic clock stands in a suspend."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+_monotonic = _boot_time if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
+
+
 class Clock:
-    """The wall clock as it was at the start, carried on by the monotonic one: a step of the wall changes nothing."""
+    """The wall clock as it was at the start, carried on by a monotonic one: a step of the wall changes nothing."""
 
     def __init__(self) -> None:
         self._started_at = datetime.now(UTC)
-        self._started = time.monotonic()
+        self._started = _monotonic()
 
     def now(self) -> datetime:
         """Return the time as aware UTC."""
-        return self._started_at + timedelta(seconds=time.monotonic() - self._started)
+        return self._started_at + timedelta(seconds=_monotonic() - self._started)
