@@ -13,7 +13,7 @@ from streams.core.admission import Admission, longest_busy, paused_until, robot_
 from streams.core.controls import NOTES, Action, Control, Decision
 from streams.core.deadlines import Deadlines
 from streams.core.effects import CallRobot, Effect, IgnoreReason
-from streams.core.events import CallFailed, Cancelled, Event, GivenUp, RobotAccepted
+from streams.core.events import CallFailed, Cancelled, DeadlinePassed, Event, GivenUp, RobotAccepted
 from streams.core.job import BUSY_STATUSES, Job, JobKey, Status, key_of
 from streams.core.lines import Ordered
 from streams.core.packed import Glance, Values
@@ -217,6 +217,12 @@ class JobTable:
         if isinstance(event, RobotAccepted | CallFailed):
             event = self._count_refusals(event, now)
         before = self._rows.get(key)
+        if isinstance(event, DeadlinePassed) and before is not None and before.status is Status.PENDING:
+            spared_until = self._spared_until(before.workspace_id, now)
+            if spared_until > now:
+                # Somebody holds it since it was found to be due.
+                heapq.heappush(self._deadlines, (spared_until, key))
+                return Change(event, before, before, (), IgnoreReason.DEADLINE_MOVED)
         after, effects, ignored = transition(before, event, now, self._durations)
         if isinstance(event, RobotAccepted | CallFailed):
             self._calls.discard(key)
@@ -402,6 +408,10 @@ class JobTable:
         line = (self._rows.glance(other).offset for other in self._admission.line(job.workspace_id))
         nth = sum(1 for _ in takewhile(lambda offset: offset < job.source.offset, line))
         self._admission.put_back(key, nth)
+
+    def pause(self, busy: CallFailed, now: datetime) -> None:
+        """Call nobody of a workspace for as long as after a first refusal, which is applied later."""
+        self._admission.pause(busy.key.workspace_id, now + self._durations.back_off(1, busy.wait))
 
     def _count_refusals(self, event: RobotAccepted | CallFailed, now: datetime) -> RobotAccepted | CallFailed:
         """Let the workspace wait for longer after each refusal, whatever becomes of the job; return what is known."""

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from streams.core.events import CallFailed, DeadlinePassed, RobotAccepted
+from streams.core.job import BUSY_STATUSES
 from streams.engine.barrier import BehindError, Offsets, ReadBarrier
 from streams.engine.ledger import Ledger
 from streams.engine.ports import OpenTransaction, UnreadableError
@@ -83,6 +84,9 @@ class DeadlineScan:
         if ledger is None:
             return
         if event.robot_may_have_received or ledger.follows(event.key):
+            if event.robot_status in BUSY_STATUSES:
+                # That much is certain by now, however long the rest may take.
+                ledger.pause(event, self._now())
             self._due.setdefault(ledger, []).append(_Due(event, self._now()))
         else:
             self._partitions.report(partition, event)
@@ -143,15 +147,22 @@ class DeadlineScan:
         A completion that came before the deadline counts, also one that came after the call was seen to fail.
         """
         now = self._now()
+        again: list[_Due] = []
         for due in one.due:
+            if not ledger.has_job(due.event.key):
+                # It was completed meanwhile, and forgotten.
+                continue
             deadline = ledger.deadline_of(due.event.key)
             if isinstance(due.event, DeadlinePassed) and (deadline is None or now < deadline):
                 # It was put off, and called again: it comes again when its time has come.
                 continue
             if deadline is not None and one.ends_read_at is not None and one.ends_read_at < deadline <= now:
-                self._due.setdefault(ledger, []).append(due)
+                again.append(due)
             else:
                 self._partitions.decide(ledger, due.event)
+        if again:
+            # In front of a deadline that has come meanwhile: what the robot has said counts before that.
+            self._due[ledger] = again + self._due.get(ledger, [])
 
     async def _begin_passes(self) -> None:
         """Read the ends for what waits: whatever comes after this has to wait for the next pass."""

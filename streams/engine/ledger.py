@@ -169,6 +169,18 @@ class _Delivered:
     meaning: Meaning | None = None
 
 
+def _key_of(item: _Delivered | Event) -> JobKey | None:
+    """Return the job whose row is written anew for what is queued, None if that is none, or none that is known."""
+    if not isinstance(item, _Delivered):
+        return item.key
+    match item.meaning:
+        case Apply(event):
+            return event.key
+        case Decide(control):
+            return control.job
+    return None
+
+
 class Ledger:
     """The job table of one partition. Not thread-safe; `step` is never run twice at once."""
 
@@ -374,10 +386,18 @@ class Ledger:
         job = self._table.get(key)
         return None if job is None else job.decide_at
 
+    def has_job(self, key: JobKey) -> bool:
+        """Whether a job is in the table."""
+        return self._table.get(key) is not None
+
     def follows(self, key: JobKey) -> bool:
         """Whether a job's batch is followed order by order."""
         job = self._table.get(key)
         return job is not None and bool(job.orders)
+
+    def pause(self, busy: CallFailed, now: datetime) -> None:
+        """Call nobody of a workspace that the robot is busy with, before it is decided what becomes of the job."""
+        self._table.pause(busy, now)
 
     def take_due(self, now: datetime) -> list[JobKey]:
         """Return jobs whose deadline has come, each once per deadline. Costs nothing for those that wait."""
@@ -445,15 +465,25 @@ class Ledger:
         """
         now = clock()
         give_up = now + timedelta(seconds=STEP_READ_SECONDS)
-        rows: dict[JobKey, int] = {}
+        rows: set[JobKey] = set()
+        orders = 0
         for nth, item in enumerate(batch):
+            if isinstance(item, _Delivered):
+                item.meaning = interpret(item.record, self._rules.partitions, self._rules.deadlines, now)
+            key = _key_of(item)
+            job = None if key is None else self._table.get(key)
+            if job is None:
+                continue
+            if job.key not in rows:
+                rows.add(job.key)
+                orders += len(job.orders)
+                if nth and orders > STEP_MAX_ORDERS:
+                    return nth
             if not isinstance(item, _Delivered):
                 continue
-            item.meaning = interpret(item.record, self._rules.partitions, self._rules.deadlines, now)
             match item.meaning:
-                case Apply(OrderReported(key, order)) if (job := self._table.get(key)) is not None:
-                    rows[key] = len(job.orders)
-                    if nth and (clock() > give_up or sum(rows.values()) > STEP_MAX_ORDERS):
+                case Apply(OrderReported(key, order)):
+                    if nth and clock() > give_up:
                         return nth
                     if any(known.item_id == order.item_id for known in job.orders):
                         try:
@@ -665,7 +695,7 @@ class Ledger:
                 self._processed[item.record.topic] = item.record.offset + 1
                 self._journal.record_processed(item.record.topic)
                 item.acknowledge()
-        self._submissions.drop_secrets_unless(self._is_at_robot)
+        self._submissions.drop_secrets(draft.changed, self._is_at_robot)
         for claim in draft.claims:
             self._hand_over(claim)
         for span in draft.spans:

@@ -5,7 +5,7 @@ Both lie in the submitted topic alone, where a job's row says; what is kept here
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from schemas.order_reported import ERROR_MESSAGE_MAX_LENGTH, ERROR_TYPE_MAX_LENGTH, TRACKING_NUMBER_MAX_LENGTH
 from streams.core.job import Job, JobKey, OrderResult
@@ -32,6 +32,8 @@ class Submissions:
         self._callback = callback
         # Of jobs at the robot, whose reports are to be scrubbed; None where the submission is gone.
         self._secrets: dict[JobKey, _Secrets | None] = {}
+        # Those that were looked up since something was dropped: also of jobs that have ended.
+        self._looked_up: set[JobKey] = set()
 
     def offer(self, key: JobKey, payload: bytes) -> None:
         """Keep a payload if there is room."""
@@ -57,9 +59,12 @@ class Submissions:
         """Note the secrets of a submission, until they are dropped."""
         self._secrets[key] = _Secrets(secrets_of(payload, self._callback))
 
-    def drop_secrets_unless(self, is_at_robot: Callable[[JobKey], bool]) -> None:
-        """Forget the secrets of jobs of which nothing more is to be reported in time."""
-        self._secrets = {key: secrets for key, secrets in self._secrets.items() if is_at_robot(key)}
+    def drop_secrets(self, changed: Iterable[JobKey], is_at_robot: Callable[[JobKey], bool]) -> None:
+        """Forget the secrets of jobs that have changed, if nothing more is to be reported of them in time."""
+        for key in {*changed, *self._looked_up}:
+            if not is_at_robot(key):
+                self._secrets.pop(key, None)
+        self._looked_up.clear()
 
     async def scrubbed(self, job: Job, report: OrderResult) -> OrderResult:
         """Return a report of a job without secrets. Raises UnreadableError if these are not to be had now.
@@ -86,6 +91,7 @@ class Submissions:
         """Return a job's secrets, None if its submission is gone. Raises UnreadableError."""
         if job.key not in self._secrets:
             payload = await self.read(job)
+            self._looked_up.add(job.key)
             self._secrets[job.key] = None if payload is None else _Secrets(secrets_of(payload, self._callback))
         return self._secrets[job.key]
 

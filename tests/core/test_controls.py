@@ -8,7 +8,7 @@ import pytest
 from streams.core.controls import Action, Control, Decision
 from streams.core.deadlines import Deadlines
 from streams.core.effects import IgnoreReason, PublishOutcome
-from streams.core.events import Admitted, BatchCompleted, CallFailed, JobSubmitted, RobotAccepted
+from streams.core.events import Admitted, BatchCompleted, CallFailed, DeadlinePassed, JobSubmitted, RobotAccepted
 from streams.core.job import FailureReason, JobKey, Source, Status
 from streams.core.packed import values_of
 from streams.core.table import HELD_LOOK, JobTable, Ruling
@@ -194,6 +194,21 @@ def test_a_job_that_was_put_off_for_too_long_is_not_given_up_while_somebody_hold
         table.restart()
     assert table.table.due(released_at + HELD_LOOK - SECOND, 10) == []
     assert table.table.due(released_at + HELD_LOOK, 10) == [A1]
+
+
+def test_a_job_that_was_put_off_is_spared_also_by_a_hold_that_comes_while_its_deadline_is_looked_at() -> None:
+    table = Table(replace(DEADLINES, patience=60 * SECOND))
+    table.table.apply(Admitted(A1, "worker-1"), NOW)
+    table.table.apply(CallFailed(A1, FailureReason.ROBOT_REJECTED, "busy", False, 409, may_be_repeated=True), NOW)
+    later = NOW + 61 * SECOND
+    assert table.table.due(later, 10) == [A1]
+    table.decide(asked(Action.HOLD), later)
+    change = table.table.apply(DeadlinePassed(A1), later)
+    assert (change.row, change.ignored) == (None, IgnoreReason.DEADLINE_MOVED)
+    table.decide(asked(Action.RELEASE), later + SECOND)
+    # It is not forgotten.
+    assert table.table.due(later + HELD_LOOK, 10) == []
+    assert table.table.due(later + SECOND + HELD_LOOK, 10) == [A1]
 
 
 def test_what_is_about_no_job_or_an_unknown_one_is_refused() -> None:

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from streams.core.events import CallFailed, RobotAccepted
+from streams.core.events import CallFailed, DeadlinePassed, RobotAccepted
 from streams.core.job import FailureReason, JobKey
 from streams.engine.barrier import BehindError, ReadBarrier
 from streams.engine.deadline_scan import DeadlineScan
@@ -55,8 +55,11 @@ class Scene:
     deadline: datetime = NOW + timedelta(minutes=1)
     followed: bool = False
     opened: bool = True
+    known: bool = True
     reported: list[Any] = field(default_factory=list)
     decided: list[Any] = field(default_factory=list)
+    paused_by: list[CallFailed] = field(default_factory=list)
+    due: list[JobKey] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.broker = SimulatedBroker(2, lambda: NOW)
@@ -85,8 +88,15 @@ class Scene:
     def follows(self, _key: JobKey) -> bool:
         return self.followed
 
+    def has_job(self, _key: JobKey) -> bool:
+        return self.known
+
+    def pause(self, busy: CallFailed, _now: datetime) -> None:
+        self.paused_by.append(busy)
+
     def take_due(self, _now: object) -> list[JobKey]:
-        return []
+        due, self.due = self.due, []
+        return due
 
     def write(self, partition: int) -> None:
         self.broker.append(NewRecord(Topic.BATCH_COMPLETED, partition, None, completion()))
@@ -202,3 +212,37 @@ async def test_a_partition_that_is_being_loaded_is_told_of_no_failure() -> None:
     assert not scene.scan.collect(NOW)
     await scene.scan.decide()
     assert (scene.reported, scene.decided) == ([RobotAccepted(KEY, NOW)], [])
+
+
+@pytest.mark.parametrize(("status", "paused"), [(409, True), (429, True), (400, False)])
+async def test_the_workspace_of_a_robot_that_is_busy_waits_at_once(status: int, paused: bool) -> None:
+    """Whatever becomes of the job behind the barrier, its neighbours would be refused too."""
+    scene = Scene(followed=True)
+    refused = CallFailed(KEY, FailureReason.ROBOT_REJECTED, "no", False, status)
+    scene.scan.take_answer(HOME, refused)
+    assert scene.paused_by == ([refused] if paused else [])
+    assert scene.reported == []
+
+
+@in_virtual_time
+async def test_what_the_robot_said_comes_before_a_deadline_that_passed_meanwhile() -> None:
+    """Else a job whose call never left would end as one that the robot may have."""
+    away = CallFailed(KEY, FailureReason.ROBOT_UNREACHABLE, "no connection", robot_may_have_received=False)
+    scene = Scene(followed=True)
+    scene.write(HOME)
+    scene.scan.take_answer(HOME, away)
+    deciding = await still_waits(scene.scan.decide())
+    scene.now = scene.deadline
+    scene.due = [KEY]
+    scene.scan.collect(scene.now)
+    scene.applied = 1
+    await deciding
+    assert scene.decided == [away, DeadlinePassed(KEY)]
+
+
+@in_virtual_time
+async def test_a_job_that_is_forgotten_meanwhile_has_nothing_decided() -> None:
+    scene = Scene(known=False)
+    scene.scan.take_answer(HOME, BROKE)
+    await scene.scan.decide()
+    assert scene.decided == []

@@ -8,7 +8,9 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from streams.core.job import Status
+from streams.core.events import DeadlinePassed
+from streams.core.job import OrderResult, Status
+from streams.engine import ledger as ledgers
 from streams.engine.ledger import (
     DUE_AT_ONCE,
     KEEP_ALIVE,
@@ -49,6 +51,30 @@ async def test_deadlines_that_have_come_are_taken_a_bounded_number_a_tick() -> N
     assert len(partition.ledger.take_due(later)) == DUE_AT_ONCE
     assert len(partition.ledger.take_due(later)) == 1
     assert partition.ledger.take_due(later) == []
+
+
+@pytest.mark.parametrize("completed", [True, False], ids=["completions", "deadlines"])
+async def test_a_step_writes_large_rows_a_bounded_number_at_once(
+    monkeypatch: pytest.MonkeyPatch, *, completed: bool
+) -> None:
+    """Else a transaction of them could take longer than it may, and whoever restarts would make the same one."""
+    monkeypatch.setattr(ledgers, "STEP_MAX_ORDERS", 25)
+    partition = Partition()
+    orders = tuple(OrderResult(f"item-{number}") for number in range(10))
+    jobs = [replace(ACCEPTED, job_id=f"job-{number}", orders=orders, order_count=10) for number in range(5)]
+    partition.store(*jobs)
+    await partition.ledger.open(partition.now)
+    partition.now = ACCEPTED_DEADLINE
+    for job in jobs:
+        if completed:
+            partition.complete(job.job_id)
+        else:
+            partition.ledger.tell(DeadlinePassed(job.key))
+    ended = []
+    for _ in range(3):
+        assert await partition.ledger.step(partition.clock)
+        ended.append(len(jobs) - partition.ledger.jobs_by_status[Status.PROCESSING])
+    assert ended == [2, 4, 5]
 
 
 # The claim's time
