@@ -1,5 +1,6 @@
 """Lines of texts in which each step costs the same, however long a line is, and however many lines there are."""
 
+import heapq
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from itertools import islice
@@ -93,7 +94,7 @@ class Lines(Generic[L]):
 
 
 class Ordered(Generic[P]):
-    """Texts in the order of their places, in which nearly all of them come: mostly nothing is to be sorted.
+    """Texts in the order of their places, in which nearly all of them come: only the others are sorted.
 
     `place_of` tells a place again; to keep them until the end would take ten times the room of the texts' list.
     """
@@ -102,15 +103,18 @@ class Ordered(Generic[P]):
         self._place_of: Callable[[str], P] = place_of
         self._texts: list[str] = []
         self._last: P | None = None
-        self._as_they_came = True
+        self._others: list[str] = []
 
     def add(self, place: P, text: str) -> None:
         """Take in a text."""
         if self._last is not None and place < self._last:
-            self._as_they_came = False
-        self._last = place
-        self._texts.append(text)
+            self._others.append(text)
+        else:
+            self._last = place
+            self._texts.append(text)
 
-    def texts(self) -> list[str]:
-        """Return the texts, the one with the lowest place first."""
-        return self._texts if self._as_they_came else sorted(self._texts, key=self._place_of)
+    def texts(self) -> Iterator[str]:
+        """Yield the texts, the one with the lowest place first."""
+        if not self._others:
+            return iter(self._texts)
+        return heapq.merge(self._texts, sorted(self._others, key=self._place_of), key=self._place_of)

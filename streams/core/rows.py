@@ -16,6 +16,8 @@ class Rows:
 
     def load(self, key: str, values: Values) -> None:
         """Keep a row packed, whatever is the matter with its job."""
+        # Behind all that were written before it, so that those that have ended are nearly in the order of their ends.
+        self._rows.pop(key, None)
         self._rows[key] = self._pack(values)
 
     def get(self, key: str) -> Job | None:

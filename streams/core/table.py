@@ -123,7 +123,9 @@ class JobTable:
         for key in waiting.texts():
             self._admission.wait(key)
             yield
-        self._ended.extend(ended.texts())
+        for key in ended.texts():
+            self._ended.append(key)
+            yield
 
     def _index(self, key: str, job: Job, now: datetime) -> None:
         self._follow(key, None, job)

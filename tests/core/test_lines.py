@@ -65,7 +65,7 @@ def test_texts_are_in_the_order_of_their_places_whatever_order_they_came_in(plac
     ordered: Ordered[int] = Ordered(lambda text: places[int(text)])
     for number, place in enumerate(places):
         ordered.add(place, f"{number}")
-    assert ordered.texts() == sorted(map(str, range(len(places))), key=lambda text: places[int(text)])
+    assert list(ordered.texts()) == sorted(map(str, range(len(places))), key=lambda text: places[int(text)])
 
 
 def test_places_of_texts_that_come_in_their_order_are_not_asked_for_again() -> None:
@@ -78,4 +78,4 @@ def test_places_of_texts_that_come_in_their_order_are_not_asked_for_again() -> N
     ordered = Ordered(place_of)
     for second, text in enumerate(("a", "b", "c")):
         ordered.add(NOW + timedelta(seconds=second // 2), text)
-    assert (ordered.texts(), asked) == (["a", "b", "c"], [])
+    assert (list(ordered.texts()), asked) == (["a", "b", "c"], [])
