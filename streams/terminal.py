@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from streams.names import TOPIC_PREFIX, TOPIC_PREFIX_VARIABLE
+from streams.operate.console import printable
 from streams.operate.person import os_user
 from streams.settings import KafkaSettings, Kind, SettingsError, load_settings, unknown_variables, variable_of
 
@@ -75,8 +76,9 @@ def shown_progress(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def tell(problem: object) -> None:
-    """Say what is wrong."""
-    typer.echo(f"robot-orchestrator: {problem}", err=True)
+    """Say what is wrong, whoever's words are in it."""
+    text = "\n".join(map(printable, str(problem).split("\n")))
+    typer.echo(f"robot-orchestrator: {text}", err=True)
 
 
 def fail(problem: object, code: int = 1) -> NoReturn:

@@ -1,7 +1,9 @@
 """`jobs list` and `watch`: which jobs there are; and the commands about single ones."""
 
-from collections.abc import Collection
+import heapq
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
@@ -73,20 +75,28 @@ def list_jobs(
     unread = unread_before(settings)
     with shown_progress("reading the job table") as progress:
         view, with_order = run_on_kafka(settings, _read(settings, workspace, order, progress))
-    own = [row for row in view.jobs if workspace in (None, row.workspace_id)]
-    found = [row for row in own if search.finds(row) and (with_order is None or _has(row, order, with_order))]
-    newest = sorted(found, key=lambda row: row.submitted_at, reverse=True)[:limit]
-    _print_jobs(newest, view, settings, as_json=as_json)
-    for key in sorted((with_order or set()) - {row.key for row in view.jobs}):
-        if workspace not in (None, key.workspace_id):
+    found = unnamed = 0
+
+    def wanted() -> Iterator[Job]:
+        nonlocal found, unnamed
+        for row in view.jobs():
+            if workspace in (None, row.workspace_id):
+                unnamed += not row.orders
+                if search.finds(row) and (with_order is None or _has(row, order, with_order)):
+                    found += 1
+                    yield row
+
+    _print_jobs(heapq.nlargest(limit, wanted(), attrgetter("submitted_at")), view, settings, as_json=as_json)
+    for key in sorted(with_order or ()):
+        if workspace not in (None, key.workspace_id) or view.get(key) is not None:
             continue
         name = f"{order} is in job {key.job_id} of {key.workspace_id}"
         tell(f"{printable(name)}, which no worker has taken yet, or which is forgotten: do not send it again unseen")
     if unread or (unread is None and not found):
         tell(f"{unread_in_words(unread)}: what is not listed may be one of them, do not send it again")
-    if len(found) > limit:
-        tell(f"{len(found) - limit} older jobs are not shown (--limit)")
-    if item is not None and (unnamed := sum(not row.orders for row in own)):
+    if found > limit:
+        tell(f"{found - limit} older jobs are not shown (--limit)")
+    if item is not None and unnamed:
         tell(f"of {unnamed} jobs the rows name no items: --order reads their submissions, too")
 
 

@@ -68,7 +68,11 @@ def show(
         if as_json:
             typer.echo(json_line(_fields(found)))
         else:
-            make_console().print(_screen(found, datetime.now(UTC)))
+            console = make_console()
+            console.print(_screen(found, datetime.now(UTC)))
+            if found.again.command is not None:
+                # In one piece, however long it is: its beginning would be another command.
+                console.print(printable(found.again.command), markup=False, soft_wrap=True)
         return
     fail_without_one(settings, job, workspace, found, unread)
 
@@ -208,8 +212,6 @@ def _lines(shown: Shown, now: datetime) -> Iterator[tuple[str, str]]:
     for nth, letter in enumerate(shown.letters or ()):
         yield "" if nth else "letters", f"{letter.letter_id} ({letter.headers.reason}): {step(letter)}"
     yield "send again?", f"{_VERDICTS[shown.again.verdict]}: {shown.again.because}"
-    if shown.again.command is not None:
-        yield "", shown.again.command
 
 
 def _answer(job: Job) -> str:

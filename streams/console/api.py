@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from streams.console.guard import API, PROBLEM_TYPE
 from streams.console.models import ControlView, JobDetail, JobView, LetterCountView, LetterView, Summary, View
 from streams.console.page import Console
-from streams.console.reader import Filter
+from streams.console.reader import Filter, cursor_of_name
 from streams.console.views import control_views, job_detail, job_views, letter_counts, letter_view, summary
 from streams.core.job import FailureReason, JobKey, Status
 from streams.names import DLQ_OF, Topic
@@ -44,8 +44,9 @@ class Problem(BaseModel):
 def list_jobs(console: Console, wanted: Filter, find: str | None, after: str | None, limit: int) -> JobPage:
     """Return a page of jobs: those that are wanted, or those whose ids begin as `find`. Raises ValueError."""
     with console.store.reading() as reader:
-        found = reader.jobs_named(find, limit) if find else reader.jobs(wanted, after, limit + 1)
-    following = found[limit - 1].cursor if len(found) > limit else None
+        found = reader.jobs_named(find, after, limit + 1) if find else reader.jobs(wanted, after, limit + 1)
+    last = found[limit - 1] if len(found) > limit else None
+    following = None if last is None else cursor_of_name(last.job.key) if find else last.cursor
     return JobPage(jobs=job_views(found[:limit], console.moment().now), next=following)
 
 

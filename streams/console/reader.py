@@ -1,5 +1,6 @@
 """Questions to the console's file, each answered from an index."""
 
+import json
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +31,21 @@ def milliseconds(instant: datetime | None) -> int | None:
 def instant_of(value: int) -> datetime:
     """Return an instant of the file."""
     return datetime.fromtimestamp(value / 1000, UTC)
+
+
+def cursor_of_name(key: JobKey) -> str:
+    """Return by what a list in the order of ids goes on behind a job."""
+    return json.dumps([key.job_id, key.workspace_id])
+
+
+def _name_of_cursor(cursor: str) -> list[str]:
+    try:
+        name = json.loads(cursor)
+    except RecursionError:
+        raise ValueError(cursor) from None
+    if not (isinstance(name, list) and len(name) == 2 and all(isinstance(one, str) for one in name)):
+        raise ValueError(cursor)
+    return name
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +100,13 @@ class Reader:
         rows = self._rows("SELECT body, partition FROM jobs WHERE job_id = ? AND workspace_id = ?", key[::-1])
         return (decode_row(rows[0][0]), rows[0][1]) if rows else None
 
-    def jobs_named(self, beginning: str, limit: int) -> list[Listed]:
-        """Return the jobs whose ids begin so, in the order of their ids."""
-        return self._listed("job_id BETWEEN ? AND ?", [beginning, beginning + LAST_CHARACTER], limit, "job_id")
+    def jobs_named(self, beginning: str, after: str | None, limit: int) -> list[Listed]:
+        """Return the jobs whose ids begin so, in the order of their ids, behind a cursor. Raises as `jobs` does."""
+        condition, values = "job_id BETWEEN ? AND ?", [beginning, beginning + LAST_CHARACTER]
+        if after is not None:
+            condition += " AND (job_id, workspace_id) > (?, ?)"
+            values += _name_of_cursor(after)
+        return self._listed(condition, values, limit, "job_id, workspace_id")
 
     def jobs(self, wanted: Filter, after: str | None, limit: int) -> list[Listed]:
         """Return jobs, the newest first or the oldest, behind a cursor. Raises ValueError for one that is none."""

@@ -19,7 +19,7 @@ from streams.core.job import Job, JobKey, OrderStatus, PutOff, Status
 from streams.kafka.consumer import Consumer
 from streams.names import changelog_topic
 from streams.operate.console import PLAIN_WIDTH, printable
-from streams.operate.standing import state_in_words
+from streams.operate.standing import clock, state_in_words
 from streams.wire.rows import JobEntry, decode_entry
 
 STYLES = {
@@ -33,7 +33,7 @@ REFRESH_MS = 250
 UUID_LENGTH = 36
 # A UUID's first group and an ellipsis; on a narrow terminal the room is for what a job waits for.
 SHORT_ID_LENGTH = 9
-OTHER_COLUMNS_WIDTH = 84
+OTHER_COLUMNS_WIDTH = 86
 # The head, the counts, and room for the prompt that comes after.
 LINES_AROUND = 6
 
@@ -182,20 +182,20 @@ def render(jobs: Collection[Job], now: datetime, rows: int, width: int = PLAIN_W
     table = Table(box=box.SIMPLE_HEAD, expand=True, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("job", no_wrap=True, overflow="ellipsis", max_width=id_length)
     table.add_column("workspace", ratio=1, no_wrap=True, overflow="ellipsis")
-    for name in ("status", "orders", "since"):
+    for name in ("status", "orders", "since, UTC"):
         table.add_column(name, no_wrap=True, justify="right" if name == "orders" else "left")
     table.add_column("what", ratio=3, no_wrap=True, overflow="ellipsis")
     for job in sorted(jobs, key=lambda job: job.submitted_at, reverse=True)[:rows]:
         status = Text(job.status.value, STYLES[job.status])
         texts = [escape(printable(text)) for text in job.key[::-1]]
-        table.add_row(*texts, status, _orders(job), _clock(since(job)), escape(explain(job, now)))
+        table.add_row(*texts, status, _orders(job), f"{since(job).astimezone(UTC):%H:%M:%S}", escape(explain(job, now)))
     return Group(table, _counts(jobs, rows))
 
 
 def line(job: Job, now: datetime) -> str:
     """Return a change of a job as one line."""
     workspace_id, job_id = map(printable, job.key)
-    return f"{_clock(since(job))}  {job.status.value:<10}  {job_id} of {workspace_id}: {explain(job, now)}"
+    return f"{clock(since(job), now)}  {job.status.value:<10}  {job_id} of {workspace_id}: {explain(job, now)}"
 
 
 @contextlib.asynccontextmanager
@@ -252,10 +252,6 @@ class _InPlace(Live):
     def refreshed(self) -> None:
         rows = min(NEWEST_SHOWN, max(1, self.console.height - LINES_AROUND))
         self.update(render(self._board.jobs.values(), datetime.now(UTC), rows, self.console.width), refresh=True)
-
-
-def _clock(instant: datetime) -> str:
-    return f"{instant.astimezone():%H:%M:%S}"
 
 
 def _orders(job: Job) -> str:

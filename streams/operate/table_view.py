@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -35,6 +35,26 @@ from streams.wire.rows import (
 _FAUSTS_OWN = re.compile(r"faust-[0-9]+\.[0-9a-z.]+")
 
 
+class Rows(Mapping[str, Job]):
+    """The rows of a workspace by their job ids, kept as bytes: as jobs a million of them would take 4 GB."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, bytes] = {}
+
+    def add(self, job_id: str, value: bytes) -> None:
+        """Take in a row, which must be one that can be read."""
+        self._values[job_id] = value
+
+    def __getitem__(self, job_id: str) -> Job:
+        return decode_row(self._values[job_id])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
 @dataclass(frozen=True, slots=True)
 class TableView:
     """What was read of the job table, by workspace and by partition; a workspace that was not asked for is not there.
@@ -48,10 +68,9 @@ class TableView:
     owners: Mapping[int, Owner | None]
     workers: frozenset[str] | None = None
 
-    @property
-    def jobs(self) -> list[Job]:
-        """All rows."""
-        return [job for rows in self.workspaces.values() for job in rows.values()]
+    def jobs(self) -> Iterator[Job]:
+        """Go through all rows."""
+        return (job for rows in self.workspaces.values() for job in rows.values())
 
     @property
     def robot_missed_by(self) -> dict[str, tuple[datetime, list[int]]]:
@@ -77,7 +96,7 @@ class TableView:
         partition = partition_of(workspace_id, self.partitions)
         return Around(
             deadlines=deadlines,
-            workspace=self.workspaces[workspace_id].values(),
+            workspace=list(self.workspaces[workspace_id].values()),
             holds=self.holds.get(partition, ()),
             owner=self.owners.get(partition),
             workers=self.workers,
@@ -120,15 +139,15 @@ async def read_holds(settings: KafkaSettings, reader: RecordReader) -> dict[int,
 
 def view_of(values: Mapping[int, Mapping[bytes, bytes]], partitions: int, workers: frozenset[str] | None) -> TableView:
     """Return what the last values of changelog partitions say. Raises UnreadableRowError."""
-    workspaces: dict[str, dict[str, Job]] = defaultdict(dict)
+    workspaces: dict[str, Rows] = defaultdict(Rows)
     holds: dict[int, list[Hold]] = {}
     owners: dict[int, Owner | None] = {}
     for number, entries in values.items():
         decisions = []
         for key, value in entries.items():
             match decode_entry(key, value):
-                case JobEntry(job_key, Job() as job):
-                    workspaces[job_key.workspace_id][job_key.job_id] = job
+                case JobEntry(job_key, Job()):
+                    workspaces[job_key.workspace_id].add(job_key.job_id, value)
                 case DecisionEntry(_, decision) if decision is not None:
                     decisions.append(decision)
                 case OwnerEntry(owner):

@@ -160,6 +160,13 @@ async def test_filters_choose_jobs_and_a_page_goes_on_where_the_last_one_ended(c
     assert cursor is not None
     second, end = await found(workspace="shop-6", limit="3", after=cursor)
     assert (first + second, end) == ([f"job-{number}" for number in (6, 5, 4, 3, 2)], None)
+    # So does a list of those whose ids begin in some way; two workspaces may have one id.
+    console.take(*(changed(job(3, workspace_id=name)) for name in ("shop-7", "shop-8")))
+    names, cursor = await found(find="job-", limit="2")
+    while cursor is not None:
+        more, cursor = await found(find="job-", limit="2", after=cursor)
+        names += more
+    assert names == [f"job-{number}" for number in (0, 1, 2, 3, 3, 3, 4, 5, 6)]
 
 
 @pytest.mark.parametrize(
@@ -171,6 +178,7 @@ async def test_filters_choose_jobs_and_a_page_goes_on_where_the_last_one_ended(c
         ("/api/jobs?status=hunter2", 400, "cannot be understood: status"),
         ("/api/jobs?after=hunter2", 400, "after is not what a list has given as next"),
         (f"/api/jobs?after={2**63}-1", 400, "after is not what a list has given as next"),
+        ("/api/jobs?find=job&after=5-5", 400, "after is not what a list has given as next"),
         ("/api/letters/robot.job.submitted/invalid", 404, "no such topic has dead letters"),
     ],
 )

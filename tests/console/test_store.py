@@ -13,7 +13,7 @@ import pytest
 
 from streams.console import store as stores
 from streams.console.entries import Asked, Decided, JobGone, Letter
-from streams.console.reader import Filter, Reader
+from streams.console.reader import Filter, Reader, cursor_of_name
 from streams.console.store import Store, StoreError
 from streams.core.controls import Action, Control, Decision
 from streams.core.job import FailureReason, Job, JobKey, Status
@@ -213,7 +213,7 @@ QUESTIONS: dict[str, Callable[[Reader], Any]] = {
         for after in (None, "5-5")
     ],
     "job": lambda reader: reader.job(JobKey("shop-5", "job-17")),
-    "jobs_named": lambda reader: reader.jobs_named("job-1", 50),
+    "jobs_named": lambda reader: reader.jobs_named("job-1", cursor_of_name(JobKey("shop-5", "job-1")), 50),
     "due": lambda reader: reader.due(10),
     "beside": lambda reader: reader.beside(JobKey("shop-5", "job-17"), NOW, 50),
     "letters": lambda reader: reader.letters("topic", "reason", 50),

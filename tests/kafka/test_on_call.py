@@ -185,6 +185,9 @@ async def test_a_job_that_waits_is_cancelled_and_one_at_the_robot_is_given_up(sc
     assert scene.posts(second["jobId"]) == 0
     shown = await told(f"jobs show {of(second)}")
     assert (shown["control"]["actor"], shown["sendAgain"]["verdict"]) == ("alice", "yes")
+    # The command is a line of its own, however long it is: the beginning of one would be another command.
+    screen = (await give(f"jobs show {of(second)}"))[1]
+    assert screen.splitlines()[-1] == shown["sendAgain"]["command"]
     refused = await give(f"jobs cancel {of(second)} {TRUTH}")
     assert (refused[0], refused[2].endswith("is refused: it has ended\n")) == (1, True)
     refused = await give(f"jobs cancel {of(first)} {TRUTH}")
