@@ -1,6 +1,7 @@
 """Faust's consumer, where it commits too far, drops records, reads what was never committed, too much or too slowly."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,8 +19,11 @@ if TYPE_CHECKING:
 # While a fetch waits at the broker, aiokafka asks for nothing more from a partition that it leaves out, so this is the
 # worst delay of a record. Faust hard-codes 1500. One that leaves out none waits longer: see fetching.py.
 FETCH_MAX_WAIT_MS = 50
-# Messages handed on and not yet acknowledged, wherever they wait: nothing more is read while there are as many.
+# Messages handed on and not yet acknowledged, wherever they wait: while there are as many, nothing more is read of a
+# partition that has its share of them. Those that have less may bring it to twice as many.
 HELD_MAX_BYTES = 64_000_000
+# How long is looked for records of these alone: the others go on as soon as there is room again.
+LIGHT_LOOK_SECONDS = 0.05
 # About the largest record that anybody sends here. A larger one is read as well, beyond the bound above.
 RECORD_MAX_BYTES = 5_000_000
 # What Python keeps beside the bytes of a record from its fetch to its acknowledgement.
@@ -138,6 +142,8 @@ class HardenedConsumer(Consumer):
         self._lowest_in_flight: dict[TP, int] = {}
         self._held: dict[Message, int] = {}
         self._held_bytes = 0
+        # The same by the number of the partition: the records of all its topics wait for one table.
+        self._held_bytes_of: Counter[int] = Counter()
         self._freed = asyncio.Event()
         self._conductor = cast(Callable[[Message], Coroutine[Any, Any, None]], self.callback)
         self.callback = self._hand_on  # type: ignore[assignment] # what it returns goes to wait_first alone
@@ -158,6 +164,7 @@ class HardenedConsumer(Consumer):
         if message.generation_id == self.app.consumer_generation_id:
             self._held[message] = size = size_in_memory(message)
             self._held_bytes += size
+            self._held_bytes_of[message.partition] += size
         return begin(self._conductor(message))
 
     async def wait_first(self, *coros: Any, timeout: Any = None) -> Any:
@@ -174,7 +181,9 @@ class HardenedConsumer(Consumer):
 
     def ack(self, message: Message) -> bool:
         """Mark a message as done, which makes room."""
-        self._held_bytes -= self._held.pop(message, 0)
+        size = self._held.pop(message, 0)
+        self._held_bytes -= size
+        self._held_bytes_of[message.partition] -= size
         if self.room > 0:
             self._freed.set()
         return super().ack(message)
@@ -183,6 +192,7 @@ class HardenedConsumer(Consumer):
         """Let records flow again, at the end of a rebalance: what was held before it is gone, or comes again."""
         self._held.clear()
         self._held_bytes = 0
+        self._held_bytes_of.clear()
         self._unacked_messages.clear()
         super().resume_flow()
 
@@ -191,12 +201,22 @@ class HardenedConsumer(Consumer):
         active_partitions: set[TP] | None,
         timeout: float,
     ) -> Any:
-        """Look for records if there is room for any; else find nothing, as soon as there is room."""
+        """Look for records if there is room for any; else find nothing, as soon as there is room.
+
+        A partition whose table is being loaded, or that nobody can read now, must not keep the others from theirs.
+        """
         if self.room > 0:
             return await super()._getmany(active_partitions, timeout)
+        if light := self._below_their_share(active_partitions or set()):
+            return await super()._getmany(light, min(timeout, LIGHT_LOOK_SECONDS))
         self._freed.clear()
         await self.wait_first(self._freed.wait(), self.suspend_flow.wait(), timeout=timeout)
         return {}
+
+    def _below_their_share(self, partitions: set[TP]) -> set[TP]:
+        """Return the partitions that hold less than if all of them held the same."""
+        share = HELD_MAX_BYTES / max(1, len({tp.partition for tp in partitions}))
+        return {tp for tp in partitions if self._held_bytes_of[tp.partition] < share}
 
     @property
     def is_member(self) -> bool:

@@ -31,10 +31,10 @@ class Finds:
     """A consumer's thread that finds something whenever it looks."""
 
     def __init__(self) -> None:
-        self.looks = 0
+        self.looked_at: list[set[TP]] = []
 
-    async def getmany(self, _active_partitions: Any, _timeout: float) -> Any:
-        self.looks += 1
+    async def getmany(self, active_partitions: set[TP], _timeout: float) -> Any:
+        self.looked_at.append(active_partitions)
         return FOUND
 
 
@@ -94,6 +94,16 @@ async def test_nothing_is_read_without_room_and_an_acknowledgement_makes_room(co
     assert consumer.room == LARGE
 
 
+async def test_a_partition_that_takes_all_room_keeps_no_other_from_its_share(consumer: HardenedConsumer) -> None:
+    """Its table may be loaded for half a minute, or nobody can read what it needs."""
+    await hand_on(consumer, message(consumer))
+    others = {TP(Topic.SUBMITTED, 1), TP(Topic.BATCH_COMPLETED, 1)}
+    # All topics of a partition wait for one table.
+    active = {PLACE, TP(Topic.BATCH_COMPLETED, PLACE.partition), *others}
+    assert await consumer._getmany(active, PATIENCE) == FOUND
+    assert cast(Any, consumer._thread).looked_at == [others]
+
+
 async def test_small_messages_are_held_together_and_count_more_than_their_bytes(consumer: HardenedConsumer) -> None:
     held = [message(consumer, offset, size=1) for offset in range(LARGE // MESSAGE_OVERHEAD)]
     for each in held[1:]:
@@ -132,7 +142,7 @@ async def test_the_suspension_of_the_flow_does_not_wait_for_room(consumer: Harde
     looking = await look(consumer)
     consumer.stop_flow()
     assert await ended(looking) == {}
-    assert cast(Finds, consumer._thread).looks == 0
+    assert cast(Finds, consumer._thread).looked_at == []
 
 
 def fetched(**counts: int) -> Any:
