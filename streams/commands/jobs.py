@@ -92,7 +92,8 @@ def list_jobs(
             continue
         name = f"{order} is in job {key.job_id} of {key.workspace_id}"
         tell(f"{printable(name)}, which no worker has taken yet, or which is forgotten: do not send it again unseen")
-    if unread or (unread is None and not found):
+    # Who asks for one in particular must not take it for one that there is not.
+    if unread != 0 and (not found or job is not None or order is not None or item is not None):
         tell(f"{unread_in_words(unread)}: what is not listed may be one of them, do not send it again")
     if found > limit:
         tell(f"{found - limit} older jobs are not shown (--limit)")
