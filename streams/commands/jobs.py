@@ -139,7 +139,7 @@ def _print_jobs(jobs: list[Job], view: "TableView", settings: RuleSettings, *, a
 
     now, lines = datetime.now(UTC), []
     arounds = {
-        workspace_id: view.around(workspace_id, settings.deadlines, settings.jobs_per_workspace)
+        workspace_id: view.around(workspace_id, settings.deadlines, settings.jobs_per_workspace, now)
         for workspace_id in {job.workspace_id for job in jobs}
     }
     for job in jobs:
@@ -179,7 +179,7 @@ def as_table(lines: list[Line], width: int) -> "RenderableType":
         return Group(
             *(
                 Group(
-                    Text(f"{line.job_id} of {line.workspace_id}", overflow="fold"),
+                    Text(f"{line.job_id} of {line.workspace_id}", no_wrap=True, overflow="ignore"),
                     Padding(Text(f"{line.submitted}  {line.what}; again? {line.again}"), (0, 0, 0, 2)),
                 )
                 for line in lines

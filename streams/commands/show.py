@@ -109,7 +109,7 @@ async def _find(
     job, now = view.get(key), datetime.now(UTC)
     if job is None:
         return []
-    waits = waiting_for(job, view.around(workspace_id, settings.deadlines, settings.jobs_per_workspace), now)
+    waits = waiting_for(job, view.around(workspace_id, settings.deadlines, settings.jobs_per_workspace, now), now)
     orders = await _orders_submitted(settings, job) if job.ended else orders_of_row(job)
     own, unread = (letters, "") if isinstance(letters, list) else (None, letters)
     return Shown(job, waits, send_again(job, orders, now), view.workers, own, unread)

@@ -1,5 +1,6 @@
 """The pages: HTML from templates, in which nothing of a record is ever markup."""
 
+import asyncio
 import json
 import secrets
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ PAGE_LETTERS = 100
 PAGE_CONTROLS = 200
 # A form's fields; more is nobody's.
 FORM_MAX_BYTES = 16_000
+FORM_SECONDS = 10.0
 # Of a letter: its partition, its offset.
 Place = Annotated[int, Query(ge=0, le=INTEGER_MAX)]
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
@@ -98,10 +100,14 @@ def set_cookie(request: Request, response: Response, name: str, value: str, seco
 async def form_of(request: Request) -> Mapping[str, str]:
     """Return the fields of a form. Raises HTTPException for what is none."""
     body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > FORM_MAX_BYTES:
-            raise HTTPException(413, "the form is too large")
+    try:
+        async with asyncio.timeout(FORM_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > FORM_MAX_BYTES:
+                    raise HTTPException(413, "the form is too large")
+    except TimeoutError:
+        raise HTTPException(408, "the form did not come", {"Connection": "close"}) from None
     try:
         return dict(parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=True, max_num_fields=20))
     except ValueError:

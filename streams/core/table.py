@@ -345,10 +345,9 @@ class JobTable:
             key = key_of(text)
             self.jobs_by_status[self._rows.glance(text).status] -= 1
             self._rows.pop(text)
-            # The last job that was refused ends at its refusal or later: of a workspace that never comes again
-            # nothing stays.
+            # Of a workspace that never comes again nothing stays: the job that was refused last ends about then.
             _, refused_at = self._refusals.get(key.workspace_id, (0, now))
-            if now - refused_at > self._durations.retention:
+            if now - refused_at > self._durations.retention / 2:
                 del self._refusals[key.workspace_id]
             forgotten.append(key)
         return forgotten

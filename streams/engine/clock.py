@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 
 def _boot_time() -> float:
-    """Return the seconds since the machine's start: unlike Python's, Linux' monotonic clock stands in a suspend."""
+    """Return the seconds since the machine's start, also those in which it was suspended, where `monotonic` stands."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 

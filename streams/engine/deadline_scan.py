@@ -43,10 +43,14 @@ class _Pass:
 
 
 class OpenPartitions(Protocol):
-    """The partitions that are here and loaded, as far as failures concern them."""
+    """The partitions that are here, as far as failures concern them."""
+
+    @property
+    def numbers(self) -> Sequence[int]:
+        """The partitions that are here, loaded or not."""
 
     def open_ledgers(self) -> Sequence[Ledger]:
-        """Return their ledgers."""
+        """Return the ledgers of those that are loaded."""
 
     def report(self, number: int, event: RobotAccepted | CallFailed) -> None:
         """Take the robot's answer to a partition."""
@@ -65,6 +69,8 @@ class DeadlineScan:
         self._journal = runtime.journal
         self._due: dict[Ledger, list[_Due]] = {}
         self._passes: dict[Ledger, _Pass] = {}
+        # By partition, until that is loaded.
+        self._early: dict[int, list[CallFailed]] = {}
         # The places that keep a decision waiting, None for Kafka itself; those that were told of.
         self._behind_since: dict[TopicPartition | None, datetime] = {}
         self._told: set[TopicPartition | None] = set()
@@ -74,14 +80,15 @@ class DeadlineScan:
 
         A robot that may have the batch may have reported it too: the job then fails only behind the barrier. So does
         any that is followed order by order: the robot reports orders before it refuses a batch, and what was reported
-        belies a refusal before any effect. Of a partition that is not loaded nobody can say which jobs are followed:
-        a failure that is told then is lost, as one that comes when the partition has moved away.
+        belies a refusal before any effect. Of a partition that is still being loaded nobody can say which jobs are
+        followed: a failure waits until it is. One of a partition that has moved away is lost.
         """
         if isinstance(event, RobotAccepted):
             self._partitions.report(partition, event)
             return
         ledger = next((one for one in self._partitions.open_ledgers() if one.partition == partition), None)
         if ledger is None:
+            self._early.setdefault(partition, []).append(event)
             return
         if event.robot_may_have_received or ledger.follows(event.key):
             if event.robot_status in BUSY_STATUSES:
@@ -93,10 +100,21 @@ class DeadlineScan:
 
     def collect(self, now: datetime) -> bool:
         """Take the jobs that have become due; return whether any waits for a decision."""
+        self._take_early()
         for ledger in self._partitions.open_ledgers():
             if keys := ledger.take_due(now):
                 self._due.setdefault(ledger, []).extend(_Due(DeadlinePassed(key), now) for key in keys)
         return bool(self._due)
+
+    def _take_early(self) -> None:
+        """Take the failures of partitions that have been loaded since."""
+        loaded = {ledger.partition for ledger in self._partitions.open_ledgers()}
+        for number in list(self._early):
+            if number in loaded:
+                for event in self._early.pop(number):
+                    self.take_answer(number, event)
+            elif number not in self._partitions.numbers:
+                del self._early[number]
 
     async def decide(self) -> None:
         """Decide the jobs that were collected, each as soon as the log allows it; return when none waits."""

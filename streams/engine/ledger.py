@@ -174,6 +174,9 @@ def _key_of(item: _Delivered | Event) -> JobKey | None:
     if not isinstance(item, _Delivered):
         return item.key
     match item.meaning:
+        case Apply(JobSubmitted(key, resubmission_of=str(former))):
+            # Its own row is new, and small.
+            return JobKey(key.workspace_id, former)
         case Apply(event):
             return event.key
         case Decide(control):

@@ -8,8 +8,8 @@ PLAIN_WIDTH = 140
 
 def make_console() -> Console:
     """Return a console on standard output."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
+    console = Console(highlight=False, emoji=False)
+    return console if console.is_terminal else Console(highlight=False, emoji=False, width=PLAIN_WIDTH)
 
 
 def printable(text: str) -> str:

@@ -31,6 +31,10 @@ class Group(StrEnum):
     ALL = "all"
 
 
+# In the place of item ids that a row does not have.
+UNNAMED = "its orders, which the submission names"
+
+
 class Standing(StrEnum):
     """What is known of an order."""
 
@@ -123,6 +127,9 @@ def plan_resubmission(job: Job, orders: "Sequence[Order] | None", choice: Choice
         return Refusal(reason)
     new_job_id = new_job_id_of(job)
     items = {one.place: _new_item_id(new_job_id, one.place) if choice.new_item_ids else one.item_id for one in chosen}
+    named = [item_id for item_id in items.values() if item_id != UNNAMED]
+    if len(set(named)) < len(named):
+        return Refusal("some of these orders share an item id, by which reports do not tell them apart: --new-item-ids")
     left = [one for one in known if one.place not in items and one.standing is not Standing.SHIPPED]
     return Plan(new_job_id, tuple(chosen), items, tuple(_warnings(job, chosen, left, choice, now)))
 

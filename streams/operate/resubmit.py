@@ -1,22 +1,26 @@
 """Trying the orders of a job that has ended again, as another job that is linked to it."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from aiokafka.errors import KafkaError
 
 from streams.core.controls import Action
 from streams.core.job import Job, JobKey
 from streams.names import changelog_topic
 from streams.operate.giving import leave_note, new_control, read_on
-from streams.operate.job_rows import record_reader
+from streams.operate.job_rows import NotReadError, record_reader
 from streams.operate.resubmission import Choice, Plan, Refusal, plan_resubmission
 from streams.operate.stored_job import find_job
 from streams.operate.submit import InvalidSubmissionError, Submission, Submitter, parse_submission
+from streams.operate.table_view import read_row
 from streams.settings import KafkaSettings
 from streams.wire.intake import fingerprint, read_submission
 from streams.wire.payload import resubmission, submission_of
 from streams.wire.placement import partition_of
-from streams.wire.rows import decode_row, row_key
+from streams.wire.rows import TableError, decode_row, row_key
 
 _AGAIN = "give the same command again"
 
@@ -69,7 +73,8 @@ async def send(settings: KafkaSettings, prepared: Prepared) -> bool | None:
     come to it yet, as far as could be read. Raises SubmitError, and what a reader does as long as nothing is published.
     """
     submission, changelog = prepared.submission, changelog_topic(settings.app_id)
-    own, rows = row_key(JobKey(submission.workspace_id, submission.job_id)), list[Job]()
+    key, rows = JobKey(submission.workspace_id, submission.job_id), list[Job]()
+    own = row_key(key)
 
     def take(message: Any) -> None:
         if message.key == own and message.value is not None:
@@ -80,4 +85,8 @@ async def send(settings: KafkaSettings, prepared: Prepared) -> bool | None:
         async with Submitter(settings, _AGAIN) as submitter:
             await submitter.submit(submission)
         await read_on(reader, changelog, positions, take, lambda: [] if rows else [home])
+        if not rows:
+            # It may have been there before: what is a duplicate, or a conflict, writes no row.
+            with suppress(NotReadError, TableError, KafkaError):
+                rows += filter(None, [await read_row(settings, reader, key)])
     return rows[0].fingerprint == fingerprint(read_submission(submission.value)) if rows else None

@@ -16,6 +16,7 @@ from streams.core.deadlines import Deadlines
 from streams.core.job import FailureReason, Job, OrderStatus, Status
 from streams.operate.resubmission import (
     SURELY_NOT_SHIPPED,
+    UNNAMED,
     Choice,
     Group,
     Plan,
@@ -28,8 +29,6 @@ from streams.operate.resubmission import (
 from streams.wire.rows import Owner
 
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
-# In the place of item ids that a row does not have.
-_UNNAMED = "its orders, which the submission names"
 
 
 class WaitKind(StrEnum):
@@ -321,11 +320,11 @@ def _robot(job: Job, now: datetime) -> Wait:
 
 def orders_of_row(job: Job) -> list[Order]:
     """Return a job's orders as far as its row names them: enough to say whether it may be sent again, and no more."""
-    named = [one.item_id for one in job.orders] or [_UNNAMED] * (job.order_count or 0)
+    named = [one.item_id for one in job.orders] or [UNNAMED] * (job.order_count or 0)
     if len(named) != job.order_count:
         # Several of its orders share an item id, and the row does not say which.
         named *= 2
-    return [Order(itemId=item_id, orderId=_UNNAMED, pedidoInput={}) for item_id in named]
+    return [Order(itemId=item_id, orderId=UNNAMED, pedidoInput={}) for item_id in named]
 
 
 def send_again(job: Job, orders: Sequence[Order] | None, now: datetime) -> SendAgain:

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from aiokafka.errors import KafkaError
 
+from streams.core.admission import paused_until, robot_free_at
 from streams.core.deadlines import Deadlines
 from streams.core.job import Job, JobKey
 from streams.kafka.access import describe_group
@@ -91,12 +92,17 @@ class TableView:
         """Return a job's row."""
         return self.workspaces.get(key.workspace_id, {}).get(key.job_id)
 
-    def around(self, workspace_id: str, deadlines: Deadlines, jobs_per_workspace: int) -> Around:
-        """Return what has a say in when the jobs of a workspace are called: one does for all of them."""
+    def around(self, workspace_id: str, deadlines: Deadlines, jobs_per_workspace: int, now: datetime) -> Around:
+        """Return what has a say from now on in when the jobs of a workspace are called: one does for all of them."""
+
+        def counts(job: Job) -> bool:
+            ends = paused_until(job), robot_free_at(job, deadlines)
+            return not job.ended or any(end is not None and end > now for end in ends)
+
         partition = partition_of(workspace_id, self.partitions)
         return Around(
             deadlines=deadlines,
-            workspace=list(self.workspaces[workspace_id].values()),
+            workspace=list(filter(counts, self.workspaces[workspace_id].values())),
             holds=self.holds.get(partition, ()),
             owner=self.owners.get(partition),
             workers=self.workers,

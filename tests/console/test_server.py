@@ -1,5 +1,6 @@
 """The console over real HTTP: who may look, what each answer carries, and what nothing may carry."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from streams.console import pages
 from streams.console.access import FORM_COOKIE, SESSION_COOKIE
 from streams.console.entries import Asked, Decided, Entry, Letter, Owned, Told
 from streams.core.controls import Action, Control, Decision
@@ -257,6 +259,18 @@ async def until_event(lines: AsyncIterator[str]) -> AsyncIterator[str]:
             yield line
         if line.startswith("data:"):
             return
+
+
+async def test_a_form_that_does_not_come_is_not_waited_for(console: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "FORM_SECONDS", 0.2)
+    host, port = console.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    head = f"POST /logout HTTP/1.1\r\nHost: {host}:{port}\r\nOrigin: {console.url}\r\nContent-Length: 100\r\n\r\na=b"
+    writer.write(head.encode())
+    async with asyncio.timeout(30):
+        answer = await reader.read()
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 408 ")
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8080", "127.0.0.1.evil.example:8080"])

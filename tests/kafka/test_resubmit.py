@@ -21,6 +21,8 @@ from streams.dev.robot import Fate
 from streams.names import Topic, changelog_topic
 from streams.operate import giving, job_rows
 from streams.operate.job_rows import NotReadError
+from streams.operate.resubmission import Choice
+from streams.operate.resubmit import prepare, send
 from streams.operate.stored_job import find_job
 from streams.settings import KafkaSettings
 from streams.wire.placement import partition_of
@@ -191,6 +193,21 @@ async def test_of_two_choices_of_which_no_worker_knew_the_first_counts_and_the_s
     code, _, err = await second_command
     assert code == 1
     assert "another choice of its orders was sent before" in err
+
+
+async def test_a_choice_that_is_sent_when_another_one_is_taken_already_hears_of_it_too(
+    working: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What becomes of it writes no row: the one that is there tells."""
+    payload = submission()
+    await working.outcome(await working.submit(payload, Fate.REFUSE))
+    settings, key = settings_of(working), JobKey(payload["workspaceId"], payload["jobId"])
+    choices = [Choice(group=None, named=frozenset({order["itemId"]})) for order in payload["orders"]]
+    first, second = [await prepare(settings, key, choice, datetime.now(UTC)) for choice in choices]
+    assert await send(settings, first) is True
+    monkeypatch.setattr(giving, "DECISION_SECONDS", 0.5)
+    assert await send(settings, first) is True
+    assert await send(settings, second) is False
 
 
 # What is asked

@@ -56,6 +56,7 @@ class Scene:
     followed: bool = False
     opened: bool = True
     known: bool = True
+    numbers: list[int] = field(default_factory=lambda: [HOME])
     reported: list[Any] = field(default_factory=list)
     decided: list[Any] = field(default_factory=list)
     paused_by: list[CallFailed] = field(default_factory=list)
@@ -202,16 +203,28 @@ async def test_a_refusal_of_a_batch_that_is_followed_waits_for_what_was_reported
         assert scene.decided.pop() == refused
 
 
-async def test_a_partition_that_is_being_loaded_is_told_of_no_failure() -> None:
-    """Reports may lie in front of it, and whether they count nobody can say; an acceptance changes no outcome."""
+async def test_a_failure_waits_until_its_partition_is_loaded_and_then_for_what_was_reported() -> None:
+    """Before, nobody can say whether its job is followed; an acceptance changes no outcome."""
+    refused = CallFailed(KEY, FailureReason.ROBOT_REJECTED, "no", False, 409, may_be_repeated=True)
+    for followed in (True, False):
+        scene = Scene(followed=followed, opened=False)
+        for answer in (RobotAccepted(KEY, NOW), refused):
+            scene.scan.take_answer(HOME, answer)
+        assert not scene.scan.collect(NOW)
+        assert scene.reported == [RobotAccepted(KEY, NOW)]
+        scene.opened = True
+        assert scene.scan.collect(NOW) == followed
+        await scene.scan.decide()
+        assert (scene.reported[1:], scene.decided) == (([], [refused]) if followed else ([refused], []))
+
+
+async def test_a_failure_of_a_partition_that_has_moved_away_is_lost() -> None:
     scene = Scene(followed=True, opened=False)
-    for failed in (BROKE, CallFailed(KEY, FailureReason.ROBOT_REJECTED, "no", False, 409, may_be_repeated=True)):
-        scene.scan.take_answer(HOME, failed)
-    scene.scan.take_answer(HOME, RobotAccepted(KEY, NOW))
-    scene.opened = True
+    scene.scan.take_answer(HOME, BROKE)
+    scene.numbers = []
     assert not scene.scan.collect(NOW)
-    await scene.scan.decide()
-    assert (scene.reported, scene.decided) == ([RobotAccepted(KEY, NOW)], [])
+    scene.numbers, scene.opened = [HOME], True
+    assert not scene.scan.collect(NOW)
 
 
 @pytest.mark.parametrize(("status", "paused"), [(409, True), (429, True), (400, False)])

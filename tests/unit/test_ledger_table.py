@@ -24,7 +24,7 @@ from streams.names import CHANGELOG_OPENED_KEY, CHANGELOG_TABLE_KEY, SOURCE_TOPI
 from streams.wire.placement import partition_of
 from streams.wire.records import NewRecord, TopicPartition
 from streams.wire.rows import Owner, OwnerEntry, UnreadableRowError, decode_entry, encode_row, row_key
-from tests.core.builders import ACCEPTED, ACCEPTED_DEADLINE, COMPLETED, DEADLINES, PENDING
+from tests.core.builders import ACCEPTED, ACCEPTED_DEADLINE, COMPLETED, DEADLINES, FAILED, PENDING
 from tests.simulation.loop import in_virtual_time
 from tests.support.engine import APP
 from tests.unit.builders import encoded
@@ -51,6 +51,25 @@ async def test_deadlines_that_have_come_are_taken_a_bounded_number_a_tick() -> N
     assert len(partition.ledger.take_due(later)) == DUE_AT_ONCE
     assert len(partition.ledger.take_due(later)) == 1
     assert partition.ledger.take_due(later) == []
+
+
+async def test_a_step_of_resubmissions_writes_the_rows_of_large_former_jobs_a_bounded_number_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ledgers, "STEP_MAX_ORDERS", 25)
+    partition = Partition()
+    orders = tuple(OrderResult(f"item-{number}") for number in range(10))
+    jobs = [replace(FAILED, job_id=f"job-{number}", orders=orders, order_count=10) for number in range(5)]
+    partition.store(*jobs)
+    await partition.ledger.open(partition.now)
+    for job in jobs:
+        partition.write(Topic.SUBMITTED, encoded(jobId=f"again-{job.job_id}", resubmissionOf=job.job_id))
+    partition.ledger.admitting = False
+    noted = []
+    for _ in range(3):
+        assert await partition.ledger.step(partition.clock)
+        noted.append(sum(job.resubmitted_as is not None for job in partition.ledger.jobs()))
+    assert noted == [2, 4, 5]
 
 
 @pytest.mark.parametrize("completed", [True, False], ids=["completions", "deadlines"])
